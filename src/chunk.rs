@@ -1,0 +1,250 @@
+//! How many items travel together: arithmetic on what was measured, without clocks and without threads.
+//!
+//! Handing a chunk over costs about a microsecond, whatever is in it, so cheap items travel in large chunks and slow
+//! ones alone. Chunks grow with the run: the first results come at once, and what is lost at the end (while the last
+//! chunk is worked on by one worker alone) stays a small part of the whole. `benches/cost.rs` measures the outcome.
+
+use std::time::Duration;
+
+/// No chunk takes longer than a 64th of the time the call has run so far…
+const PART_OF_RUN: u32 = 64;
+/// …within these bounds: below the first the hand-over would show, above the second the wait for a first result.
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_millis(5);
+/// No chunk holds more items than this, nor more bytes of items or results.
+const MOST_ITEMS: usize = 8192;
+const MOST_BYTES: usize = 64 * 1024;
+/// So many chunks a worker may be in flight: queued, worked on, or finished and waiting for their turn.
+const CHUNKS_IN_FLIGHT: usize = 6;
+/// So many items a worker may be in flight however slow they are, so that one slow item does not idle the others.
+const ITEMS_IN_FLIGHT: usize = 16;
+
+/// Decides the size of chunks and of the whole window for one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizer {
+    workers: usize,
+    /// What the user fixed; at least 1 each.
+    fixed_chunk: Option<usize>,
+    fixed_in_flight: Option<usize>,
+    /// The most items that [`MOST_ITEMS`] and [`MOST_BYTES`] allow; at least 1.
+    most: usize,
+    /// Nanoseconds that one item takes in `f`, smoothed; 0 until the first chunk is back.
+    work_ns: f64,
+    /// Nanoseconds that the source takes for one item, smoothed; 0 until the first block was pulled.
+    pull_ns: f64,
+}
+
+impl Sizer {
+    /// For items `T` that become results `R`.
+    pub(crate) fn new<T, R>(workers: usize) -> Self {
+        let bytes = size_of::<T>().max(size_of::<R>()).max(1);
+        let most = (MOST_BYTES / bytes).clamp(1, MOST_ITEMS);
+        Sizer { workers, fixed_chunk: None, fixed_in_flight: None, most, work_ns: 0.0, pull_ns: 0.0 }
+    }
+
+    pub(crate) fn fix_chunk(&mut self, items: usize) {
+        self.fixed_chunk = Some(items);
+    }
+
+    pub(crate) fn fix_in_flight(&mut self, items: usize) {
+        self.fixed_in_flight = Some(items);
+    }
+
+    /// Notes that `items` items took `time` in `f`, on one worker.
+    pub(crate) fn worked(&mut self, items: usize, time: Duration) {
+        smooth(&mut self.work_ns, items, time);
+    }
+
+    /// Notes that the source took `time` for `items` items.
+    pub(crate) fn pulled(&mut self, items: usize, time: Duration) {
+        smooth(&mut self.pull_ns, items, time);
+    }
+
+    /// How many items a chunk holds now, `elapsed` after the start of the call.
+    fn chunk(&self, elapsed: Duration) -> usize {
+        let free = match self.fixed_chunk {
+            Some(items) => items,
+            // Nothing is known of the first item: it goes alone.
+            None if self.work_ns == 0.0 => 1,
+            None => items_in(chunk_time(elapsed), self.work_ns.max(self.pull_ns)).min(self.most),
+        };
+        match self.fixed_in_flight {
+            // Two chunks a worker: one to work on, one to go on with.
+            Some(limit) if self.fixed_chunk.is_none() => free.min((limit / self.workers.saturating_mul(2)).max(1)),
+            Some(limit) => free.min(limit),
+            None => free,
+        }
+    }
+
+    /// How many of `queued` items one worker takes. Once the source has ended, the rest is shared out in shrinking parts,
+    /// so that all workers finish at about the same time.
+    pub(crate) fn take(&self, elapsed: Duration, queued: usize, source_ended: bool) -> usize {
+        let chunk = self.chunk(elapsed);
+        if source_ended && self.fixed_chunk.is_none() {
+            chunk.min((queued / self.workers.saturating_mul(2)).max(1))
+        } else {
+            chunk
+        }
+    }
+
+    /// How many items may be pulled and not yet delivered.
+    fn in_flight(&self, elapsed: Duration) -> usize {
+        self.fixed_in_flight.unwrap_or_else(|| {
+            let chunks = self.chunk(elapsed).saturating_mul(CHUNKS_IN_FLIGHT);
+            self.workers.saturating_mul(chunks.max(ITEMS_IN_FLIGHT))
+        })
+    }
+
+    /// True if a chunk in the making may be done within `time`, as far as is known.
+    pub(crate) fn expects_less_than(&self, time: Duration) -> bool {
+        self.work_ns < time.as_secs_f64() * 1e9
+    }
+
+    /// What the caller may do now.
+    pub(crate) fn plan(&self, elapsed: Duration) -> Plan {
+        Plan { block: self.block(elapsed), in_flight: self.in_flight(elapsed) }
+    }
+
+    fn block(&self, elapsed: Duration) -> Block {
+        match self.fixed_chunk {
+            Some(_) => Block { items: self.chunk(elapsed), time: Duration::MAX, look: usize::MAX },
+            None if self.work_ns == 0.0 => Block { items: self.in_flight(elapsed), time: SHORTEST, look: 1 },
+            None => {
+                let look = items_in(SHORTEST / 8, self.pull_ns).min(64);
+                Block { items: self.chunk(elapsed), time: chunk_time(elapsed), look }
+            }
+        }
+    }
+}
+
+/// What the caller may do: how much to pull before it hands it over, and how many items may be in flight.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) block: Block,
+    pub(crate) in_flight: usize,
+}
+
+/// What the caller pulls at a time: so many items, or as many as the source gives in this time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) items: usize,
+    pub(crate) time: Duration,
+    /// The clock is read after so many items: often where the source is slow, seldom where the reading would show.
+    pub(crate) look: usize,
+}
+
+fn chunk_time(elapsed: Duration) -> Duration {
+    (elapsed / PART_OF_RUN).clamp(SHORTEST, LONGEST)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float cast saturates, which is what is meant"
+)]
+fn items_in(time: Duration, ns_per_item: f64) -> usize {
+    ((time.as_secs_f64() * 1e9 / ns_per_item.max(0.1)) as usize).max(1)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn smooth(estimate: &mut f64, items: usize, time: Duration) {
+    if items > 0 {
+        let now = (time.as_secs_f64() * 1e9 / items as f64).max(0.1);
+        *estimate = if *estimate == 0.0 { now } else { f64::midpoint(*estimate, now) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn measured(workers: usize, work: Duration) -> Sizer {
+        let mut sizer = Sizer::new::<u64, u64>(workers);
+        sizer.worked(1, work);
+        sizer
+    }
+
+    #[test]
+    fn the_first_item_goes_alone() {
+        assert_eq!(Sizer::new::<u64, u64>(4).take(SECOND, 1000, false), 1);
+    }
+
+    #[test]
+    fn a_chunk_takes_a_64th_of_the_run_between_20_us_and_5_ms() {
+        let sizer = measured(4, Duration::from_micros(1));
+        assert_eq!(sizer.chunk(Duration::ZERO), 20);
+        assert_eq!(sizer.chunk(Duration::from_millis(64)), 1000);
+        assert_eq!(sizer.chunk(Duration::from_secs(100)), 5000);
+        assert_eq!(measured(4, SECOND).chunk(SECOND), 1, "slow items travel alone");
+    }
+
+    #[test]
+    fn a_slow_source_does_not_wait_to_fill_a_chunk() {
+        let mut sizer = measured(4, Duration::from_nanos(10));
+        sizer.pulled(1, Duration::from_millis(10));
+        assert_eq!(sizer.plan(SECOND).block.items, 1);
+        assert_eq!(sizer.plan(SECOND).block.look, 1);
+    }
+
+    #[test]
+    fn fat_items_do_not_pile_up() {
+        let fat = |sizer: &mut Sizer| {
+            sizer.worked(1, Duration::from_nanos(1));
+            sizer.chunk(100 * SECOND)
+        };
+        assert_eq!(fat(&mut Sizer::new::<u8, u8>(1)), MOST_ITEMS);
+        assert_eq!(fat(&mut Sizer::new::<(), ()>(1)), MOST_ITEMS);
+        assert_eq!(fat(&mut Sizer::new::<[u8; 1024], u8>(1)), 64);
+        assert_eq!(fat(&mut Sizer::new::<u8, [u8; 1024]>(1)), 64);
+        assert_eq!(fat(&mut Sizer::new::<[u8; 1 << 20], u8>(1)), 1);
+    }
+
+    #[test]
+    fn the_rest_is_shared_out_in_shrinking_parts() {
+        let sizer = measured(2, Duration::from_nanos(1));
+        let mut rest = 100;
+        let mut parts = Vec::new();
+        while rest > 0 {
+            let part = sizer.take(SECOND, rest, true);
+            parts.push(part);
+            rest -= part;
+        }
+        assert_eq!(parts[..4], [25, 18, 14, 10]);
+        assert!(parts.ends_with(&[1, 1, 1]));
+    }
+
+    #[test]
+    fn the_users_limit_wins_over_the_users_chunk() {
+        for (chunk, limit, want) in [(10, 100, 10), (100, 10, 10), (1, 1, 1)] {
+            let mut sizer = measured(4, SECOND);
+            sizer.fix_chunk(chunk);
+            sizer.fix_in_flight(limit);
+            let plan = sizer.plan(SECOND);
+            assert_eq!((plan.block.items, plan.in_flight), (want, limit));
+        }
+    }
+
+    #[test]
+    fn measured_chunks_leave_room_for_two_a_worker() {
+        let mut sizer = measured(4, Duration::from_nanos(1));
+        sizer.fix_in_flight(100);
+        assert_eq!(sizer.plan(SECOND).block.items, 12);
+    }
+
+    #[test]
+    fn nothing_overflows() {
+        let mut sizer = Sizer::new::<u64, u64>(usize::MAX);
+        for _ in 0..3 {
+            let plan = sizer.plan(Duration::MAX);
+            assert!(plan.block.items > 0 && plan.block.look > 0 && plan.in_flight > 0);
+            sizer.worked(usize::MAX, Duration::ZERO);
+            sizer.pulled(usize::MAX, Duration::ZERO);
+        }
+        sizer.fix_chunk(usize::MAX);
+        sizer.fix_in_flight(usize::MAX);
+        assert_eq!(sizer.plan(Duration::MAX).in_flight, usize::MAX);
+        assert_eq!(sizer.take(Duration::MAX, usize::MAX, true), usize::MAX);
+    }
+}

@@ -1,0 +1,165 @@
+//! The order and the bound: a queue of items that wait, and a line of tickets for those that were taken.
+//!
+//! Pure state, without threads and without closures. Order comes from the line: whoever takes items gets the ticket
+//! behind all tickets before it, and results leave at the front only.
+
+use std::collections::VecDeque;
+use std::vec;
+
+/// Consecutive items on their way to one worker, and the ticket under which their results come back.
+#[derive(Debug)]
+pub(crate) struct Chunk<T> {
+    /// Where in the line the results belong; goes back into [`Window::fill`].
+    pub(crate) ticket: u64,
+    /// The index of the first item, counted from the start of the call.
+    pub(crate) first: u64,
+    pub(crate) items: vec::IntoIter<T>,
+}
+
+/// What lies between the source and the consumer of one call.
+#[derive(Debug)]
+pub(crate) struct Window<T, D> {
+    /// Blocks as they were pulled, in order, each with the index of its first item; never an empty block.
+    queued: VecDeque<(u64, vec::IntoIter<T>)>,
+    /// The sum of the lengths in `queued`.
+    queued_items: usize,
+    /// One place per chunk taken and not delivered, in order; `None` while a worker has it.
+    line: VecDeque<Option<D>>,
+    /// The ticket number of the front of `line`.
+    front: u64,
+}
+
+impl<T, D> Window<T, D> {
+    pub(crate) fn new() -> Self {
+        Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), front: 0 }
+    }
+
+    /// Queues a block of items behind all others; `first` is the index of its first item.
+    pub(crate) fn push(&mut self, first: u64, items: Vec<T>) {
+        if !items.is_empty() {
+            self.queued_items += items.len();
+            self.queued.push_back((first, items.into_iter()));
+        }
+    }
+
+    /// How many items wait to be taken.
+    pub(crate) fn queued_items(&self) -> usize {
+        self.queued_items
+    }
+
+    /// Takes up to `most` items (at least one) from the front of the queue, and a ticket at the back of the line.
+    pub(crate) fn take(&mut self, most: usize) -> Option<Chunk<T>> {
+        let (first, block) = self.queued.front_mut()?;
+        let first_taken = *first;
+        let items = if block.len() <= most {
+            self.queued.pop_front().expect("BUG: the queue had a front").1
+        } else {
+            // Only a small part of a block is moved; a whole one changes hands as it is.
+            *first += most as u64;
+            block.by_ref().take(most).collect::<Vec<T>>().into_iter()
+        };
+        self.queued_items -= items.len();
+        let ticket = self.front + self.line.len() as u64;
+        self.line.push_back(None);
+        Some(Chunk { ticket, first: first_taken, items })
+    }
+
+    /// Puts what came of a chunk into its place in the line; true if that place is the front.
+    pub(crate) fn fill(&mut self, ticket: u64, done: D) -> bool {
+        let place = usize::try_from(ticket - self.front).expect("BUG: a line longer than memory");
+        let place = self.line.get_mut(place).expect("BUG: a ticket that was never given");
+        assert!(place.replace(done).is_none(), "BUG: a ticket was used twice");
+        ticket == self.front
+    }
+
+    /// Takes what is ready at the front of the line.
+    pub(crate) fn deliver(&mut self) -> Option<D> {
+        if self.line.front()?.is_none() {
+            return None;
+        }
+        self.front += 1;
+        self.line.pop_front().flatten()
+    }
+
+    /// True if nothing waits, nothing is being worked on and nothing is left to deliver.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued.is_empty() && self.line.is_empty()
+    }
+
+    /// Takes back every item that no worker took.
+    pub(crate) fn abandon(&mut self) -> VecDeque<(u64, vec::IntoIter<T>)> {
+        self.queued_items = 0;
+        std::mem::take(&mut self.queued)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indices(chunk: &Chunk<u64>) -> Vec<u64> {
+        chunk.items.as_slice().to_vec()
+    }
+
+    #[test]
+    fn items_leave_in_the_order_they_came_whatever_the_sizes() {
+        for most in 1..=7 {
+            let mut window = Window::<u64, ()>::new();
+            window.push(0, (0..5).collect());
+            window.push(5, (5..6).collect());
+            window.push(6, (6..12).collect());
+            let mut seen = Vec::new();
+            while let Some(chunk) = window.take(most) {
+                assert!(chunk.items.len() <= most);
+                assert_eq!(chunk.items.as_slice()[0], chunk.first);
+                assert_eq!(chunk.ticket as usize, window.line.len() - 1);
+                seen.extend(indices(&chunk));
+            }
+            assert_eq!(seen, (0..12).collect::<Vec<_>>());
+            assert_eq!(window.queued_items(), 0);
+        }
+    }
+
+    #[test]
+    fn results_leave_in_the_order_of_the_tickets() {
+        let mut window = Window::<u64, char>::new();
+        window.push(0, vec![0, 1, 2]);
+        let tickets: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.ticket).collect();
+        assert!(!window.fill(tickets[2], 'c'));
+        assert!(!window.fill(tickets[1], 'b'));
+        assert_eq!(window.deliver(), None, "the front is still being worked on");
+        assert!(window.fill(tickets[0], 'a'));
+        assert_eq!(std::iter::from_fn(|| window.deliver()).collect::<String>(), "abc");
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn a_block_without_items_gives_no_ticket() {
+        let mut window = Window::<u64, ()>::new();
+        window.push(0, Vec::new());
+        assert!(window.take(1).is_none());
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn what_no_worker_took_comes_back() {
+        let mut window = Window::<u64, ()>::new();
+        window.push(0, vec![0, 1, 2]);
+        window.take(1);
+        let rest: Vec<u64> = window.abandon().into_iter().flat_map(|(_, block)| block).collect();
+        assert_eq!(rest, [1, 2]);
+        assert_eq!(window.queued_items(), 0);
+        assert!(!window.is_empty(), "the chunk that was taken is still out");
+    }
+
+    #[test]
+    #[should_panic(expected = "BUG: a ticket was used twice")]
+    fn a_ticket_is_good_once() {
+        let mut window = Window::<u64, ()>::new();
+        window.push(0, vec![0, 1]);
+        window.take(1);
+        window.take(1);
+        window.fill(1, ());
+        window.fill(1, ());
+    }
+}
