@@ -4,3 +4,9 @@
 
 mod window;
 mod chunk;
+
+mod panic;
+mod trace;
+
+pub use crate::panic::{TaskPanic, traced};
+pub use crate::trace::{Frame, Trace};

@@ -1,0 +1,802 @@
+//! A panic from where it is raised to where it is raised again: the hook, the catch, the value that carries it, the
+//! resume. The only file that knows panic hooks, unwinding and the `backtrace` crate.
+//!
+//! 1. While a thread runs a job, the [hook](install) writes down what exists only before unwinding: the place, the
+//!    message, the stack (unresolved: that is milliseconds saved) and the item. It prints nothing.
+//! 2. [`run_job`] catches, finds the record that belongs to the payload, and returns both as a [`TaskPanic`].
+//! 3. The caller lets it [`report`](TaskPanic::report), which resolves the stack and prints, and then
+//!    [`resume`](TaskPanic::resume).
+//!
+//! Inside a job nothing of ours touches standard error, for another thread may hold its lock and wait for this very
+//! job. What there is to say becomes a note of the job, and the caller prints it.
+
+use std::any::{Any, TypeId};
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::panic::{self, AssertUnwindSafe, Location, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use backtrace::{Backtrace, BacktraceFrame};
+use once_cell::sync::{Lazy, OnceCell};
+
+use crate::trace::{self, Aside, Frame, Frames, Report, Style, Trace};
+
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// How many panics of one kind get a line of their own before the rest are only counted.
+const LINES: usize = 8;
+
+thread_local! {
+    /// The innermost job that this thread is in the middle of. Taken out only for the length of [`with_job`].
+    static JOB: Cell<Option<Box<Job>>> = const { Cell::new(None) };
+    /// The item that this job is at; without meaning outside a job.
+    static POSITION: Cell<u64> = const { Cell::new(0) };
+    /// Set while this thread prints or resolves, where a panic is a broken standard error and nobody's business.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What all jobs of one call have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// `pool_map`, or whichever method was called.
+    method: &'static str,
+    /// Where the user called it.
+    site: &'static Location<'static>,
+    /// The label that the user gave to the call.
+    label: Option<Arc<str>>,
+    /// The name of the thread that called; `None` for [`traced`], which has no thread but its own, and no items.
+    caller: Option<String>,
+    trace: Trace,
+}
+
+impl Call {
+    /// Describes a call of `method` made by the current thread, and sees to it that the hook is in place.
+    #[track_caller]
+    pub(crate) fn here(method: &'static str, trace: Option<Trace>) -> Call {
+        install();
+        let trace = trace.unwrap_or_default();
+        Call { method, site: Location::caller(), label: None, caller: Some(thread_name()), trace }
+    }
+
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    pub(crate) fn set_label(&mut self, label: String) {
+        self.label = Some(Arc::from(label));
+    }
+
+    pub(crate) fn set_trace(&mut self, trace: Trace) {
+        self.trace = trace;
+    }
+
+    /// The text about `self` for one line, as in `pool_map at src/lib.rs:30:9`.
+    fn place(&self) -> String {
+        format!("{} at {}", self.method, place(self.site))
+    }
+}
+
+/// One job while it runs.
+struct Job {
+    call: Arc<Call>,
+    /// What happened so far, oldest first.
+    events: Vec<Event>,
+    /// How many caught panics were forgotten to keep `events` short.
+    forgotten: usize,
+}
+
+enum Event {
+    /// Text of an inner call that has to be printed.
+    Told(String),
+    /// The hook saw a panic. The job may end with it, or the closure may have caught it.
+    Raised(Story),
+    /// An inner call raised its panic again on this thread. The same holds.
+    Inner(Story),
+    /// A panic of a value's destructor, which went no further.
+    Contained(Story),
+}
+
+/// All that is known of one panic, but for its payload.
+struct Story {
+    call: Arc<Call>,
+    /// The name of the thread that the job ran on.
+    worker: String,
+    item: u64,
+    /// The type and the text of the payload: how a story and a payload find each other.
+    kind: TypeId,
+    message: String,
+    origin: Origin,
+}
+
+enum Origin {
+    /// Seen by the hook.
+    Hook {
+        place: String,
+        /// `None` where the level of the call wants no frames.
+        stack: Option<Backtrace>,
+        /// The stack once somebody has asked for it.
+        frames: OnceCell<Frames>,
+    },
+    /// The panic of an inner call, which has told it already.
+    Inner(Box<Story>),
+    /// Not seen by the hook, for the reason in the text.
+    Unseen(&'static str),
+}
+
+/// How one job ended.
+#[derive(Debug)]
+pub(crate) struct JobEnd {
+    /// The panic that ended it early.
+    pub(crate) panic: Option<TaskPanic>,
+    /// Tagged lines which the caller has to [`tell`], before the panic: what the closure caught, and inner calls.
+    pub(crate) notes: Vec<String>,
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The hook.
+
+/// Puts our hook before the one in place, once per process.
+///
+/// While this thread is panicking the hook cannot be changed, and the next call tries again. The hook is never taken
+/// away: that would race with whoever has installed one since.
+fn install() {
+    if !thread::panicking() {
+        Lazy::force(&HOOK);
+    }
+}
+
+static HOOK: Lazy<()> = Lazy::new(|| {
+    let previous = Previous::take();
+    let witness = Witness;
+    panic::set_hook(Box::new(move |info| {
+        let _alive = &witness;
+        on_panic(&previous, info);
+    }));
+});
+
+/// Whether somebody has dropped our hook.
+static REPLACED: AtomicBool = AtomicBool::new(false);
+
+/// Lives inside our hook, to notice the end of it.
+struct Witness;
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        REPLACED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The hook that was there before ours.
+struct Previous {
+    hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>,
+    /// Std's own, which would say a second time what we say.
+    is_default: bool,
+}
+
+impl Previous {
+    fn take() -> Previous {
+        let hook = panic::take_hook();
+        // Once a hook is taken std's own is in place, so the second one taken is a sample to compare with. Std's hook
+        // is a function without state: its boxes all point nowhere, and it is the vtable that tells it from others.
+        // A vtable may in theory be duplicated or shared; the price would be a message printed twice or only by us.
+        #[allow(ambiguous_wide_pointer_comparisons, reason = "the vtables are what is compared")]
+        let is_default = std::ptr::eq(&raw const *hook, &raw const *panic::take_hook());
+        Previous { hook, is_default }
+    }
+}
+
+/// Runs on the panicking thread before it unwinds. A panic in here would abort the process.
+fn on_panic(previous: &Previous, info: &PanicHookInfo<'_>) {
+    if QUIET.try_with(Cell::get).unwrap_or(false) {
+        return;
+    }
+    let call = with_job(|job| Arc::clone(&job.call)).filter(|call| call.trace != Trace::Off);
+    let Some(call) = call else { return (previous.hook)(info) };
+    let fate = Fate::of(info);
+    if fate != Fate::SaidAlready {
+        let story = Story::now(call, info);
+        with_job(|job| job.raised(story));
+    }
+    if !previous.is_default {
+        (previous.hook)(info);
+    }
+    if fate != Fate::Unwinds {
+        // Nobody will catch anything any more, so all that is known has to be said now.
+        if let Some(text) = with_job(|job| job.last_words()) {
+            write_raw(&text);
+        }
+    }
+}
+
+/// What comes after the hook.
+#[derive(PartialEq, Eq)]
+enum Fate {
+    Unwinds,
+    Aborts,
+    /// An abort because of a panic that was recorded before, such as one in a destructor during unwinding.
+    SaidAlready,
+}
+
+impl Fate {
+    fn of(info: &PanicHookInfo<'_>) -> Fate {
+        // There is no stable way to ask, but the debugging output says it. Should that change, an abort of a double
+        // panic loses our text; a test watches it.
+        let debug = format!("{info:?}");
+        if debug.contains("force_no_backtrace: true") {
+            Fate::SaidAlready
+        } else if cfg!(panic = "abort") || debug.contains("can_unwind: false") {
+            Fate::Aborts
+        } else {
+            Fate::Unwinds
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The catch.
+
+/// Runs one job, whose first item is `first`.
+///
+/// The body sets the cell it is given to the index of each item before it runs it. Neither a panic of the body nor one
+/// of what it has captured comes out of here. Jobs may lie on top of each other on one thread: a worker that waits
+/// inside rayon may take up another one.
+pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
+    let job = Box::new(Job { call: Arc::clone(call), events: Vec::new(), forgotten: 0 });
+    // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
+    let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
+    let (outcome, item) = POSITION.with(|position| {
+        let item_below = position.replace(first);
+        let outcome = catch(|| __rust_begin_short_backtrace(|| body(position)));
+        (outcome, position.replace(item_below))
+    });
+    let job = JOB.try_with(|slot| slot.replace(below)).ok().flatten();
+    let (events, forgotten) = job.map_or_else(Default::default, |job| (job.events, job.forgotten));
+    sort_out(call, item, outcome.err(), events, forgotten)
+}
+
+/// Runs one item as a job of its own. Its notes go where those of an inner call go.
+pub(crate) fn run_item<R>(call: &Arc<Call>, index: u64, f: impl FnOnce() -> R) -> Result<R, TaskPanic> {
+    let mut result = None;
+    let end = run_job(call, index, |_| result = Some(f()));
+    tell(end.notes.concat());
+    match end.panic {
+        Some(panic) => Err(panic),
+        None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
+    }
+}
+
+/// The frame at which a trace ends: below it there is nothing of the user's. Std's short backtraces know the name.
+#[inline(never)]
+fn __rust_begin_short_backtrace<R>(f: impl FnOnce() -> R) -> R {
+    let result = f();
+    // Keeps the call from becoming a jump, which would leave no frame.
+    std::hint::black_box(());
+    result
+}
+
+/// Finds the event that belongs to the payload, and words the others.
+fn sort_out(call: &Arc<Call>, item: u64, payload: Option<Payload>, events: Vec<Event>, forgotten: usize) -> JobEnd {
+    if payload.is_none() && events.is_empty() {
+        // The usual end, of which a loop has many.
+        return JobEnd { panic: None, notes: Vec::new() };
+    }
+    // The last that fits: a destructor may have caught a panic of its own after the one that goes on.
+    let own = payload.as_deref().and_then(|payload| events.iter().rposition(|event| event.is_of(payload)));
+    let mut notes = Vec::new();
+    let mut story = None;
+    let mut caught = Caught::new(forgotten);
+    for (at, event) in events.into_iter().enumerate() {
+        match event {
+            Event::Told(text) => notes.push(text),
+            Event::Raised(raised) if own == Some(at) => story = Some(raised),
+            Event::Inner(inner) if own == Some(at) => story = Some(Story::around(call, item, inner)),
+            Event::Raised(raised) => notes.extend(caught.line(&raised, Aside::Caught)),
+            Event::Contained(raised) => notes.extend(caught.line(&raised, Aside::Contained)),
+            Event::Inner(_) => {}
+        }
+    }
+    notes.extend(caught.rest());
+    let panic = payload.map(|payload| {
+        let story = story.unwrap_or_else(|| Story::unseen(call, item, &*payload));
+        TaskPanic { story: Box::new(story), payload: Mutex::new(payload), reported: AtomicBool::new(false) }
+    });
+    JobEnd { panic, notes }
+}
+
+/// The lines about panics that did not end the job, of which there may be as many as there are items.
+struct Caught {
+    lines: usize,
+    /// How many got no line.
+    left_out: usize,
+    worker: String,
+}
+
+impl Caught {
+    fn new(left_out: usize) -> Caught {
+        Caught { lines: 0, left_out, worker: thread_name() }
+    }
+
+    fn line(&mut self, story: &Story, aside: Aside) -> Option<String> {
+        if self.lines == LINES {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(story.line(aside, Style::of_stderr()))
+    }
+
+    fn rest(self) -> Option<String> {
+        let what = "panics caught inside the closure";
+        (self.left_out > 0).then(|| trace::more(&self.worker, self.left_out, what, Style::of_stderr()))
+    }
+}
+
+/// Catches a panic outside a job, which is told by whichever hook there is.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
+    panic::catch_unwind(AssertUnwindSafe(f))
+}
+
+/// Raises a panic again that was told already.
+pub(crate) fn resume(payload: Payload) -> ! {
+    panic::resume_unwind(payload)
+}
+
+/// Drops a value whose destructor may panic, and keeps the panic in.
+///
+/// It was told by the hook or, inside a job, becomes a note.
+pub(crate) fn contain<T>(value: T) {
+    let before = with_job(|job| job.events.len());
+    if let Err(payload) = catch(|| drop(value)) {
+        with_job(|job| job.contained(before.unwrap_or(0)));
+        // The payload may in turn have a destructor that panics, with a payload that has. This has to end somewhere.
+        if let Err(bomb) = catch(|| drop(payload)) {
+            std::mem::forget(bomb);
+        }
+    }
+}
+
+/// Drops values one by one, so that a destructor that panics does not keep the others from running.
+pub(crate) fn contain_all<T>(values: impl IntoIterator<Item = T>) {
+    if std::mem::needs_drop::<T>() {
+        values.into_iter().for_each(contain);
+    }
+}
+
+/// Runs `f` on the job of this thread, if there is one. `f` must not panic, nor run code of the user's.
+fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
+    JOB.try_with(|slot| {
+        let mut job = slot.take()?;
+        let result = f(&mut job);
+        slot.set(Some(job));
+        Some(result)
+    })
+    .ok()
+    .flatten()
+}
+
+impl Job {
+    /// Takes down a panic. A closure that catches panics all the time must not fill the memory: the first ones stay,
+    /// since they are shown, and the last two, since either may be the one that ends the job.
+    fn raised(&mut self, story: Story) {
+        let raised = |event: &(usize, &Event)| matches!(event.1, Event::Raised(_));
+        let mut beyond = self.events.iter().enumerate().filter(raised).skip(LINES).map(|(at, _)| at);
+        if let (Some(at), Some(_)) = (beyond.next(), beyond.next()) {
+            self.events.remove(at);
+            self.forgotten += 1;
+        }
+        self.events.push(Event::Raised(story));
+    }
+
+    /// Marks the panics since the event `from` as those of a destructor.
+    fn contained(&mut self, from: usize) {
+        let from = from.min(self.events.len());
+        for event in self.events.split_off(from) {
+            self.events.push(match event {
+                Event::Raised(story) => Event::Contained(story),
+                other => other,
+            });
+        }
+    }
+
+    /// Everything known of this job, as text. The last two panics are the ones that may have led to an abort.
+    fn last_words(&self) -> String {
+        let raised = self.events.iter().filter(|event| matches!(event, Event::Raised(_))).count();
+        let mut seen = 0;
+        let mut text = String::new();
+        for event in &self.events {
+            match event {
+                Event::Told(told) => text.push_str(told),
+                Event::Raised(story) => {
+                    seen += 1;
+                    text += &if seen + 2 > raised {
+                        story.block(Style::Plain)
+                    } else {
+                        story.line(Aside::Caught, Style::Plain)
+                    };
+                }
+                Event::Inner(_) | Event::Contained(_) => {}
+            }
+        }
+        text
+    }
+}
+
+impl Event {
+    /// Whether a panic that arrived with `payload` may be this one.
+    fn is_of(&self, payload: &(dyn Any + Send)) -> bool {
+        let (Event::Raised(story) | Event::Inner(story)) = self else { return false };
+        story.kind == payload.type_id() && story.message == message(payload)
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The story.
+
+impl Story {
+    /// The panic that the hook is called for.
+    fn now(call: Arc<Call>, info: &PanicHookInfo<'_>) -> Story {
+        let stack = call.trace.wants_frames().then(Backtrace::new_unresolved);
+        let place = info.location().map_or_else(String::new, place);
+        let item = POSITION.try_with(Cell::get).unwrap_or(0);
+        Story::new(call, item, info.payload(), Origin::Hook { place, stack, frames: OnceCell::new() })
+    }
+
+    fn new(call: Arc<Call>, item: u64, payload: &(dyn Any + Send), origin: Origin) -> Story {
+        let message = message(payload).to_owned();
+        Story { call, worker: thread_name(), item, kind: payload.type_id(), message, origin }
+    }
+
+    /// The panic of an item that made an inner call, which raised the panic `inner` again.
+    fn around(call: &Arc<Call>, item: u64, inner: Story) -> Story {
+        let (kind, message) = (inner.kind, inner.message.clone());
+        let origin = Origin::Inner(Box::new(inner));
+        Story { call: Arc::clone(call), worker: thread_name(), item, kind, message, origin }
+    }
+
+    /// A panic that our hook was not called for.
+    fn unseen(call: &Arc<Call>, item: u64, payload: &(dyn Any + Send)) -> Story {
+        let why = if call.trace == Trace::Off {
+            ""
+        } else if Lazy::get(&HOOK).is_none() {
+            "(location not recorded: the call began while its thread was panicking)"
+        } else if REPLACED.load(Ordering::Relaxed) {
+            "(location not recorded: another panic hook was installed after this pool's)"
+        } else {
+            "(location not recorded: raised again without this pool's panic hook)"
+        };
+        Story::new(Arc::clone(call), item, payload, Origin::Unseen(why))
+    }
+
+    /// The story that knows where the panic began, through all inner calls.
+    fn first(&self) -> &Story {
+        match &self.origin {
+            Origin::Inner(inner) => inner.first(),
+            Origin::Hook { .. } | Origin::Unseen(_) => self,
+        }
+    }
+
+    fn location(&self) -> Option<&str> {
+        match &self.first().origin {
+            Origin::Hook { place, .. } if !place.is_empty() => Some(place),
+            _ => None,
+        }
+    }
+
+    /// The frames, looked up on first use.
+    fn frames(&self) -> &Frames {
+        static NONE: Lazy<Frames> = Lazy::new(Frames::default);
+
+        match &self.first().origin {
+            Origin::Hook { stack: Some(stack), frames, .. } => frames.get_or_init(|| Frames::new(resolve(stack))),
+            _ => &NONE,
+        }
+    }
+
+    fn index(&self) -> Option<u64> {
+        self.call.caller.is_some().then_some(self.item)
+    }
+
+    /// The whole text about this panic, as the level of its call has it.
+    fn block(&self, style: Style) -> String {
+        // The frames of an inner call's panic stand in the block of that call, right above.
+        let own = match &self.origin {
+            Origin::Hook { .. } => self.frames(),
+            Origin::Inner(_) | Origin::Unseen(_) => &Frames::default(),
+        };
+        self.with_report(|report| report.block(own, self.call.trace, style))
+    }
+
+    fn line(&self, aside: Aside, style: Style) -> String {
+        self.with_report(|report| report.line(aside, style))
+    }
+
+    fn with_report(&self, f: impl FnOnce(&Report<'_>) -> String) -> String {
+        let (verb, place_of_panic) = match &self.origin {
+            Origin::Hook { place, .. } if place.is_empty() => ("panicked", String::new()),
+            Origin::Hook { place, .. } => ("panicked", format!("at {place}")),
+            Origin::Unseen(why) => ("panicked", (*why).to_owned()),
+            Origin::Inner(inner) => {
+                let item = inner.index().map_or_else(String::new, |item| format!(", item {item}"));
+                ("re-raised the panic above", format!("(inner {}{item})", inner.call.place()))
+            }
+        };
+        f(&Report {
+            worker: &self.worker,
+            item: self.index(),
+            verb,
+            place: &place_of_panic,
+            message: &self.message,
+            method: self.call.method,
+            label: self.call.label.as_deref(),
+            site: &place(self.call.site),
+            caller: self.call.caller.as_deref(),
+        })
+    }
+}
+
+/// Looks up the names and lines of a stack.
+fn resolve(stack: &Backtrace) -> Vec<Frame> {
+    let mut stack = stack.clone();
+    stack.resolve();
+    // A frame without a name says nothing to anybody.
+    let named = stack.frames().iter().flat_map(BacktraceFrame::symbols).filter_map(|symbol| {
+        let name = format!("{:#}", symbol.name()?);
+        Some(Frame::new(&name, symbol.filename(), symbol.lineno(), symbol.colno()))
+    });
+    named.collect()
+}
+
+/// The text of a payload, as far as the usual types go.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&'static str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = text.or_else(|| payload.downcast_ref::<Cow<'static, str>>().map(AsRef::as_ref));
+    let text = text.or_else(|| payload.downcast_ref::<Box<str>>().map(AsRef::as_ref));
+    text.unwrap_or("non-string panic payload")
+}
+
+fn place(location: &Location<'_>) -> String {
+    trace::place(location.file(), location.line(), location.column())
+}
+
+fn thread_name() -> String {
+    thread::current().name().unwrap_or("unnamed thread").to_owned()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The value, and the way out.
+
+/// The panic of one item: what it was, where it came from, and the payload itself.
+///
+/// [`catch_panics`](crate::PoolMap::catch_panics) yields it in place of a result. Its `Display` is the trace that
+/// would have been printed, without colour. It cannot be made by hand.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::PoolIterator;
+///
+/// let quotients: Vec<Result<u32, pool_map::TaskPanic>> = [5, 0].iter().pool_map(2, |d| 10 / d).catch_panics().collect();
+/// assert_eq!(quotients[0].as_ref().ok(), Some(&2));
+///
+/// let panic = quotients[1].as_ref().unwrap_err();
+/// assert_eq!(panic.index(), 1);
+/// assert_eq!(panic.message(), "attempt to divide by zero");
+/// println!("{panic}");
+/// // [TRACE:PoolWorker-1] item 1 panicked at src/main.rs:3:80: attempt to divide by zero
+/// // [TRACE:PoolWorker-1]   in pool_map called at src/main.rs:3:64, on thread 'main'
+/// ```
+pub struct TaskPanic {
+    story: Box<Story>,
+    /// Locked by nobody: a payload is `Send` but not `Sync`, and the mutex is what makes it so.
+    payload: Mutex<Payload>,
+    /// Whether its block has been told.
+    reported: AtomicBool,
+}
+
+impl TaskPanic {
+    /// Returns the index of the item, counted from 0 in the order of the source.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        usize::try_from(self.story.item).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the name of the thread that ran the item, such as `PoolWorker-1`.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.story.worker
+    }
+
+    /// Returns the text of the panic, or `non-string panic payload` where the payload is none.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.story.message
+    }
+
+    /// Returns where it panicked, as in `src/parse.rs:88:14`.
+    ///
+    /// `None` where no hook of ours saw it: the panic was raised by [`resume_unwind`](std::panic::resume_unwind),
+    /// under a hook that was installed later, or with [`Trace::Off`].
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.story.location()
+    }
+
+    /// Returns where the parallel call stands in the source.
+    #[must_use]
+    pub fn call_site(&self) -> &'static Location<'static> {
+        self.story.call.site
+    }
+
+    /// Returns the frames of the user's own code, the innermost first.
+    ///
+    /// Empty where there is no [`location`](TaskPanic::location), where the level is [`Trace::Header`], and in a
+    /// program stripped of its symbols.
+    ///
+    /// # Performance
+    ///
+    /// The first use looks the frames up in the debug information, which takes milliseconds.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        self.story.frames().user()
+    }
+
+    /// Returns what was passed to `panic!` or `panic_any`, to look at or to raise again.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells its whole block, once.
+    pub(crate) fn report(&self) {
+        if let Some(text) = self.unreported() {
+            tell(text);
+        }
+    }
+
+    /// The block, if it was not told before and the level has one. It counts as told from now on.
+    fn unreported(&self) -> Option<String> {
+        let first_time = !self.reported.swap(true, Ordering::Relaxed);
+        (first_time && self.story.call.trace != Trace::Off)
+            .then(|| quietly(|| self.story.block(Style::of_stderr())))
+            .flatten()
+    }
+
+    /// Tells its block, if that was not done, and raises it again on this thread.
+    ///
+    /// Where this thread is itself in a job, that job will know the panic for this one.
+    pub(crate) fn resume(self) -> ! {
+        self.report();
+        with_job(|job| job.events.push(Event::Inner(*self.story)));
+        resume(self.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {
+        if self.story.call.trace == Trace::Off { String::new() } else { text(Style::of_stderr()) }
+    }
+}
+
+/// Tells of panics that are not raised again, in a line each, and drops them: those that came with one that is, or
+/// those that nobody got to because the iterator was dropped before.
+pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
+    let aside = if beside_another { Aside::Stopping } else { Aside::Unreached };
+    let line = |panic: &TaskPanic| panic.unless_off(|style| panic.story.line(aside, style));
+    let mut text: String = panics.iter().take(LINES).map(line).collect();
+    let left_out = panics.len().saturating_sub(LINES);
+    if let Some(last) = panics.last().filter(|_| left_out > 0) {
+        let what = if beside_another { "panicked while stopping" } else { "panicked and were not reached" };
+        text += &last.unless_off(|style| trace::more(last.worker(), left_out, what, style));
+    }
+    tell(text);
+    contain_all(panics);
+}
+
+impl fmt::Display for TaskPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.story.block(Style::Plain).trim_end())
+    }
+}
+
+impl fmt::Debug for TaskPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskPanic")
+            .field("index", &self.index())
+            .field("worker", &self.worker())
+            .field("message", &self.message())
+            .field("location", &self.location())
+            .field("call_site", &self.call_site())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for TaskPanic {}
+
+/// Prints tagged text, or hands it to the job that this thread is in.
+///
+/// One `eprint!`, so that libtest shows it with the test that called, and so that a caller who holds the lock of
+/// standard error is not kept waiting for itself.
+pub(crate) fn tell(text: String) {
+    if let Some(text) = hand_over(text) {
+        // `eprint!` panics where standard error is closed.
+        quietly(|| eprint!("{text}"));
+    }
+}
+
+/// Gives text to the job that this thread is in, or gives it back.
+fn hand_over(text: String) -> Option<String> {
+    let mut text = Some(text).filter(|text| !text.is_empty());
+    with_job(|job| job.events.extend(text.take().map(Event::Told)));
+    text
+}
+
+/// Runs something of ours whose panic matters to nobody.
+fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
+    let before = QUIET.replace(true);
+    let result = catch(f).ok();
+    QUIET.set(before);
+    result
+}
+
+/// Writes to standard error past its lock and past what collects the output of tests. Errors have nowhere to go.
+fn write_raw(text: &str) {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd as _;
+
+        if let Ok(descriptor) = io::stderr().as_fd().try_clone_to_owned() {
+            let _ = std::fs::File::from(descriptor).write_all(text.as_bytes());
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Runs `f` at once, on this thread, and prints a trace if it panics.
+///
+/// For threads that are not a pool's: the lines carry the thread's name and the place of this call, and the panic then
+/// goes on as it was. They are written past the lock of standard error, which a thread that waits for this one may hold,
+/// and so past the capture of `cargo test`, too.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::traced;
+/// use std::thread;
+///
+/// let parse = || "12".parse::<u32>().unwrap();
+/// let worker = thread::Builder::new().name("parser".into()).spawn(move || traced(parse)).unwrap();
+/// assert_eq!(worker.join().unwrap(), 12);
+///
+/// // With "1x" in place of "12" there would be on standard error, before `join` returns:
+/// // [TRACE:parser] panicked at src/main.rs:5:40: called `Result::unwrap()` on an `Err` value: ParseIntError { … }
+/// // [TRACE:parser]   in traced called at src/main.rs:6:77
+/// // [TRACE:parser]   0: app::main::{{closure}}      at src/main.rs:5:40
+/// // [TRACE:parser]   + 43 runtime frames (RUST_BACKTRACE=full shows them)
+/// ```
+///
+/// # Panics
+///
+/// If `f` does, with the same payload.
+#[track_caller]
+pub fn traced<R>(f: impl FnOnce() -> R) -> R {
+    install();
+    let trace = Trace::default();
+    let call = Call { method: "traced", site: Location::caller(), label: None, caller: None, trace };
+    let mut result = None;
+    let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
+    let block = end.panic.as_ref().and_then(TaskPanic::unreported);
+    for text in end.notes.into_iter().chain(block) {
+        if let Some(text) = hand_over(text) {
+            write_raw(&text);
+        }
+    }
+    match end.panic {
+        Some(panic) => panic.resume(),
+        None => result.expect("BUG: a job that did not panic has run to its end"),
+    }
+}
