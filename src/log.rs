@@ -1,0 +1,293 @@
+//! Log lines that say which worker wrote them and when: the only file that names chrono.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, mem, thread};
+
+use chrono::{Local, NaiveDateTime};
+use once_cell::sync::OnceCell;
+use parking_lot::{Mutex, RwLock};
+
+use crate::pool;
+use crate::worker::{self, Worker};
+
+/// Prints a line to standard output, after the name of the worker and the time.
+///
+/// It takes what [`println!`] takes. The line, with its [`prefix`](crate::prefix()) and its end, is one write: lines of
+/// several workers never mix. A message of several lines has the prefix on the first one.
+///
+/// # Where the line goes
+///
+/// - To the pool's [`line_sink`](crate::PoolBuilder::line_sink) on a worker of a pool that has one, else to the one
+///   [of the process](crate::set_line_sink) on any thread.
+/// - Otherwise, on a worker of a [`Pool`](crate::Pool): directly to what was standard output when the first worker
+///   wrote a line. The lock of [`std::io::stdout`] is not taken, so the line comes out even while another thread holds
+///   it, and a test does not capture it. Text that [`print!`] left in the buffer of standard output, an unfinished
+///   line, comes out after it. A failed write loses the line and nothing else.
+/// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed the first
+///   such line is lost with the message of `print!` on standard error, but without its panic; later ones are lost in
+///   silence.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::{Pool, pool_println};
+///
+/// let x = 0;
+/// pool_println!("Ready"); // (main) [2026-11-22 01:49:03.664871] Ready
+/// let pool = Pool::new(2)?;
+/// pool.install(|| pool_println!("Started: x={x}")); // (PoolWorker-1) [2026-11-22 01:49:03.666114] Started: x=0
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+#[macro_export]
+macro_rules! pool_println {
+    () => {
+        $crate::__print_line(::core::format_args!(""))
+    };
+    ($($message:tt)*) => {
+        $crate::__print_line(::core::format_args!($($message)*))
+    };
+}
+
+/// Who writes and when: the start of a log line.
+///
+/// Made by [`prefix`]; its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    /// The worker or, off the pools, the thread.
+    name: Arc<str>,
+    /// Local time.
+    time: NaiveDateTime,
+}
+
+/// The name of this worker or thread, and the local time of now in microseconds.
+///
+/// For the formatter of a logger: it is what [`pool_println!`](crate::pool_println!) puts before its messages. Off the
+/// pools it shows the thread's own name, and for a thread without one its id, as in `(ThreadId(7))`.
+///
+/// # Examples
+///
+/// ```
+/// let prefix = pool_map::prefix();
+/// println!("{prefix} Ready"); // (main) [2026-11-22 01:49:03.666114] Ready
+/// ```
+#[must_use]
+pub fn prefix() -> Prefix {
+    let time = Local::now().naive_local();
+    Prefix { name: name_of_this_thread(), time }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}) [{}]", self.name, self.time.format("%Y-%m-%d %H:%M:%S%.6f"))
+    }
+}
+
+fn name_of_this_thread() -> Arc<str> {
+    if let Some(worker) = Worker::current() {
+        return worker.shared_name();
+    }
+    let thread = thread::current();
+    thread.name().map_or_else(|| Arc::from(format!("{:?}", thread.id())), Arc::from)
+}
+
+/// What `pool_println!` stands for.
+#[doc(hidden)]
+pub fn print_line(message: fmt::Arguments<'_>) {
+    let line = line(&prefix(), message);
+    match sink() {
+        Some(sink) => sink.take(&line[..line.len() - 1]),
+        None => print(&line),
+    }
+}
+
+/// The line with its end; without a blank where there is no message.
+fn line(prefix: &Prefix, message: fmt::Arguments<'_>) -> String {
+    match message.as_str() {
+        Some("") => format!("{prefix}\n"),
+        _ => format!("{prefix} {message}\n"),
+    }
+}
+
+// ---- Sinks ----------------------------------------------------------------------------------------------------------
+
+/// Where lines go instead of standard output, each without its end.
+pub(crate) type Sink = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The sink of the process. Never locked while user code runs, the drop of a sink included.
+static PROCESS_SINK: RwLock<Option<Sink>> = RwLock::new(None);
+
+/// Sends the log lines of the whole process to `sink`, instead of standard output.
+///
+/// `sink` gets each line of [`pool_println!`](crate::pool_println!) without its line end, on the thread that wrote it;
+/// several threads may call it at once. No lock is held, so it may block, and it may log: its own lines go to standard
+/// output. If it panics, that is the panic of whoever wrote the line, on a worker the item's. Workers of a pool with a
+/// [`line_sink`](crate::PoolBuilder::line_sink) write to that one. A sink set before is replaced.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use pool_map::{clear_line_sink, pool_println, set_line_sink};
+///
+/// let lines = Arc::new(Mutex::new(Vec::new()));
+/// let sink = Arc::clone(&lines);
+/// set_line_sink(move |line| sink.lock().unwrap().push(line.to_owned()));
+/// pool_println!("Ready");
+/// clear_line_sink();
+///
+/// assert!(lines.lock().unwrap()[0].ends_with("] Ready"));
+/// ```
+pub fn set_line_sink(sink: impl Fn(&str) + Send + Sync + 'static) {
+    replace_sink(Some(Arc::new(sink)));
+}
+
+/// Takes the process's sink away again: log lines go to standard output.
+///
+/// # Examples
+///
+/// ```
+/// pool_map::set_line_sink(|line| eprintln!("{line}"));
+/// pool_map::clear_line_sink();
+/// pool_map::pool_println!("on standard output");
+/// ```
+pub fn clear_line_sink() {
+    replace_sink(None);
+}
+
+fn replace_sink(sink: Option<Sink>) {
+    let old = mem::replace(&mut *PROCESS_SINK.write(), sink);
+    drop(old);
+}
+
+/// The sink for a line of this thread, unless this thread is in one already.
+fn sink() -> Option<Taker> {
+    if IN_A_SINK.try_with(Cell::get).unwrap_or(true) {
+        return None;
+    }
+    worker::pool_sink().or_else(|| PROCESS_SINK.read().clone()).map(Taker)
+}
+
+thread_local! {
+    /// Whether a sink runs on this thread: the lines it writes itself would otherwise come back to it without end.
+    static IN_A_SINK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A sink that is about to take a line.
+struct Taker(Sink);
+
+impl Taker {
+    fn take(self, line: &str) {
+        let _guard = InASink::enter();
+        (self.0)(line);
+    }
+}
+
+/// Keeps the flag up, over a panic of the sink too.
+struct InASink;
+
+impl InASink {
+    fn enter() -> InASink {
+        IN_A_SINK.set(true);
+        InASink
+    }
+}
+
+impl Drop for InASink {
+    fn drop(&mut self) {
+        IN_A_SINK.set(false);
+    }
+}
+
+// ---- Descriptors ----------------------------------------------------------------------------------------------------
+
+/// Whether `print!` has failed: from then on standard output is written to directly, where failing is silent.
+static PRINT_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Prints a whole line, end included.
+fn print(line: &str) {
+    if Worker::is_here() || PRINT_FAILED.load(Ordering::Relaxed) {
+        write_to_stdout(line);
+    } else if catch_unwind(|| print!("{line}")).is_err() {
+        PRINT_FAILED.store(true, Ordering::Relaxed);
+    }
+}
+
+fn write_to_stdout(line: &str) {
+    /// `None` where standard output was closed.
+    static STDOUT: OnceCell<Option<Duplicate>> = OnceCell::new();
+    write_whole(STDOUT.get_or_init(|| duplicate(io::stdout())).as_ref(), line);
+}
+
+/// Tells of a fault on standard error, in one line, from where nobody could handle an error.
+pub(crate) fn complain(message: &str) {
+    write_whole(duplicate(io::stderr()).as_ref(), &format!("{message}\n"));
+}
+
+/// One write of the whole line, or as many as the system makes of it, with no other line of ours in between.
+fn write_whole<W>(out: Option<&W>, line: &str)
+where
+    for<'a> &'a W: Write,
+{
+    /// Taken for nothing but the write below, so it is no lock that a user can hold.
+    static WRITING: Mutex<()> = Mutex::new(());
+    // In a forked child a thread that is not there may hold it.
+    let _guard = if pool::is_forked() { None } else { Some(WRITING.lock()) };
+    if let Some(mut out) = out {
+        let _ = out.write_all(line.as_bytes());
+    }
+}
+
+/// What standard output is written to, past its own buffer where that can be had.
+#[cfg(unix)]
+type Duplicate = std::fs::File;
+#[cfg(not(unix))]
+type Duplicate = io::Stdout;
+
+/// A file of its own on the same descriptor, free of the lock and the buffer of `stream`.
+#[cfg(unix)]
+fn duplicate(stream: impl std::os::fd::AsFd) -> Option<std::fs::File> {
+    stream.as_fd().try_clone_to_owned().ok().map(Into::into)
+}
+
+/// Elsewhere the stream itself is all there is, with its lock.
+#[cfg(not(unix))]
+fn duplicate<S: Write>(stream: S) -> Option<S> {
+    Some(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::NaiveDate;
+
+    use super::*;
+
+    fn fixed(name: &str) -> Prefix {
+        let day = NaiveDate::from_ymd_opt(2026, 11, 22).expect("a day");
+        let time = day.and_hms_micro_opt(1, 49, 3, 6_114).expect("a time");
+        Prefix { name: Arc::from(name), time }
+    }
+
+    #[test]
+    fn microseconds_keep_their_zeros() {
+        assert_eq!(fixed("PoolWorker-1").to_string(), "(PoolWorker-1) [2026-11-22 01:49:03.006114]");
+    }
+
+    #[test]
+    fn one_prefix_and_one_end_a_line() {
+        let prefix = fixed("main");
+        assert_eq!(line(&prefix, format_args!("x={}", 0)), format!("{prefix} x=0\n"));
+        assert_eq!(line(&prefix, format_args!("a\nb")), format!("{prefix} a\nb\n"));
+        assert_eq!(line(&prefix, format_args!("")), format!("{prefix}\n"));
+    }
+
+    #[test]
+    fn a_thread_without_a_name_shows_its_id() {
+        let unnamed = thread::spawn(|| (thread::current().id(), name_of_this_thread()));
+        let (id, name) = unnamed.join().expect("it does not panic");
+        assert_eq!(*name, *format!("{id:?}"));
+    }
+}

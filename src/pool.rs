@@ -1,0 +1,682 @@
+//! Pools and their workers: the only file that names rayon.
+//!
+//! A [`Pool`] is a handle. Behind the last handle stands `Threads`: rayon's pool, the join handles of its threads and
+//! the block of numbers that makes their names. Each thread mans a `Post`: it puts on its badge, greets, works until
+//! rayon says that the pool has ended, says goodbye, takes the badge off.
+
+use std::any::Any;
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::{fmt, io, mem, process, thread};
+
+use crate::Trace;
+use crate::log::{self, Sink};
+use crate::names::Block;
+use crate::worker::{BADGE, Badge, Worker};
+use once_cell::sync::OnceCell;
+
+/// What workers are called when the builder was given no name.
+const DEFAULT_NAME: &str = "PoolWorker";
+
+/// A fixed number of named worker threads, by handle.
+///
+/// Handles are cheap to clone. The threads live until the last handle is dropped, which waits for them (see
+/// [`join`](Pool::join)). A panic in a job leaves the pool as it was: the same threads under the same names.
+///
+/// Workers are called `PoolWorker-1`, `PoolWorker-2` and so on, or after [`PoolBuilder::name`]. No two living workers
+/// of the process share a name: a pool takes the lowest free block of numbers of its name, so a second pool of four is
+/// `PoolWorker-5` to `PoolWorker-8` while the first one lives. Linux shows the first 15 bytes of a thread's name.
+///
+/// After `fork` the child has none of the parent's threads. A pool of the parent is then an empty shell there: calls on
+/// it run on the caller's thread, and dropping it waits for nobody.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::Pool;
+///
+/// let pool = Pool::new(4)?;
+/// println!("{pool:?}"); // Pool { name: "PoolWorker", threads: 4 }
+/// assert_eq!(pool.threads(), 4);
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+#[derive(Clone)]
+pub struct Pool {
+    /// What all handles of this pool share; the threads end with the last of them.
+    shared: Arc<Shared>,
+}
+
+/// What the handles of one pool share.
+struct Shared {
+    /// The name as given, without a number.
+    name: Arc<str>,
+    /// How many items can be worked on at once: the number of threads, 1 for an inline pool. Never 0.
+    width: usize,
+    /// The level set on the builder; `None` leaves it to the call and the environment.
+    trace: Option<Trace>,
+    /// `None` in an inline pool, and only there.
+    threads: Option<Threads>,
+}
+
+impl Pool {
+    /// Starts a pool of `threads` workers named `PoolWorker-…`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::new(2)?;
+    /// assert_eq!(pool.threads(), 2);
+    /// println!("{}", pool_map::Pool::new(0).unwrap_err()); // a pool needs at least one worker, got 0
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When `threads` is 0 or more than a pool can have (65 535 on a 64-bit machine), when the system refuses a thread,
+    /// and in a child made by `fork` of a process that had used pools.
+    pub fn new(threads: usize) -> Result<Pool, PoolError> {
+        Pool::builder().threads(threads).build()
+    }
+
+    /// A builder, for a name, a stack size and whatever else [`new`](Pool::new) leaves at its default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::builder().threads(2).name("Resize").build()?;
+    /// assert_eq!(pool.worker_names(), ["Resize-1", "Resize-2"]);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder {
+            threads: None,
+            name: Arc::from(DEFAULT_NAME),
+            stack_size: None,
+            trace: None,
+            sink: None,
+            on_start: None,
+            on_exit: None,
+        }
+    }
+
+    /// The pool of the process: one worker per available core, started at the first call and never ended.
+    ///
+    /// The number of cores is that of [`std::thread::available_parallelism`]. If the threads cannot start, this is an
+    /// [`inline`](Pool::inline) pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// println!("{} workers", Pool::global().threads()); // 16 workers
+    /// ```
+    pub fn global() -> &'static Pool {
+        static GLOBAL: OnceCell<Pool> = OnceCell::new();
+        static FORKED: OnceCell<Pool> = OnceCell::new();
+        // In a forked child the first cell may for ever be in the making, by a thread that is not there.
+        if is_forked() {
+            return FORKED.get_or_init(Pool::inline);
+        }
+        GLOBAL.get_or_init(|| Pool::builder().build().unwrap_or_else(|_| Pool::inline()))
+    }
+
+    /// A pool without threads: every call on it runs on the caller's thread, one item after the other.
+    ///
+    /// For a debugger, and for places that have no threads. It counts as one worker, the caller.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::inline();
+    /// let here = std::thread::current().id();
+    /// assert_eq!(pool.install(|| std::thread::current().id()), here);
+    /// assert_eq!(pool.threads(), 1);
+    /// assert!(pool.is_inline());
+    /// ```
+    #[must_use]
+    pub fn inline() -> Pool {
+        let shared = Shared { name: Arc::from("inline"), width: 1, trace: None, threads: None };
+        Pool { shared: Arc::new(shared) }
+    }
+
+    /// How many workers the pool has; 1 for an [`inline`](Pool::inline) pool, where the caller is the worker.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.shared.width
+    }
+
+    /// The name of the pool: that of its workers, without the number.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Whether this is a pool without threads, as made by [`inline`](Pool::inline).
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.shared.threads.is_none()
+    }
+
+    /// The names of the workers, in the order of their [`index`](Worker::index); none for an inline pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::builder().name("Thumb").threads(2).build()?;
+    /// assert_eq!(pool.worker_names(), ["Thumb-1", "Thumb-2"]);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[must_use]
+    pub fn worker_names(&self) -> Vec<String> {
+        let block = self.shared.threads.as_ref().map(|threads| &threads.block);
+        block.map_or_else(Vec::new, |block| (0..self.threads()).map(|index| block.worker_name(index)).collect())
+    }
+
+    /// Runs `op` on a worker of this pool and returns what it returns: this is rayon.
+    ///
+    /// Inside `op` every parallel call of rayon uses these workers. It is [`rayon::ThreadPool::install`], with its
+    /// rules: a panic of `op` goes on here, and `op` sees the worker's thread-locals, not the caller's. On an inline
+    /// pool, and after `fork`, `op` runs here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rayon::prelude::*;
+    ///
+    /// let pool = pool_map::Pool::new(2)?;
+    /// let sum: u64 = pool.install(|| (0..1000u64).into_par_iter().sum());
+    /// assert_eq!(sum, 499_500);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// [`rayon::ThreadPool::install`]: https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html#method.install
+    pub fn install<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
+        match self.rayon() {
+            Some(rayon) => rayon.install(op),
+            None => op(),
+        }
+    }
+
+    /// Gives this handle up; on the last one, finishes what was submitted and waits until the threads have ended.
+    ///
+    /// It does what dropping the handle does, and says so. While other handles live, it returns at once and the pool
+    /// goes on. On a worker thread (of any pool) nothing is waited for, since two workers that end each other's pool
+    /// would wait for ever: the threads then end on their own, after what was submitted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::new(2)?;
+    /// pool.join(); // both threads are gone
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    pub fn join(self) {
+        drop(self);
+    }
+
+    /// The level set with [`PoolBuilder::trace`].
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.shared.trace
+    }
+
+    /// Whether there are threads to give work to: neither an inline pool nor one that stayed behind at a `fork`.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.rayon().is_some()
+    }
+
+    /// Runs `body` on this thread while the jobs it spawns run on the workers; returns when all of them have returned.
+    ///
+    /// Asked of a pool that [is not usable](Pool::is_usable), it panics.
+    pub(crate) fn scope<'s, R>(&self, body: impl FnOnce(Crew<'_, 's>) -> R) -> R {
+        let rayon = self.rayon().expect("BUG: a scope needs a pool with threads");
+        rayon.in_place_scope(|scope| body(Crew(scope)))
+    }
+
+    /// Whether no other handle of this pool lives.
+    pub(crate) fn is_sole_handle(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
+    fn rayon(&self) -> Option<&rayon::ThreadPool> {
+        let threads = self.shared.threads.as_ref().filter(|_| !is_forked())?;
+        threads.rayon.as_ref()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.name()).field("threads", &self.threads()).finish()
+    }
+}
+
+// A panic cannot leave a pool half-changed: nothing behind the handle changes between its building and its end, but for
+// rayon's own queues, which no user code runs inside of.
+impl UnwindSafe for Pool {}
+impl RefUnwindSafe for Pool {}
+
+/// The jobs of one [`Pool::scope`]: what may spawn more of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Crew<'a, 's>(&'a rayon::Scope<'s>);
+
+impl<'s> Crew<'_, 's> {
+    /// Hands `job` to the workers; it may spawn others in turn.
+    pub(crate) fn spawn(self, job: impl for<'b> FnOnce(Crew<'b, 's>) + Send + 's) {
+        self.0.spawn(move |scope| job(Crew(scope)));
+    }
+}
+
+/// Whether this thread is a worker, of ours or of any rayon pool: waiting here could deadlock, so calls run inline.
+pub(crate) fn on_a_worker() -> bool {
+    rayon::current_thread_index().is_some() || Worker::is_here()
+}
+
+/// The index of this thread in its rayon pool, 0 off the pools.
+pub(crate) fn worker_index() -> usize {
+    rayon::current_thread_index().unwrap_or(0)
+}
+
+// ---- Building -------------------------------------------------------------------------------------------------------
+
+/// What the user runs when a worker starts or ends.
+type Hook = Arc<dyn Fn(&Worker) + Send + Sync>;
+
+/// Settings of a pool to be; made by [`Pool::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::Pool;
+///
+/// let pool = Pool::builder()
+///     .threads(2)
+///     .name("Resize")
+///     .stack_size(1 << 20)
+///     .on_start(|worker| println!("{} is up", worker.name())) // Resize-1 is up
+///     .build()?;
+/// assert_eq!(pool.name(), "Resize");
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+#[must_use = "a builder starts nothing until `build()` is called"]
+pub struct PoolBuilder {
+    /// `None` stands for one worker per available core. May be out of range until `build`.
+    threads: Option<usize>,
+    /// May hold a NUL until `build`.
+    name: Arc<str>,
+    /// In bytes; `None` leaves it to the standard library.
+    stack_size: Option<usize>,
+    /// Handed through to the pool.
+    trace: Option<Trace>,
+    /// Worn by the workers, for the log.
+    sink: Option<Sink>,
+    /// Run by each worker before its first job.
+    on_start: Option<Hook>,
+    /// Run by each worker that has started, after its last job.
+    on_exit: Option<Hook>,
+}
+
+impl PoolBuilder {
+    /// How many workers; one per available core unless set.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// What the workers are called: `{name}-1`, `{name}-2`, …; `PoolWorker` unless set.
+    ///
+    /// Linux shows the first 15 bytes of a thread's name in its tools; panics and log lines show all of it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Arc::from(name.into());
+        self
+    }
+
+    /// The stack of each worker, in bytes; that of [`std::thread::Builder`] unless set: 2 MiB, or `RUST_MIN_STACK`.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// How much of a panic's trace calls on this pool print, where the call itself does not say.
+    pub fn trace(mut self, trace: Trace) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Where the log lines of this pool's workers go, instead of standard output.
+    ///
+    /// On these workers it wins over [`set_line_sink`](crate::set_line_sink), whose rules it shares.
+    pub fn line_sink(mut self, sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// What each worker runs before its first job; [`build`](PoolBuilder::build) waits for it.
+    pub fn on_start(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// What each worker runs after its last job.
+    ///
+    /// A panic in it is reported as one line on standard error and goes no further.
+    pub fn on_exit(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
+        self.on_exit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// When the number of threads is 0 or more than a pool can have (65 535 on a 64-bit machine), the name holds a NUL
+    /// character, the system refuses a thread, `on_start` panics, or the process is a child made by `fork` of one that
+    /// had used pools. Workers that had started by then have ended when this returns.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let width = self.threads.unwrap_or_else(available_cores);
+        check_threads(width)?;
+        if self.name.contains('\0') {
+            return Err(Reason::NulInName { name: self.name }.into());
+        }
+        if is_forked() {
+            return Err(Reason::Forked.into());
+        }
+        let threads = self.start(width)?;
+        let shared = Shared { name: self.name, width, trace: self.trace, threads: Some(threads) };
+        Ok(Pool { shared: Arc::new(shared) })
+    }
+
+    /// Starts all threads, waits for their greeting, and ends them again if any of them fails.
+    fn start(&self, width: usize) -> Result<Threads, PoolError> {
+        let block = Arc::new(Block::take(&self.name, width));
+        let mut threads = Threads { rayon: None, joins: Vec::new(), block };
+        let (report, reports) = mpsc::channel();
+        let mut refusal = None;
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(width)
+            // Only a net: our jobs catch. What falls in would otherwise abort the process.
+            .panic_handler(|payload| drop(text_of(payload)))
+            .spawn_handler(|rayon_thread| {
+                let index = rayon_thread.index();
+                let post = self.post(index, &threads.block, &report);
+                match self.thread(&post).spawn(move || post.man(|| rayon_thread.run())) {
+                    Ok(join) => threads.joins.push(join),
+                    Err(error) => {
+                        let echo = io::Error::from(error.kind());
+                        refusal = Some(PoolError::from(Reason::Refused { number: index + 1, width, error }));
+                        return Err(echo);
+                    }
+                }
+                Ok(())
+            })
+            .build();
+        drop(report);
+        match built {
+            Ok(rayon) => threads.rayon = Some(rayon),
+            Err(_) => {
+                return Err(refusal.expect("BUG: rayon fails only where a thread was refused"));
+            }
+        }
+        // The channel closes when every worker has greeted, well or not.
+        match reports.into_iter().min_by_key(|&(index, _)| index) {
+            Some((_, failure)) => Err(failure),
+            None => Ok(threads),
+        }
+    }
+
+    fn post(&self, index: usize, block: &Arc<Block>, report: &Report) -> Post {
+        let name = Arc::from(block.worker_name(index));
+        Post {
+            badge: Badge { worker: Worker { name, index, pool: Arc::clone(&self.name) }, sink: self.sink.clone() },
+            on_start: self.on_start.clone(),
+            on_exit: self.on_exit.clone(),
+            report: report.clone(),
+            block: Arc::clone(block),
+        }
+    }
+
+    fn thread(&self, post: &Post) -> thread::Builder {
+        let builder = thread::Builder::new().name(post.badge.worker.name.to_string());
+        match self.stack_size {
+            // The standard library rounds up to whole pages, which must not overflow; nobody has that much to give.
+            Some(bytes) => builder.stack_size(bytes.min(isize::MAX.unsigned_abs())),
+            None => builder,
+        }
+    }
+}
+
+impl fmt::Debug for PoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder")
+            .field("threads", &self.threads)
+            .field("name", &self.name)
+            .field("stack_size", &self.stack_size)
+            .field("trace", &self.trace)
+            .finish_non_exhaustive()
+    }
+}
+
+fn available_cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
+}
+
+/// Whether a pool can have that many workers at all; rayon would silently give fewer, or its own default for 0.
+pub(crate) fn check_threads(threads: usize) -> Result<(), PoolError> {
+    let most = rayon::max_num_threads();
+    match threads {
+        0 => Err(Reason::NoThreads.into()),
+        _ if threads > most => Err(Reason::TooMany { threads, most }.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Why a pool could not be built.
+///
+/// Its `Display` says what failed; where the system gave a reason, that is the [`source`](Error::source), which
+/// `Display` does not repeat.
+///
+/// # Examples
+///
+/// ```
+/// let error = pool_map::Pool::new(0).unwrap_err();
+/// assert_eq!(error.to_string(), "a pool needs at least one worker, got 0");
+/// ```
+#[derive(Debug)]
+pub struct PoolError {
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    NoThreads,
+    TooMany {
+        threads: usize,
+        most: usize,
+    },
+    NulInName {
+        name: Arc<str>,
+    },
+    /// `number` counts from 1.
+    Refused {
+        number: usize,
+        width: usize,
+        error: io::Error,
+    },
+    OnStart {
+        worker: Arc<str>,
+        message: String,
+    },
+    Forked,
+}
+
+impl From<Reason> for PoolError {
+    fn from(reason: Reason) -> Self {
+        PoolError { reason }
+    }
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::NoThreads => f.write_str("a pool needs at least one worker, got 0"),
+            Reason::TooMany { threads, most } => {
+                write!(f, "a pool has at most {most} workers, got {threads}")
+            }
+            Reason::NulInName { name } => write!(f, "the name of a pool cannot hold a NUL character, got {name:?}"),
+            Reason::Refused { number, width, .. } => {
+                write!(f, "thread {number} of {width} could not start")
+            }
+            Reason::OnStart { worker, message } => {
+                write!(f, "on_start panicked on {worker}: {message}")
+            }
+            Reason::Forked => f.write_str("this process was forked from one that had used pools, so it can start none"),
+        }
+    }
+}
+
+impl Error for PoolError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.reason {
+            Reason::Refused { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+// ---- Threads --------------------------------------------------------------------------------------------------------
+
+/// The threads of one pool, from the first one started to the end of the last one.
+struct Threads {
+    /// `None` while the pool is being built, and after it has been told to end.
+    rayon: Option<rayon::ThreadPool>,
+    /// One for each thread that has started.
+    joins: Vec<JoinHandle<()>>,
+    /// Held here as well as by each thread, so the numbers are free again when nothing is left of the pool.
+    block: Arc<Block>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let rayon = self.rayon.take();
+        let joins = mem::take(&mut self.joins);
+        if is_forked() {
+            // These threads are the parent's. To wake them would take locks they may have held at the fork.
+            mem::forget((rayon, joins));
+            return;
+        }
+        // Rayon only tells its threads to end, after the jobs they still have.
+        drop(rayon);
+        // A worker cannot wait for itself, and two that end each other's pool would wait for ever.
+        if on_a_worker() {
+            return;
+        }
+        for join in joins {
+            // An error is a panic outside of any job, from dropping a hook; the panic hook has told of it.
+            if let Err(payload) = join.join() {
+                drop(text_of(payload));
+            }
+        }
+    }
+}
+
+/// How workers tell `build` that `on_start` panicked. The channel closes once each has greeted.
+type Report = mpsc::Sender<(usize, PoolError)>;
+
+/// All that one worker thread needs.
+struct Post {
+    /// Worn from before the greeting until after the goodbye.
+    badge: Badge,
+    on_start: Option<Hook>,
+    on_exit: Option<Hook>,
+    /// Dropped after the greeting, since `build` waits for that.
+    report: Report,
+    /// Let go as the thread's last act.
+    block: Arc<Block>,
+}
+
+impl Post {
+    /// The life of a worker thread; `work` is rayon's part of it.
+    fn man(self, work: impl FnOnce()) {
+        let Post { badge, on_start, on_exit, report, block } = self;
+        let worker = badge.worker.clone();
+        BADGE.set(Some(badge));
+        let greeted = contained(|| on_start.iter().for_each(|hook| hook(&worker)));
+        if let Err(message) = greeted {
+            let failure = PoolError::from(Reason::OnStart { worker: Arc::clone(&worker.name), message });
+            // Nobody listens only if another thread was refused meanwhile, which is then the error.
+            let _ = report.send((worker.index, failure));
+        } else {
+            drop(report);
+            work();
+            if let Err(message) = contained(|| on_exit.iter().for_each(|hook| hook(&worker))) {
+                log::complain(&format!("[TRACE:{}] on_exit panicked: {message}", worker.name));
+            }
+        }
+        // What is left in a thread-local is dropped where a panic aborts, and the sink is the user's.
+        let badge = BADGE.take();
+        let _ = contained(move || drop((badge, on_start, on_exit)));
+        drop(block);
+    }
+}
+
+/// Runs the user's code where no panic may pass: an error is its message.
+fn contained(act: impl FnOnce()) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(act)).map_err(text_of)
+}
+
+/// The message of a panic, whose payload is dropped; dropping it may panic too, and that one is forgotten.
+fn text_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(second);
+    }
+    text.unwrap_or_else(|| "a payload that is no text".to_owned())
+}
+
+/// The process that used pools first, 0 before that.
+static HOME: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process was forked from one that had used pools.
+///
+/// Its threads are not here and a lock they held at the fork is never released, so this is asked before any lock is
+/// taken. The first question makes this process the home of the pools.
+pub(crate) fn is_forked() -> bool {
+    let here = process::id();
+    match HOME.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => false,
+        Err(home) => home != here,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    #[test]
+    fn a_scope_runs_its_body_here_and_its_jobs_on_the_workers() {
+        let pool = Pool::builder().name("Scope").threads(2).build().expect("two threads");
+        let caller = thread::current().id();
+        let workers = Mutex::new(Vec::new());
+        let body = pool.scope(|crew| {
+            for _ in 0..3 {
+                crew.spawn(|crew| {
+                    workers.lock().push(Worker::current().map(|worker| worker.pool));
+                    crew.spawn(|_| {
+                        let worker = Worker::current();
+                        workers.lock().push(worker.map(|worker| worker.pool));
+                    });
+                });
+            }
+            thread::current().id()
+        });
+        assert_eq!(body, caller);
+        let workers = workers.into_inner();
+        assert_eq!(workers.len(), 6);
+        assert!(workers.iter().all(|pool| pool.as_deref() == Some("Scope")));
+    }
+}
