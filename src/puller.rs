@@ -1,0 +1,361 @@
+//! The workers' side of a call: take a chunk, run it, hand over what came of it, take the next.
+//!
+//! A *puller* is a job on a worker that does this until nothing is queued; at most one runs on each worker. It never waits:
+//! with an empty queue it leaves, and whoever queues the next items starts another. So a worker is free for other calls
+//! as soon as this one has nothing for it, and no call can hold a worker hostage.
+//!
+//! One job for each chunk would be simpler and wrong: a worker that waits inside `f` (a nested `par_iter`) takes up
+//! other jobs meanwhile, and chunks of the same call would pile up on top of the half-run `f`, under the locks it holds.
+
+use crate::chunk::{Plan, Sizer};
+use crate::panic::{self, Call, TaskPanic};
+use crate::pool;
+use crate::window::{Chunk, Window};
+use crate::work::{At, Work};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{mem, thread};
+
+/// What came of one chunk.
+#[derive(Debug)]
+pub(crate) struct Done<R> {
+    /// The results of the items that ran to their end: the first ones, in order.
+    pub(crate) results: Vec<R>,
+    /// How many items the chunk held.
+    pub(crate) items: usize,
+    /// The panic that ended the chunk, if one did.
+    pub(crate) panic: Option<TaskPanic>,
+    /// Text that the caller has to print: panics that `f` caught itself, traces of calls inside `f`.
+    pub(crate) notes: Vec<String>,
+    /// How long the worker was at it.
+    pub(crate) busy: Duration,
+}
+
+/// The place where the caller and the workers of one call meet.
+pub(crate) struct Exchange<T, W: Work<T>> {
+    pub(crate) work: W,
+    pub(crate) call: Arc<Call>,
+    /// One state for each worker, in the hands of its puller while that runs.
+    states: Vec<Mutex<Option<W::State>>>,
+    /// No item of this index or a later one starts any more. Lowered by a panic to the index of its item, and by the
+    /// caller to 0 when it wants nothing more. Relaxed: it is a hint to stop, the hand-over goes through `desk`.
+    end: AtomicU64,
+    /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
+    front_ready: AtomicBool,
+    desk: Mutex<Desk<T, W::Output>>,
+    /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
+    ready: Condvar,
+}
+
+/// What wakes the caller, besides the workers' running dry.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    /// The front of the line is ready.
+    Front,
+    /// Time. Where chunks are short, waking for each of them costs more than they do (a quarter of the speed with as
+    /// many workers as cores), so the caller first sleeps for [`NAP`], and finds several finished.
+    Nap,
+}
+
+/// How long the caller does not want to be woken for a single chunk.
+const NAP: Duration = Duration::from_micros(100);
+
+/// What one lock guards. No user code runs under it.
+struct Desk<T, R> {
+    window: Window<T, Done<R>>,
+    sizer: Sizer,
+    /// Pullers that were started and have not left; at most one for each worker.
+    pullers: usize,
+    /// True when no more items will be queued for now, so that the rest is to be shared out evenly.
+    last: bool,
+    /// What the caller sleeps for on `Exchange::ready`, if it sleeps.
+    caller_waits: Option<Until>,
+    /// When the present stretch of the call began, and how long those before it took: chunks grow with their sum.
+    since: Instant,
+    before: Duration,
+}
+
+impl<T, R> Desk<T, R> {
+    fn elapsed(&self, now: Instant) -> Duration {
+        self.before + now.saturating_duration_since(self.since)
+    }
+
+    fn plan(&self) -> Plan {
+        self.sizer.plan(self.elapsed(Instant::now()))
+    }
+}
+
+impl<T, W: Work<T>> Exchange<T, W> {
+    pub(crate) fn new(work: W, call: Arc<Call>, workers: usize, sizer: Sizer) -> Self {
+        Exchange {
+            work,
+            call,
+            states: std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect(),
+            end: AtomicU64::new(u64::MAX),
+            front_ready: AtomicBool::new(false),
+            desk: Mutex::new(Desk {
+                window: Window::new(),
+                sizer,
+                pullers: 0,
+                last: false,
+                caller_waits: None,
+                since: Instant::now(),
+                before: Duration::ZERO,
+            }),
+            ready: Condvar::new(),
+        }
+    }
+
+    // What the user sets before the start.
+
+    pub(crate) fn sizer_mut(&mut self) -> &mut Sizer {
+        &mut self.desk.get_mut().sizer
+    }
+
+    pub(crate) fn call_mut(&mut self) -> &mut Call {
+        Arc::make_mut(&mut self.call)
+    }
+
+    pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer) {
+        (self.work, self.call, self.desk.into_inner().sizer)
+    }
+
+    // What the caller does.
+
+    /// Begins a stretch in which the workers are at work.
+    pub(crate) fn open(&self) -> Plan {
+        let mut desk = self.desk.lock();
+        desk.since = Instant::now();
+        desk.last = false;
+        desk.plan()
+    }
+
+    /// No more items will be queued in this stretch.
+    pub(crate) fn close(&self) {
+        self.desk.lock().last = true;
+    }
+
+    /// Ends the stretch when all pullers have left: moves what finished to `ready`, drops what nobody took, and gives how
+    /// long it took.
+    pub(crate) fn shut(&self, ready: &mut VecDeque<Done<W::Output>>) -> Duration {
+        let mut desk = self.desk.lock();
+        debug_assert_eq!(desk.pullers, 0, "BUG: the scope ended before its pullers");
+        let took = desk.since.elapsed();
+        desk.before += took;
+        self.move_ready(&mut desk, ready);
+        let queued = desk.window.abandon();
+        drop(desk);
+        panic::contain_all(queued.into_iter().flat_map(|(_, block)| block));
+        took
+    }
+
+    /// The number of workers, and of pullers at most.
+    pub(crate) fn workers(&self) -> usize {
+        self.states.len()
+    }
+
+    /// True if no panic was caught and the caller did not stop the call.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.end.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// True if the front of the line became ready since the caller last looked.
+    pub(crate) fn front_ready(&self) -> bool {
+        self.front_ready.load(Ordering::Relaxed)
+    }
+
+    /// Queues items, `first` being the index of the first. Gives how many pullers the caller has to start.
+    pub(crate) fn submit(&self, first: u64, items: Vec<T>, pull: Duration, last: bool) -> (Plan, usize) {
+        let mut desk = self.desk.lock();
+        desk.sizer.pulled(items.len(), pull);
+        desk.window.push(first, items);
+        desk.last = last;
+        let missing = self.states.len() - desk.pullers;
+        let wanted = missing.min(desk.window.queued_items());
+        desk.pullers += wanted;
+        (desk.plan(), wanted)
+    }
+
+    /// Moves what is ready at the front of the line to `ready`.
+    pub(crate) fn collect(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
+        let mut desk = self.desk.lock();
+        self.move_ready(&mut desk, ready);
+        desk.plan()
+    }
+
+    /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
+    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
+        let mut desk = self.desk.lock();
+        self.move_ready(&mut desk, ready);
+        if ready.is_empty() && desk.sizer.expects_less_than(NAP) {
+            desk.caller_waits = Some(Until::Nap);
+            self.ready.wait_for(&mut desk, NAP);
+            self.move_ready(&mut desk, ready);
+        }
+        while ready.is_empty() {
+            debug_assert!(!desk.window.is_empty(), "BUG: nothing to wait for");
+            desk.caller_waits = Some(Until::Front);
+            self.ready.wait(&mut desk);
+            self.move_ready(&mut desk, ready);
+        }
+        desk.caller_waits = None;
+        desk.plan()
+    }
+
+    fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
+        self.front_ready.store(false, Ordering::Relaxed);
+        ready.extend(std::iter::from_fn(|| desk.window.deliver()));
+    }
+
+    /// Lets nothing more start: the caller wants no more results.
+    pub(crate) fn stop(&self) {
+        self.end.store(0, Ordering::Relaxed);
+        let queued = self.desk.lock().window.abandon();
+        panic::contain_all(queued.into_iter().flat_map(|(_, block)| block));
+    }
+
+    /// Runs one item here, on the caller's thread.
+    pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
+        let mut state = self.states[0].lock().take();
+        let outcome =
+            panic::run_item(&self.call, index, || self.work.run(&mut state, item, At { call: &self.call, index }));
+        *self.states[0].lock() = state;
+        outcome
+    }
+
+    // What the workers do.
+
+    /// A puller's life. `another` starts one more of this call.
+    pub(crate) fn pull(&self, another: impl Fn()) {
+        let _seat = match Seat::take(self.address()) {
+            Ok(seat) => seat,
+            // A worker that waits inside `f` picked this job up, and must not start another item on top of that one. If the
+            // item is of this call, its puller goes on below, and calls for help again when it takes its next chunk.
+            Err(below) if below == self.address() => {
+                self.desk.lock().pullers -= 1;
+                return;
+            }
+            // If it is of another call, nobody else would come: the job goes back, for a worker that is free.
+            Err(_) => {
+                thread::yield_now();
+                another();
+                return;
+            }
+        };
+        let slot = &self.states[pool::worker_index()];
+        let mut state = slot.lock().take();
+        let mut done = None;
+        while let (Some(chunk), help) = self.exchange(done) {
+            if help {
+                another();
+            }
+            let ticket = chunk.ticket;
+            done = Some((ticket, self.run(chunk, &mut state)));
+        }
+        *slot.lock() = state;
+    }
+
+    /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
+    fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<T>>, bool) {
+        let now = Instant::now();
+        let mut desk = self.desk.lock();
+        let mut front = false;
+        if let Some((ticket, done)) = done {
+            desk.sizer.worked(done.results.len(), done.busy);
+            front = desk.window.fill(ticket, done);
+            if front {
+                self.front_ready.store(true, Ordering::Relaxed);
+            }
+        }
+        let queued = desk.window.queued_items();
+        let most = desk.sizer.take(desk.elapsed(now), queued, desk.last);
+        let chunk = desk.window.take(most);
+        // Whoever leaves is struck off under the same lock that showed the queue empty, so the next to queue items knows.
+        // Whoever stays calls in one more if there is still more to do than hands.
+        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.pullers < self.states.len();
+        if chunk.is_none() {
+            desk.pullers -= 1;
+        } else if help {
+            desk.pullers += 1;
+        }
+        let dry = chunk.is_none() && (desk.pullers == 0 || !desk.last);
+        let wake = dry || (front && desk.caller_waits == Some(Until::Front));
+        let wake = wake && desk.caller_waits.take().is_some();
+        drop(desk);
+        if wake {
+            self.ready.notify_one();
+        }
+        (chunk, help)
+    }
+
+    /// Runs the items of a chunk, up to the first panic or the end of the call.
+    fn run(&self, chunk: Chunk<T>, state: &mut Option<W::State>) -> Done<W::Output> {
+        let Chunk { first, mut items, .. } = chunk;
+        let count = items.len();
+        let mut results = Vec::with_capacity(count);
+        let start = Instant::now();
+        // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
+        // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
+        // this call.
+        let mut end = panic::run_job(&self.call, first, |position| {
+            let mut index = first;
+            while index < self.end.load(Ordering::Relaxed) {
+                let Some(item) = items.next() else { break };
+                position.set(index);
+                results.push(self.work.run(state, item, At { call: &self.call, index }));
+                index += 1;
+            }
+        });
+        let busy = start.elapsed();
+        if let Some(panic) = &end.panic {
+            self.end.fetch_min(panic.index() as u64, Ordering::Relaxed);
+        }
+        if mem::needs_drop::<T>() && items.len() > 0 {
+            let left = first + (count - items.len()) as u64;
+            let drop_all = |position: &Cell<u64>| {
+                (left..).zip(items).for_each(|(index, item)| {
+                    position.set(index);
+                    panic::contain(item);
+                });
+            };
+            end.notes.extend(panic::run_job(&self.call, left, drop_all).notes);
+        }
+        Done { results, items: count, panic: end.panic, notes: end.notes, busy }
+    }
+
+    /// Tells calls apart while they live.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+/// The right to be a puller on this thread: there is one at a time, whatever call it is of.
+struct Seat;
+
+thread_local! {
+    /// The address of the call whose puller is on this thread's stack; 0 if none is.
+    static SEATED: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Seat {
+    /// Gives the address of the call whose puller is below on the stack if one is.
+    fn take(call: usize) -> Result<Seat, usize> {
+        SEATED.with(|seated| match seated.get() {
+            0 => {
+                seated.set(call);
+                Ok(Seat)
+            }
+            below => Err(below),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        SEATED.set(0);
+    }
+}

@@ -1,0 +1,132 @@
+//! What is done with one item: `f(item)`, `f(a, b)`, `f(&mut state, item)`, or any of these with a panic as a value.
+//!
+//! The engine knows only [`Work`]; each adaptor of [`PoolIterator`](crate::PoolIterator) is one implementation of it.
+
+use crate::panic::{self, Call, TaskPanic};
+use crate::star::StarFn;
+use std::sync::Arc;
+
+/// What a [`PoolMap`](crate::PoolMap) does with each item. Not for implementing elsewhere: the methods of
+/// [`PoolIterator`](crate::PoolIterator) choose it.
+pub trait Work<T>: Sync + sealed::Sealed {
+    /// What comes of one item.
+    type Output: Send;
+
+    /// What one worker keeps from item to item.
+    #[doc(hidden)]
+    type State: Send;
+
+    /// Runs on the worker. `state` is this worker's alone, and `None` until its first item.
+    #[doc(hidden)]
+    fn run(&self, state: &mut Option<Self::State>, item: T, at: At<'_>) -> Self::Output;
+}
+
+/// Which item of which call is at work.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    pub(crate) call: &'a Arc<Call>,
+    pub(crate) index: u64,
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<F> Sealed for super::Each<F> {}
+    impl<F> Sealed for super::Spread<F> {}
+    impl<N, F> Sealed for super::WithState<N, F> {}
+    impl<W> Sealed for super::Catching<W> {}
+}
+
+/// `f(item)`: the work of [`pool_map`](crate::PoolIterator::pool_map).
+#[derive(Clone, Copy)]
+pub struct Each<F>(pub(crate) F);
+
+impl<T, R, F> Work<T> for Each<F>
+where
+    T: Send,
+    R: Send,
+    F: Fn(T) -> R + Sync,
+{
+    type Output = R;
+    type State = ();
+
+    #[inline]
+    fn run(&self, _: &mut Option<()>, item: T, _: At<'_>) -> R {
+        (self.0)(item)
+    }
+}
+
+/// `f(a, b)`: the work of [`pool_starmap`](crate::PoolIterator::pool_starmap).
+#[derive(Clone, Copy)]
+pub struct Spread<F>(pub(crate) F);
+
+impl<T, F> Work<T> for Spread<F>
+where
+    T: Send,
+    F: StarFn<T> + Sync,
+    F::Output: Send,
+{
+    type Output = F::Output;
+    type State = ();
+
+    #[inline]
+    fn run(&self, _: &mut Option<()>, item: T, _: At<'_>) -> F::Output {
+        self.0.call_star(item)
+    }
+}
+
+/// `f(&mut state, item)`: the work of [`pool_map_init`](crate::PoolIterator::pool_map_init).
+#[derive(Clone, Copy)]
+pub struct WithState<N, F> {
+    pub(crate) init: N,
+    pub(crate) f: F,
+}
+
+impl<T, S, R, N, F> Work<T> for WithState<N, F>
+where
+    T: Send,
+    S: Send,
+    R: Send,
+    N: Fn() -> S + Sync,
+    F: Fn(&mut S, T) -> R + Sync,
+{
+    type Output = R;
+    type State = S;
+
+    #[inline]
+    fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> R {
+        (self.f)(state.get_or_insert_with(&self.init), item)
+    }
+}
+
+/// Any other work, with a panic as a value: the work of [`catch_panics`](crate::PoolMap::catch_panics).
+#[derive(Clone, Copy)]
+pub struct Catching<W>(pub(crate) W);
+
+impl<T, W> Work<T> for Catching<W>
+where
+    T: Send,
+    W: Work<T>,
+{
+    type Output = Result<W::Output, TaskPanic>;
+    type State = W::State;
+
+    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> Self::Output {
+        panic::run_item(at.call, at.index, || self.0.run(state, item, at)).inspect_err(|_| {
+            // Nobody knows what the panic left half done in the state: the worker's next item makes a new one.
+            panic::contain(state.take());
+        })
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:literal => [$($generics:tt)*] $ty:ty),+ $(,)?) => {$(
+        impl<$($generics)*> std::fmt::Debug for $ty {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str($name)
+            }
+        }
+    )+};
+}
+
+opaque_debug!("Each" => [F] Each<F>, "Spread" => [F] Spread<F>, "WithState" => [N, F] WithState<N, F>, "Catching" => [W] Catching<W>);
