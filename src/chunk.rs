@@ -102,18 +102,18 @@ impl Sizer {
 
     /// What the caller may do now.
     pub(crate) fn plan(&self, elapsed: Duration) -> Plan {
-        Plan { block: self.block(elapsed), in_flight: self.in_flight(elapsed) }
+        // A batch has a chunk for each worker at least, and measured chunks begin with one item.
+        let batch = self.workers.saturating_mul(self.fixed_chunk.unwrap_or(1));
+        Plan { block: self.block(elapsed), in_flight: self.in_flight(elapsed), batch }
     }
 
     fn block(&self, elapsed: Duration) -> Block {
-        match self.fixed_chunk {
-            Some(_) => Block { items: self.chunk(elapsed), time: Duration::MAX, look: usize::MAX },
-            None if self.work_ns == 0.0 => Block { items: self.in_flight(elapsed), time: SHORTEST, look: 1 },
-            None => {
-                let look = items_in(SHORTEST / 8, self.pull_ns).min(64);
-                Block { items: self.chunk(elapsed), time: chunk_time(elapsed), look }
-            }
-        }
+        let (items, time, look) = match self.fixed_chunk {
+            Some(_) => (self.chunk(elapsed), Duration::MAX, usize::MAX),
+            None if self.work_ns == 0.0 => (self.in_flight(elapsed), SHORTEST, 1),
+            None => (self.chunk(elapsed), chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(64)),
+        };
+        Block { items, capacity: items.min(self.most), time, look }
     }
 }
 
@@ -122,12 +122,16 @@ impl Sizer {
 pub(crate) struct Plan {
     pub(crate) block: Block,
     pub(crate) in_flight: usize,
+    /// How many items the smallest batch has.
+    pub(crate) batch: usize,
 }
 
 /// What the caller pulls at a time: so many items, or as many as the source gives in this time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Block {
     pub(crate) items: usize,
+    /// Room to make for them beforehand: less than `items` where the user fixed a number that may never come.
+    pub(crate) capacity: usize,
     pub(crate) time: Duration,
     /// The clock is read after so many items: often where the source is slow, seldom where the reading would show.
     pub(crate) look: usize,

@@ -35,7 +35,7 @@
 //! Each promise is a module of `tests/it`, in this order.
 //!
 //!  1. **Same as `map`.** The same items in the same order through every method of [`Iterator`] that takes them from the front,
-//!     in any mix; [`size_hint`](Iterator::size_hint) is that of `map` at every step. What `map` has and `pool_map` has not is
+//!     in any mix; [`size_hint`](Iterator::size_hint) is right at every step. What `map` has and `pool_map` has not is
 //!     [listed](PoolIterator#what-map-has-and-pool_map-has-not), with its cure. Items read ahead and not delivered are gone from
 //!     a source passed by [`by_ref`](Iterator::by_ref).
 //!  2. **Only `f` leaves your thread.** The source is pulled and the results are consumed on the caller's thread, so the source
@@ -111,6 +111,7 @@ mod map;
 mod window;
 mod chunk;
 mod puller;
+mod seat;
 
 mod pool;
 mod worker;
@@ -124,6 +125,11 @@ mod log;
 
 #[cfg(doctest)]
 mod compile_fail;
+
+/// The code in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 #[path = "../tests/it/child.rs"]

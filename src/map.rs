@@ -55,7 +55,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         PoolMap {
             source,
             exchange: Exchange::new(work, call, count, sizer(count)),
-            delivery: Delivery::new(count),
+            delivery: Delivery::new(),
             workers,
             threadless: false,
         }
@@ -191,8 +191,7 @@ where
             };
             // Pulled, run and finished here: nothing of it runs when we return.
             delivery.plan = exchange.open();
-            lease
-                .scope(|crew| Stream { source, exchange, delivery: &mut *delivery, crew: Some(crew) }.fill_batch(crew));
+            lease.scope(|crew| Stream { source, exchange, delivery: &mut *delivery, crew: Some(crew) }.run_batch(crew));
             let took = exchange.shut(&mut delivery.ready);
             delivery.grow_batch(took, exchange.workers());
         }
@@ -286,7 +285,9 @@ where
             } else if self.may_pull() {
                 self.pull(crew, usize::MAX);
             } else {
-                self.delivery.plan = self.exchange.wait(&mut self.delivery.ready);
+                let (plan, pullers) = self.exchange.wait(&mut self.delivery.ready);
+                self.delivery.plan = plan;
+                self.start_pullers(crew, pullers);
             }
         }
         true
@@ -303,7 +304,7 @@ where
         let Self { source, delivery, .. } = self;
         let block = delivery.plan.block;
         let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
-        let mut items = Vec::with_capacity(want);
+        let mut items = Vec::with_capacity(want.min(block.capacity));
         let start = Instant::now();
         let mut took = Duration::ZERO;
         // `next` is user code, on the user's own thread. It may panic: the items before are kept, and the panic takes its
@@ -331,15 +332,19 @@ where
         let last = !delivery.source.is_open() || items.len() == most;
         let (plan, pullers) = self.exchange.submit(first, items, took, last);
         delivery.plan = plan;
-        for _ in 0..pullers {
-            start_puller(crew, self.exchange);
-        }
+        self.start_pullers(crew, pullers);
         took
     }
 
-    /// Pulls and queues what the next batch holds.
-    fn fill_batch(&mut self, crew: Crew<'_, 's>) {
-        let mut missing = self.delivery.batch;
+    fn start_pullers(&self, crew: Crew<'_, 's>, pullers: usize) {
+        for _ in 0..pullers {
+            start_puller(crew, self.exchange);
+        }
+    }
+
+    /// Pulls the next batch and waits until it is done.
+    fn run_batch(&mut self, crew: Crew<'_, 's>) {
+        let mut missing = self.delivery.plan.batch.saturating_mul(self.delivery.batch);
         let mut took = Duration::ZERO;
         while missing > 0 && took < LONGEST_FILL && self.may_pull() {
             let before = self.delivery.pulled;
@@ -347,6 +352,12 @@ where
             missing -= usize::try_from(self.delivery.pulled - before).expect("BUG: a batch larger than memory");
         }
         self.exchange.close();
+        loop {
+            match self.exchange.wait_for_all() {
+                0 => break,
+                pullers => self.start_pullers(crew, pullers),
+            }
+        }
     }
 
     /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
@@ -450,7 +461,7 @@ struct Delivery<R> {
     over: bool,
     /// A panic of an item was raised: other panics of the call are mentioned as such.
     raised: bool,
-    /// How many items the next batch pulls.
+    /// How large the next batch is: so many times the smallest one.
     batch: usize,
     /// How much to pull, as last computed from the measurements.
     plan: Plan,
@@ -463,7 +474,7 @@ impl SourceState {
 }
 
 impl<R> Delivery<R> {
-    fn new(workers: usize) -> Self {
+    fn new() -> Self {
         Delivery {
             current: Vec::new().into_iter(),
             ready: VecDeque::new(),
@@ -474,7 +485,7 @@ impl<R> Delivery<R> {
             source: SourceState::Open,
             over: false,
             raised: false,
-            batch: workers,
+            batch: 1,
             plan: Plan::default(),
         }
     }

@@ -16,6 +16,7 @@ use std::{fmt, io, mem, process, thread};
 use crate::Trace;
 use crate::log::{self, Sink};
 use crate::names::Block;
+use crate::seat;
 use crate::worker::{BADGE, Badge, Worker};
 use once_cell::sync::OnceCell;
 
@@ -266,8 +267,16 @@ pub(crate) struct Crew<'a, 's>(&'a rayon::Scope<'s>);
 impl<'s> Crew<'_, 's> {
     /// Hands `job` to the workers; it may spawn others in turn.
     pub(crate) fn spawn(self, job: impl for<'b> FnOnce(Crew<'b, 's>) + Send + 's) {
-        self.0.spawn(move |scope| job(Crew(scope)));
+        spawn_boxed(self.0, Box::new(job));
     }
+}
+
+/// A job in a box, so that all of them are spawned by the same code and [begin](seat::begin) at the same depth.
+pub(crate) type Job<'s> = Box<dyn for<'b> FnOnce(Crew<'b, 's>) + Send + 's>;
+
+#[inline(never)]
+fn spawn_boxed<'s>(scope: &rayon::Scope<'s>, job: Job<'s>) {
+    scope.spawn(move |scope| seat::begin(Crew(scope), job));
 }
 
 /// Whether this thread is a worker, of ours or of any rayon pool: waiting here could deadlock, so calls run inline.
@@ -386,7 +395,11 @@ impl PoolBuilder {
         }
         let threads = self.start(width)?;
         let shared = Shared { name: self.name, width, trace: self.trace, threads: Some(threads) };
-        Ok(Pool { shared: Arc::new(shared) })
+        let pool = Pool { shared: Arc::new(shared) };
+        if !seat::is_calibrated() {
+            pool.scope(|crew| crew.spawn(|_| ()));
+        }
+        Ok(pool)
     }
 
     /// Starts all threads, waits for their greeting, and ends them again if any of them fails.
@@ -610,6 +623,7 @@ impl Post {
             let _ = report.send((worker.index, failure));
         } else {
             drop(report);
+            seat::enter_main_loop();
             work();
             if let Err(message) = contained(|| on_exit.iter().for_each(|hook| hook(&worker))) {
                 log::complain(&format!("[TRACE:{}] on_exit panicked: {message}", worker.name));

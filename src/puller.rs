@@ -10,15 +10,16 @@
 use crate::chunk::{Plan, Sizer};
 use crate::panic::{self, Call, TaskPanic};
 use crate::pool;
+use crate::seat::Seat;
 use crate::window::{Chunk, Window};
 use crate::work::{At, Work};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{mem, thread};
 
 /// What came of one chunk.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(crate) struct Exchange<T, W: Work<T>> {
 enum Until {
     /// The front of the line is ready.
     Front,
+    /// All is done.
+    Dry,
     /// Time. Where chunks are short, waking for each of them costs more than they do (a quarter of the speed with as
     /// many workers as cores), so the caller first sleeps for [`NAP`], and finds several finished.
     Nap,
@@ -63,6 +66,9 @@ enum Until {
 
 /// How long the caller does not want to be woken for a single chunk.
 const NAP: Duration = Duration::from_micros(100);
+
+/// How long items without hands wait until a worker is asked again.
+const STRANDED: Duration = Duration::from_millis(1);
 
 /// What one lock guards. No user code runs under it.
 struct Desk<T, R> {
@@ -82,6 +88,11 @@ struct Desk<T, R> {
 impl<T, R> Desk<T, R> {
     fn elapsed(&self, now: Instant) -> Duration {
         self.before + now.saturating_duration_since(self.since)
+    }
+
+    /// Whether items are queued that no puller will take.
+    fn is_stranded(&self) -> bool {
+        self.pullers == 0 && self.window.queued_items() > 0
     }
 
     fn plan(&self) -> Plan {
@@ -188,7 +199,8 @@ impl<T, W: Work<T>> Exchange<T, W> {
     }
 
     /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
-    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
+    /// Gives how many pullers the caller has to start, too.
+    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> (Plan, usize) {
         let mut desk = self.desk.lock();
         self.move_ready(&mut desk, ready);
         if ready.is_empty() && desk.sizer.expects_less_than(NAP) {
@@ -196,14 +208,39 @@ impl<T, W: Work<T>> Exchange<T, W> {
             self.ready.wait_for(&mut desk, NAP);
             self.move_ready(&mut desk, ready);
         }
-        while ready.is_empty() {
+        let mut pullers = 0;
+        while ready.is_empty() && pullers == 0 {
             debug_assert!(!desk.window.is_empty(), "BUG: nothing to wait for");
-            desk.caller_waits = Some(Until::Front);
-            self.ready.wait(&mut desk);
+            pullers = self.sleep(&mut desk, Until::Front);
             self.move_ready(&mut desk, ready);
         }
         desk.caller_waits = None;
-        desk.plan()
+        (desk.plan(), pullers)
+    }
+
+    /// Waits until everything queued is done, or gives how many pullers the caller has to start for it.
+    pub(crate) fn wait_for_all(&self) -> usize {
+        let mut desk = self.desk.lock();
+        let mut pullers = 0;
+        while pullers == 0 && (desk.pullers > 0 || desk.is_stranded()) {
+            pullers = self.sleep(&mut desk, Until::Dry);
+        }
+        pullers
+    }
+
+    /// Sleeps until woken. Gives how many pullers the caller has to start: one if there are items but no hands.
+    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, until: Until) -> usize {
+        if !desk.is_stranded() {
+            desk.caller_waits = Some(until);
+            self.ready.wait(desk);
+        }
+        if !desk.is_stranded() {
+            return 0;
+        }
+        // The only worker that is not busy waits inside rayon. It gets some time, or it would be asked without a pause.
+        self.ready.wait_for(desk, STRANDED);
+        desk.pullers += 1;
+        1
     }
 
     fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
@@ -231,20 +268,9 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// A puller's life. `another` starts one more of this call.
     pub(crate) fn pull(&self, another: impl Fn()) {
-        let _seat = match Seat::take(self.address()) {
-            Ok(seat) => seat,
-            // A worker that waits inside `f` picked this job up, and must not start another item on top of that one. If the
-            // item is of this call, its puller goes on below, and calls for help again when it takes its next chunk.
-            Err(below) if below == self.address() => {
-                self.desk.lock().pullers -= 1;
-                return;
-            }
-            // If it is of another call, nobody else would come: the job goes back, for a worker that is free.
-            Err(_) => {
-                thread::yield_now();
-                another();
-                return;
-            }
+        let Some(_seat) = Seat::take() else {
+            self.leave_to_others();
+            return;
         };
         let slot = &self.states[pool::worker_index()];
         let mut state = slot.lock().take();
@@ -257,6 +283,17 @@ impl<T, W: Work<T>> Exchange<T, W> {
             done = Some((ticket, self.run(chunk, &mut state)));
         }
         *slot.lock() = state;
+    }
+
+    /// What a puller does that was taken up by a worker in the middle of something else: it leaves, though items may be
+    /// queued. The next puller of the call that takes a chunk calls for help again; where there is none, the caller does.
+    fn leave_to_others(&self) {
+        let mut desk = self.desk.lock();
+        desk.pullers -= 1;
+        if desk.is_stranded() && desk.caller_waits.take().is_some() {
+            drop(desk);
+            self.ready.notify_one();
+        }
     }
 
     /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
@@ -325,37 +362,5 @@ impl<T, W: Work<T>> Exchange<T, W> {
             end.notes.extend(panic::run_job(&self.call, left, drop_all).notes);
         }
         Done { results, items: count, panic: end.panic, notes: end.notes, busy }
-    }
-
-    /// Tells calls apart while they live.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-}
-
-/// The right to be a puller on this thread: there is one at a time, whatever call it is of.
-struct Seat;
-
-thread_local! {
-    /// The address of the call whose puller is on this thread's stack; 0 if none is.
-    static SEATED: Cell<usize> = const { Cell::new(0) };
-}
-
-impl Seat {
-    /// Gives the address of the call whose puller is below on the stack if one is.
-    fn take(call: usize) -> Result<Seat, usize> {
-        SEATED.with(|seated| match seated.get() {
-            0 => {
-                seated.set(call);
-                Ok(Seat)
-            }
-            below => Err(below),
-        })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        SEATED.set(0);
     }
 }

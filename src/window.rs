@@ -112,7 +112,7 @@ mod tests {
             while let Some(chunk) = window.take(most) {
                 assert!(chunk.items.len() <= most);
                 assert_eq!(chunk.items.as_slice()[0], chunk.first);
-                assert_eq!(chunk.ticket as usize, window.line.len() - 1);
+                assert_eq!(chunk.ticket, window.line.len() as u64 - 1);
                 seen.extend(indices(&chunk));
             }
             assert_eq!(seen, (0..12).collect::<Vec<_>>());

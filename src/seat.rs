@@ -1,0 +1,79 @@
+//! The right to run items on a worker: only where nothing half-run lies below on its stack.
+//!
+//! A worker that waits inside rayon takes up other jobs meanwhile, on top of the one that waits. If such a job began
+//! another item, the two would be entangled: the lower one may hold a lock that the upper one wants, or be a piece of a
+//! `par_iter` in an `f` that does. So a puller takes a seat first, and there is none but at the bottom of the stack,
+//! where rayon's main loop took the puller up.
+//!
+//! Rayon does not tell which it was, but the depth of the stack does. All our jobs begin in [`begin`], by the same frames
+//! above the main loop, so at the bottom the depth is always the same; above a wait it is greater by the frames of whatever
+//! waits and of the wait itself, which are hundreds of bytes at least.
+
+use crate::pool::{Crew, Job};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How far, in bytes, a job may begin above the least depth and still be at the bottom.
+const SLACK: usize = 64;
+
+/// The least depth at which a job of ours has begun in this process. The first pool runs one at the bottom to set it.
+static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+thread_local! {
+    /// Where this worker's stack stood before it entered rayon's main loop; 0 off our workers.
+    static BASE: Cell<usize> = const { Cell::new(0) };
+    /// Where it stood when the job that runs now began.
+    static BEGAN: Cell<usize> = const { Cell::new(0) };
+    static TAKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The right to run items on this thread, until it is dropped.
+pub(crate) struct Seat(());
+
+impl Seat {
+    /// To be asked for at the beginning of a job.
+    pub(crate) fn take() -> Option<Seat> {
+        let free = at_the_bottom() && !TAKEN.replace(true);
+        free.then_some(Seat(()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        TAKEN.set(false);
+    }
+}
+
+/// Notes where the stack of this worker stands. What follows is rayon's main loop.
+pub(crate) fn enter_main_loop() {
+    BASE.set(stack_address());
+}
+
+/// Whether the least depth is known.
+pub(crate) fn is_calibrated() -> bool {
+    LEAST.load(Ordering::Relaxed) != usize::MAX
+}
+
+/// Begins a job. It is neither inlined nor generic, for its depth is the measure.
+#[inline(never)]
+pub(crate) fn begin<'s>(crew: Crew<'_, 's>, job: Job<'s>) {
+    BEGAN.set(stack_address());
+    LEAST.fetch_min(depth(), Ordering::Relaxed);
+    job(crew);
+}
+
+fn at_the_bottom() -> bool {
+    // Miri's addresses say nothing about depth.
+    cfg!(miri) || depth() <= LEAST.load(Ordering::Relaxed).saturating_add(SLACK)
+}
+
+fn depth() -> usize {
+    BASE.get().abs_diff(BEGAN.get())
+}
+
+#[inline(never)]
+fn stack_address() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(black_box(&here)).addr()
+}
