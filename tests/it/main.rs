@@ -1,0 +1,39 @@
+//! One module for each promise of the contract, in its order; then the parts.
+
+mod same_as_map;
+mod caller_thread;
+mod lazy;
+mod bounded;
+mod once;
+mod sequential_failure;
+mod told;
+mod stops;
+mod nothing_outlives;
+mod pool_survives;
+mod nesting;
+mod without_threads;
+mod properties;
+mod stress;
+
+mod pool;
+mod lease;
+mod log;
+
+mod child;
+mod gate;
+mod seen;
+
+/// How many threads this process has.
+#[cfg(target_os = "linux")]
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux lists the threads");
+    tasks.count()
+}
+
+/// Returns once this process has `count` threads: the kernel forgets a thread a little after it was joined.
+#[cfg(target_os = "linux")]
+fn wait_for_threads(count: usize) {
+    while threads() != count {
+        std::thread::yield_now();
+    }
+}

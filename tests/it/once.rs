@@ -1,0 +1,573 @@
+//! Promise 5: `f` runs at most once for each item, and every item and every result is dropped exactly once, on every path.
+
+use crate::child;
+use pool_map::{Pool, PoolIterator, PoolMap};
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+const CHUNKS: [Option<usize>; 3] = [None, Some(1), Some(3)];
+
+fn caught<R>(run: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(run))
+}
+
+/// How often each item and each result was made and dropped, and how often `f` ran.
+struct Tally {
+    items: Vec<Life>,
+    results: Vec<Life>,
+    runs: Vec<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct Life {
+    made: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+struct Item<'a>(&'a Tally, usize);
+struct Outcome<'a>(&'a Tally, usize);
+
+impl Drop for Item<'_> {
+    fn drop(&mut self) {
+        self.0.items[self.1].dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        self.0.results[self.1].dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Tally {
+    const LENGTH: usize = 60;
+
+    fn new() -> Tally {
+        fn filled<T: Default>() -> Vec<T> {
+            std::iter::repeat_with(T::default).take(Tally::LENGTH).collect()
+        }
+        Tally { items: filled(), results: filled(), runs: filled() }
+    }
+
+    fn source(&self) -> impl Iterator<Item = Item<'_>> {
+        (0..Tally::LENGTH).map(|index| {
+            self.items[index].made.fetch_add(1, Ordering::SeqCst);
+            Item(self, index)
+        })
+    }
+
+    /// Checks the lives of all, and that the first `delivered` results were made by one run each.
+    fn check(&self, delivered: usize, setting: &str) {
+        for (index, item) in self.items.iter().enumerate() {
+            let [made, dropped] = [&item.made, &item.dropped].map(|count| count.load(Ordering::SeqCst));
+            assert!(made <= 1 && dropped == made, "item {index} made {made}, dropped {dropped} times, {setting}");
+            let runs = self.runs[index].load(Ordering::SeqCst);
+            assert!(runs <= made, "f ran {runs} times for item {index}, pulled {made} times, {setting}");
+            let result = &self.results[index];
+            let [made, dropped] = [&result.made, &result.dropped].map(|count| count.load(Ordering::SeqCst));
+            assert!(made <= runs && dropped == made, "result {index} made {made}, dropped {dropped} times, {setting}");
+            if index < delivered {
+                assert_eq!((runs, made), (1, 1), "result {index} was delivered, {setting}");
+            }
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // It stands where `f` does, and `f` gets its item.
+fn run(item: Item<'_>) -> Outcome<'_> {
+    item.0.runs[item.1].fetch_add(1, Ordering::SeqCst);
+    item.0.results[item.1].made.fetch_add(1, Ordering::SeqCst);
+    Outcome(item.0, item.1)
+}
+
+/// Checks `path`, which gets the tally and the settings to make the call with, and gives the number delivered at least.
+fn every_setting(path: impl Fn(&Tally, usize, Option<usize>) -> usize) {
+    for workers in [1, 2, 4] {
+        for chunk in CHUNKS {
+            for _ in 0..5 {
+                let tally = Tally::new();
+                let delivered = path(&tally, workers, chunk);
+                tally.check(delivered, &format!("{workers} workers, chunks of {chunk:?}"));
+            }
+        }
+    }
+}
+
+/// `source.pool_map(workers, f)` in chunks of `chunk`.
+macro_rules! call {
+    ($source:expr, $workers:expr, $chunk:expr, $f:expr) => {{
+        let it = $source.pool_map($workers, $f);
+        if let Some(items) = $chunk { it.chunk_size(items) } else { it }
+    }};
+}
+
+#[test]
+fn on_full_runs_all_run_once() {
+    const ALL: usize = Tally::LENGTH;
+    every_setting(|tally, workers, chunk| {
+        let kept: Vec<_> = call!(tally.source(), workers, chunk, run).collect();
+        assert!(kept.iter().map(|kept| kept.1).eq(0..ALL));
+        kept.len()
+    });
+    every_setting(|tally, workers, chunk| call!(tally.source(), workers, chunk, run).count());
+    every_setting(|tally, workers, chunk| {
+        let last = call!(tally.source(), workers, chunk, run).last();
+        last.map_or(0, |last| last.1 + 1)
+    });
+    every_setting(|tally, workers, chunk| {
+        let mut looped = 0;
+        for outcome in call!(tally.source(), workers, chunk, run) {
+            looped = outcome.1 + 1;
+        }
+        assert_eq!(looped, ALL);
+        looped
+    });
+    every_setting(|tally, workers, chunk| {
+        let mut it = call!(tally.source(), workers, chunk, run);
+        let some: Vec<_> = it.by_ref().take(7).collect();
+        let tenth = it.nth(10);
+        some.len() + usize::from(tenth.is_some()) + 10 + it.count()
+    });
+    every_setting(|tally, workers, chunk| {
+        let it = call!(tally.source(), workers, chunk, run).catch_panics();
+        it.flatten().count()
+    });
+}
+
+#[test]
+fn what_is_left_when_the_consumer_stops_is_dropped_once() {
+    every_setting(|tally, workers, chunk| {
+        drop(call!(tally.source(), workers, chunk, run));
+        0
+    });
+    for stop in [0, 1, 4, 5, 30, 59] {
+        every_setting(|tally, workers, chunk| {
+            for outcome in call!(tally.source(), workers, chunk, run) {
+                if outcome.1 == stop {
+                    break;
+                }
+            }
+            stop + 1
+        });
+        every_setting(|tally, workers, chunk| call!(tally.source(), workers, chunk, run).take(stop).count());
+        every_setting(|tally, workers, chunk| {
+            let found = call!(tally.source(), workers, chunk, run).find(|outcome| outcome.1 == stop);
+            assert_eq!(found.map(|outcome| outcome.1), Some(stop));
+            stop + 1
+        });
+        every_setting(|tally, workers, chunk| {
+            let until_stop = |item| {
+                let outcome = run(item);
+                if outcome.1 == stop { Err(outcome) } else { Ok(outcome) }
+            };
+            let outcome = call!(tally.source(), workers, chunk, until_stop).collect::<Result<Vec<_>, _>>();
+            assert_eq!(outcome.err().map(|outcome| outcome.1), Some(stop));
+            stop + 1
+        });
+        every_setting(|tally, workers, chunk| {
+            let mut it = call!(tally.source(), workers, chunk, run).peekable();
+            assert!((0..stop).all(|_| it.next().is_some()));
+            it.peek().map_or(0, |peeked| peeked.1 + 1)
+        });
+    }
+}
+
+#[test]
+fn after_a_panic_of_f_all_is_dropped_once() {
+    for bad in [0, 1, 4, 5, 30, 59] {
+        let f = |item: Item<'_>| -> usize {
+            assert!(item.1 != bad, "item {bad} is bad");
+            run(item).1
+        };
+        every_setting(|tally, workers, chunk| {
+            assert!(caught(|| call!(tally.source(), workers, chunk, f).collect::<Vec<_>>()).is_err());
+            bad
+        });
+        every_setting(|tally, workers, chunk| {
+            let keep = |item| {
+                let outcome = run(item);
+                assert!(outcome.1 != bad, "item {bad} is bad");
+                outcome
+            };
+            let mut kept = Vec::new();
+            let result = caught(|| {
+                for outcome in call!(tally.source(), workers, chunk, keep) {
+                    kept.push(outcome);
+                }
+            });
+            assert!(result.is_err());
+            assert!(kept.iter().map(|kept| kept.1).eq(0..bad));
+            bad
+        });
+        every_setting(|tally, workers, chunk| {
+            let results: Vec<_> = call!(tally.source(), workers, chunk, f).catch_panics().collect();
+            assert_eq!(results.len(), Tally::LENGTH);
+            assert!(results.iter().enumerate().all(|(index, result)| result.is_err() == (index == bad)));
+            bad
+        });
+    }
+}
+
+#[test]
+fn after_a_panic_of_the_source_or_the_consumer_all_is_dropped_once() {
+    for bad in [0, 1, 4, 5, 30, 59] {
+        every_setting(|tally, workers, chunk| {
+            let source = tally.source().inspect(|item| assert!(item.1 != bad, "the source is bad at {bad}"));
+            assert!(caught(|| call!(source, workers, chunk, run).collect::<Vec<_>>()).is_err());
+            bad
+        });
+        every_setting(|tally, workers, chunk| {
+            let source = tally.source().inspect(|item| assert!(item.1 != bad, "the source is bad at {bad}"));
+            let mut it = call!(source, workers, chunk, run);
+            assert!((0..bad).all(|_| it.next().is_some()));
+            assert!(caught(|| it.next()).is_err());
+            bad
+        });
+        every_setting(|tally, workers, chunk| {
+            let it = call!(tally.source(), workers, chunk, run);
+            assert!(caught(|| it.for_each(|outcome| assert!(outcome.1 != bad, "the consumer is bad"))).is_err());
+            bad
+        });
+        every_setting(|tally, workers, chunk| {
+            let mut kept = Vec::new();
+            let result = caught(|| {
+                for outcome in call!(tally.source(), workers, chunk, run) {
+                    assert!(outcome.1 != bad, "the body is bad at {bad}");
+                    kept.push(outcome);
+                }
+            });
+            assert!(result.is_err());
+            bad
+        });
+    }
+}
+
+#[test]
+fn items_and_results_without_size_are_dropped_once() {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    struct Nothing;
+    impl Nothing {
+        fn new() -> Nothing {
+            MADE.fetch_add(1, Ordering::SeqCst);
+            Nothing
+        }
+    }
+    impl Drop for Nothing {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    fn check() {
+        assert_eq!(MADE.load(Ordering::SeqCst), DROPPED.load(Ordering::SeqCst));
+    }
+    let source = |length| std::iter::repeat_with(Nothing::new).take(length);
+    for workers in [1, 3] {
+        for chunk in CHUNKS {
+            assert_eq!(call!(source(5000), workers, chunk, |_: Nothing| Nothing::new()).count(), 5000);
+            check();
+            assert_eq!(call!(source(500), workers, chunk, |nothing| nothing).collect::<Vec<Nothing>>().len(), 500);
+            check();
+            assert_eq!(call!(source(500), workers, chunk, |nothing| nothing).take(100).count(), 100);
+            check();
+            let calls = AtomicUsize::new(0);
+            let f = |nothing: Nothing| {
+                assert!(calls.fetch_add(1, Ordering::SeqCst) != 200, "one of them is bad");
+                nothing
+            };
+            assert!(caught(|| call!(source(500), workers, chunk, f).collect::<Vec<_>>()).is_err());
+            check();
+        }
+    }
+}
+
+// ---- The sweep -------------------------------------------------------------------------------------------------------
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Pull,
+    Enter,
+    Exit,
+    ItemDrop,
+    ResultDrop,
+    Consume,
+}
+
+/// The payload of the one panic of a run.
+struct Fired(usize);
+
+/// Counts everything that happens in a run, and panics in one place of it.
+struct Probe {
+    events: AtomicUsize,
+    fires_at: usize,
+    fired: Mutex<Option<Kind>>,
+    running: AtomicUsize,
+    /// Nothing may happen any more.
+    over: AtomicBool,
+    too_late: AtomicUsize,
+    items: Life,
+    results: Life,
+}
+
+impl Probe {
+    fn new(fires_at: usize) -> Probe {
+        Probe {
+            events: AtomicUsize::new(0),
+            fires_at,
+            fired: Mutex::new(None),
+            running: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            too_late: AtomicUsize::new(0),
+            items: Life::default(),
+            results: Life::default(),
+        }
+    }
+
+    fn event(&self, kind: Kind) {
+        if self.over.load(Ordering::SeqCst) {
+            self.too_late.fetch_add(1, Ordering::SeqCst);
+        }
+        let event = self.events.fetch_add(1, Ordering::SeqCst);
+        if event == self.fires_at {
+            *self.fired.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
+            // Without the hook: a few thousand traces are of no use to anybody.
+            resume_unwind(Box::new(Fired(event)));
+        }
+    }
+}
+
+struct ProbedItem<'a>(&'a Probe);
+struct ProbedResult<'a>(&'a Probe);
+
+impl<'a> ProbedItem<'a> {
+    fn new(probe: &'a Probe) -> Self {
+        probe.items.made.fetch_add(1, Ordering::SeqCst);
+        ProbedItem(probe)
+    }
+}
+
+impl<'a> ProbedResult<'a> {
+    fn new(probe: &'a Probe) -> Self {
+        probe.results.made.fetch_add(1, Ordering::SeqCst);
+        ProbedResult(probe)
+    }
+}
+
+impl Drop for ProbedItem<'_> {
+    fn drop(&mut self) {
+        self.0.items.dropped.fetch_add(1, Ordering::SeqCst);
+        self.0.event(Kind::ItemDrop);
+    }
+}
+
+impl Drop for ProbedResult<'_> {
+    fn drop(&mut self) {
+        self.0.results.dropped.fetch_add(1, Ordering::SeqCst);
+        self.0.event(Kind::ResultDrop);
+    }
+}
+
+struct Running<'a>(&'a Probe);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Drive {
+    ForEach,
+    Fold,
+    Loop,
+    Collect,
+    Mixed,
+    TakeThree,
+    DropAfterOne,
+}
+
+impl Drive {
+    const ALL: [Drive; 7] =
+        [Drive::ForEach, Drive::Fold, Drive::Loop, Drive::Collect, Drive::Mixed, Drive::TakeThree, Drive::DropAfterOne];
+
+    fn takes_everything(self) -> bool {
+        !matches!(self, Drive::TakeThree | Drive::DropAfterOne)
+    }
+
+    /// Runs 8 items through a call in which `probe` may panic.
+    fn run(self, probe: &Probe, pool: &Pool, chunk: usize) {
+        let source = (0..8).map(|_| {
+            probe.event(Kind::Pull);
+            ProbedItem::new(probe)
+        });
+        let f = |item: ProbedItem<'_>| {
+            probe.running.fetch_add(1, Ordering::SeqCst);
+            let _running = Running(probe);
+            probe.event(Kind::Enter);
+            let result = ProbedResult::new(probe);
+            drop(item);
+            probe.event(Kind::Exit);
+            result
+        };
+        let consume = |_: &ProbedResult<'_>| probe.event(Kind::Consume);
+        let it = source.pool_map(pool, f).chunk_size(chunk);
+        match self {
+            Drive::ForEach => it.for_each(|result| consume(&result)),
+            Drive::Fold => drop(it.fold(Vec::new(), |mut kept, result| {
+                consume(&result);
+                kept.push(result);
+                kept
+            })),
+            Drive::Loop => {
+                for result in it {
+                    consume(&result);
+                }
+            }
+            Drive::Collect => drop(it.collect::<Vec<_>>()),
+            Drive::Mixed => Self::mixed(it, consume),
+            Drive::TakeThree => it.take(3).for_each(|result| consume(&result)),
+            Drive::DropAfterOne => {
+                let mut it = it;
+                if let Some(result) = it.next() {
+                    consume(&result);
+                }
+            }
+        }
+    }
+
+    fn mixed<'a, I, W>(mut it: PoolMap<I, W>, consume: impl Fn(&ProbedResult<'a>))
+    where
+        I: Iterator,
+        I::Item: Send,
+        W: pool_map::work::Work<I::Item, Output = ProbedResult<'a>>,
+    {
+        if let Some(result) = it.next() {
+            consume(&result);
+        }
+        it.by_ref().take(2).for_each(|result| consume(&result));
+        it.for_each(|result| consume(&result));
+    }
+}
+
+#[test]
+fn a_panic_in_any_place_drops_everything_once_and_leaves_nothing_running() {
+    // A panic that escapes a destructor while another unwinds would end the process.
+    let name = "once::a_panic_in_any_place_drops_everything_once_and_leaves_nothing_running";
+    let Some(output) = child::of(name) else {
+        sweep();
+        println!("done");
+        return;
+    };
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+}
+
+fn sweep() {
+    let fired_kinds = Cell::new(Vec::new());
+    for workers in [1, 2, 4] {
+        let pool = Pool::new(workers).expect("a few threads");
+        for (drive, chunk) in Drive::ALL.into_iter().flat_map(|drive| [(drive, 1), (drive, 3)]) {
+            let without = Probe::new(usize::MAX);
+            drive.run(&without, &pool, chunk);
+            for fires_at in 0..without.events.into_inner() {
+                let probe = Probe::new(fires_at);
+                let outcome = caught(|| drive.run(&probe, &pool, chunk));
+                probe.over.store(true, Ordering::SeqCst);
+                let fired = *probe.fired.lock().unwrap_or_else(PoisonError::into_inner);
+                let setting = format!("{drive:?}, {workers} workers, chunks of {chunk}, {fired:?} at event {fires_at}");
+                assert_eq!(probe.running.load(Ordering::SeqCst), 0, "still running: {setting}");
+                for life in [&probe.items, &probe.results] {
+                    let [made, dropped] = [&life.made, &life.dropped].map(|count| count.load(Ordering::SeqCst));
+                    assert_eq!(made, dropped, "made and dropped: {setting}");
+                }
+                match outcome {
+                    Err(payload) => {
+                        let Fired(event) = *payload.downcast().expect("the payload that was thrown");
+                        assert_eq!(event, fires_at);
+                    }
+                    // Where it stood is not always reached, and what is left over is dropped behind the scenes.
+                    Ok(()) => assert!(
+                        !drive.takes_everything() || matches!(fired, None | Some(Kind::ResultDrop)),
+                        "a panic got lost: {setting}"
+                    ),
+                }
+                assert_eq!((0..100).pool_map(&pool, |x| x).sum::<i32>(), 4950, "the pool works on: {setting}");
+                assert_eq!(probe.too_late.load(Ordering::SeqCst), 0, "something happened later: {setting}");
+                let mut kinds = fired_kinds.take();
+                kinds.extend(fired);
+                fired_kinds.set(kinds);
+            }
+        }
+    }
+    let kinds: HashSet<String> = fired_kinds.take().iter().map(|kind| format!("{kind:?}")).collect();
+    assert_eq!(kinds.len(), 6, "each kind of event panicked at some time: {kinds:?}");
+}
+
+#[test]
+fn left_over_items_and_results_whose_drop_panics_are_all_dropped() {
+    struct Bomb<'a>(&'a AtomicUsize, usize);
+    impl Drop for Bomb<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic_any("a bomb");
+        }
+    }
+    let Some(output) = child::of("once::left_over_items_and_results_whose_drop_panics_are_all_dropped") else {
+        for workers in [1, 2, 4] {
+            for chunk in CHUNKS {
+                // Items: f defuses those it gets, so only what is left over goes off.
+                let (made, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                let source = (0..60).map(|index| {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    Bomb(&dropped, index)
+                });
+                let f = |bomb: Bomb<'_>| {
+                    let index = bomb.1;
+                    std::mem::forget(bomb);
+                    dropped.fetch_add(1, Ordering::SeqCst);
+                    if index == 5 {
+                        panic_any("item 5");
+                    }
+                    index
+                };
+                let payload = caught(|| call!(source, workers, chunk, f).count()).expect_err("item 5 panics");
+                assert_eq!(payload.downcast_ref(), Some(&"item 5"));
+                assert_eq!(made.into_inner(), dropped.into_inner());
+
+                // Results: the consumer defuses those it gets.
+                let (made, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                let f = |index| {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    Bomb(&dropped, index)
+                };
+                let defuse = |bomb: Bomb<'_>| {
+                    let index = bomb.1;
+                    std::mem::forget(bomb);
+                    dropped.fetch_add(1, Ordering::SeqCst);
+                    if index == 5 {
+                        panic_any("result 5");
+                    }
+                };
+                let payload = caught(|| call!(0..60, workers, chunk, f).for_each(defuse)).expect_err("result 5 panics");
+                assert_eq!(payload.downcast_ref(), Some(&"result 5"));
+                let payload = caught(|| {
+                    for bomb in call!(0..60, workers, chunk, f) {
+                        defuse(bomb);
+                    }
+                });
+                assert_eq!(payload.expect_err("result 5 panics").downcast_ref(), Some(&"result 5"));
+                // A break leaves some behind, too.
+                call!(0..60, workers, chunk, f).take(4).for_each(defuse);
+                assert_eq!(made.into_inner(), dropped.into_inner());
+            }
+        }
+        println!("done");
+        return;
+    };
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+}

@@ -1,0 +1,334 @@
+//! A model test of promises 1 and 6: random sources, consumers and settings, with `Iterator::map` as the model.
+
+use pool_map::{Pool, PoolIterator};
+use proptest::prelude::*;
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// A payload; thrown without the hook, which would print thousands of traces.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bad {
+    Item(usize),
+    Source(usize),
+}
+
+fn throw(bad: Bad) -> ! {
+    resume_unwind(Box::new(bad))
+}
+
+/// A source, made as often as needed.
+#[derive(Clone, Debug)]
+struct Source {
+    length: usize,
+    shape: Shape,
+    /// Fails in place of giving this item.
+    bad: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Range,
+    Chained(usize),
+    Filtered(usize),
+    Stepped(usize),
+    Peeked,
+    Skipped(usize),
+    Flat(usize),
+    Unsized,
+    Reversed,
+    /// Gives items again after its end.
+    Unfused,
+}
+
+impl Source {
+    /// The items, numbered: `f` and the source fail by number.
+    fn make(&self) -> Box<dyn Iterator<Item = (usize, usize)>> {
+        let length = self.length;
+        let values: Box<dyn Iterator<Item = usize>> = match self.shape {
+            Shape::Range => Box::new(0..length),
+            Shape::Chained(more) => Box::new((0..length).chain(500..500 + more)),
+            Shape::Filtered(of) => Box::new((0..length).filter(move |x| x % of != 1)),
+            Shape::Stepped(by) => Box::new((0..length).step_by(by)),
+            Shape::Peeked => {
+                let mut peeked = (0..length).peekable();
+                peeked.peek();
+                Box::new(peeked)
+            }
+            Shape::Skipped(count) => Box::new((0..length).skip(count)),
+            Shape::Flat(width) => Box::new((0..length).flat_map(move |x| x..x + width)),
+            Shape::Unsized => {
+                let mut range = 0..length;
+                Box::new(std::iter::from_fn(move || range.next()))
+            }
+            Shape::Reversed => Box::new((0..length).rev()),
+            Shape::Unfused => {
+                let mut asked = 0;
+                Box::new(std::iter::from_fn(move || {
+                    asked += 1;
+                    (asked % (length + 1) != 0).then_some(asked)
+                }))
+            }
+        };
+        let bad = self.bad;
+        Box::new(values.enumerate().inspect(move |(number, _)| {
+            if bad == Some(*number) {
+                throw(Bad::Source(*number));
+            }
+        }))
+    }
+
+    fn knows_its_length(&self) -> bool {
+        !matches!(self.shape, Shape::Filtered(_) | Shape::Flat(_) | Shape::Unsized | Shape::Unfused)
+    }
+
+    /// How many items there are, failures aside.
+    fn count(&self) -> usize {
+        Source { bad: None, ..self.clone() }.make().count()
+    }
+}
+
+/// What a consumer does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Next(usize),
+    Nth(usize),
+    Take(usize),
+    SkipTake(usize, usize),
+    Every(usize),
+    Find(usize),
+    Position(usize),
+    TryFold(usize),
+    Peekable,
+    // These take the rest.
+    Fold,
+    Collect,
+    Loop,
+    Count,
+    Last,
+    Adaptors,
+    Zip,
+}
+
+/// What a consumer sees.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Result(usize),
+    End,
+    Number(usize),
+    Failed(Bad),
+}
+
+thread_local! {
+    /// What the consumer at work has seen; there, so that a collection can note it too.
+    static SEEN: RefCell<Vec<Seen>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note(seen: Seen) {
+    SEEN.with_borrow_mut(|all| all.push(seen));
+}
+
+fn note_result(result: Option<usize>) {
+    note(result.map_or(Seen::End, Seen::Result));
+}
+
+struct Recorder;
+
+impl FromIterator<usize> for Recorder {
+    fn from_iter<I: IntoIterator<Item = usize>>(results: I) -> Recorder {
+        for result in results {
+            note(Seen::Result(result));
+        }
+        Recorder
+    }
+}
+
+type Hint = (usize, Option<usize>);
+
+/// Consumes in these steps, until one takes the rest or fails. The hints go with the number of results seen before.
+fn consume(mut it: impl Iterator<Item = usize>, steps: &[Step]) -> (Vec<Seen>, Vec<Hint>) {
+    SEEN.take();
+    let mut hints = vec![it.size_hint()];
+    let end = catch_unwind(AssertUnwindSafe(|| {
+        for step in steps {
+            match *step {
+                Step::Next(times) => (0..times).for_each(|_| note_result(it.next())),
+                Step::Nth(n) => note_result(it.nth(n)),
+                Step::Take(count) => it.by_ref().take(count).for_each(|x| note(Seen::Result(x))),
+                Step::SkipTake(skip, count) => {
+                    it.by_ref().skip(skip).take(count).for_each(|x| note(Seen::Result(x)));
+                }
+                Step::Every(by) => it.by_ref().step_by(by).take(3).for_each(|x| note(Seen::Result(x))),
+                Step::Find(of) => note_result(it.find(|x| x % 10 == of)),
+                Step::Position(of) => note(it.position(|x| x % 10 == of).map_or(Seen::End, Seen::Number)),
+                Step::TryFold(most) => {
+                    let sum = it.try_fold(0_usize, |sum, x| if sum < most { Ok(sum + x) } else { Err(x) });
+                    note(Seen::Number(sum.unwrap_or_else(|x| x)));
+                }
+                Step::Peekable => {
+                    let mut it = it.by_ref().peekable();
+                    note_result(it.peek().copied());
+                    note_result(it.next_if(|x| x % 2 == 0));
+                }
+                Step::Fold => return it.fold((), |(), x| note(Seen::Result(x))),
+                Step::Collect => return drop(it.collect::<Recorder>()),
+                Step::Loop => {
+                    for x in it {
+                        note(Seen::Result(x));
+                    }
+                    return;
+                }
+                Step::Count => return note(Seen::Number(it.count())),
+                Step::Last => return note_result(it.last()),
+                Step::Adaptors => {
+                    return it.enumerate().filter(|x| x.1 % 3 != 0).map(|x| x.0).for_each(|x| note(Seen::Number(x)));
+                }
+                Step::Zip => return it.zip(0..40).for_each(|x| note(Seen::Result(x.0 + x.1))),
+            }
+            hints.push(it.size_hint());
+        }
+    }));
+    if let Err(payload) = end {
+        note(Seen::Failed(bad(&*payload)));
+    }
+    (SEEN.take(), hints)
+}
+
+fn bad(payload: &(dyn Any + Send)) -> Bad {
+    match (payload.downcast_ref::<Bad>(), payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(bad), ..) => *bad,
+        (_, text, message) => panic!("another payload than those thrown: {text:?} {message:?}"),
+    }
+}
+
+fn sources() -> impl Strategy<Value = Source> {
+    let shape = prop_oneof![
+        3 => Just(Shape::Range),
+        1 => (0..50_usize).prop_map(Shape::Chained),
+        1 => (2..5_usize).prop_map(Shape::Filtered),
+        1 => (1..4_usize).prop_map(Shape::Stepped),
+        1 => Just(Shape::Peeked),
+        1 => (0..30_usize).prop_map(Shape::Skipped),
+        1 => (0..4_usize).prop_map(Shape::Flat),
+        1 => Just(Shape::Unsized),
+        1 => Just(Shape::Reversed),
+        1 => Just(Shape::Unfused),
+    ];
+    let bad = prop_oneof![3 => Just(None), 1 => (0..120_usize).prop_map(Some)];
+    (prop_oneof![0..12_usize, 0..120_usize], shape, bad).prop_map(|(length, shape, bad)| Source { length, shape, bad })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let some = prop_oneof![
+        (0..15_usize).prop_map(Step::Next),
+        (0..15_usize).prop_map(Step::Nth),
+        (0..15_usize).prop_map(Step::Take),
+        (0..9_usize, 0..9_usize).prop_map(|(skip, count)| Step::SkipTake(skip, count)),
+        (1..5_usize).prop_map(Step::Every),
+        (0..10_usize).prop_map(Step::Find),
+        (0..10_usize).prop_map(Step::Position),
+        (0..400_usize).prop_map(Step::TryFold),
+        Just(Step::Peekable),
+    ];
+    let rest = prop_oneof![
+        Just(Step::Fold),
+        Just(Step::Collect),
+        Just(Step::Loop),
+        Just(Step::Count),
+        Just(Step::Last),
+        Just(Step::Adaptors),
+        Just(Step::Zip),
+        Just(Step::Next(2)),
+    ];
+    (prop::collection::vec(some, 0..6), rest).prop_map(|(mut steps, rest)| {
+        steps.push(rest);
+        steps
+    })
+}
+
+/// Settings of a call: workers (none for an inline pool), chunk size, limit.
+fn settings() -> impl Strategy<Value = (usize, Option<usize>, Option<usize>)> {
+    (0..=6_usize, prop::option::of(1..20_usize), prop::option::of(1..40_usize))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pool_map_is_map(
+        source in sources(),
+        bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
+        steps in steps(),
+        (workers, chunk, limit) in settings(),
+    ) {
+        let f = |(number, value): (usize, usize)| if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 };
+        let (expected, map_hints) = consume(source.make().map(f), &steps);
+
+        let mut it = match workers {
+            0 => source.make().pool_map(Pool::inline(), f),
+            workers => source.make().pool_map(workers, f),
+        };
+        if let Some(items) = chunk {
+            it = it.chunk_size(items);
+        }
+        if let Some(items) = limit {
+            it = it.max_in_flight(items);
+        }
+        let (found, hints) = consume(it, &steps);
+        // A source that gives items after its end is fused here, and not by `map`: compare up to there.
+        let unfused = matches!(source.shape, Shape::Unfused);
+        if unfused {
+            let fused = consume(source.make().fuse().map(f), &steps).0;
+            prop_assert_eq!(&found, &fused);
+        } else {
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(hints.len(), map_hints.len());
+        }
+
+        for (hint, map_hint) in hints.iter().zip(&map_hints).filter(|_| !unfused) {
+            if source.bad.is_some_and(|bad| bad < source.count()) {
+                // What a failing source says of its length is not true; ours may have seen the failure coming.
+                prop_assert!(hint.1.is_none_or(|high| hint.0 <= high));
+            } else if source.knows_its_length() {
+                prop_assert_eq!(hint, map_hint);
+            } else {
+                // Items read ahead are known, so ours may be narrower, never wider.
+                prop_assert!(hint.0 >= map_hint.0, "{:?} is wider than {:?}", hint, map_hint);
+                let narrower = map_hint.1.is_none_or(|most| hint.1.is_some_and(|high| high <= most));
+                prop_assert!(narrower, "{:?} is wider than {:?}", hint, map_hint);
+                prop_assert!(hint.1.is_none_or(|high| hint.0 <= high));
+            }
+        }
+    }
+
+    #[test]
+    fn caught_panics_are_the_errors_of_map(
+        source in sources(),
+        every in 1..20_usize,
+        first in 0..9_usize,
+        rest in prop_oneof![Just(Step::Fold), Just(Step::Loop), Just(Step::Collect), Just(Step::Next(200))],
+        (workers, chunk, limit) in settings(),
+    ) {
+        let fails = |number: usize| number % every == every - 1;
+        let f = |(number, value): (usize, usize)| if fails(number) { throw(Bad::Item(number)) } else { value * 7 };
+        let model = |(number, value): (usize, usize)| if fails(number) { 1_000_000 + number } else { value * 7 };
+        let mut it = match workers {
+            0 => source.make().pool_map(Pool::inline(), f),
+            workers => source.make().pool_map(workers, f),
+        };
+        if let Some(items) = chunk {
+            it = it.chunk_size(items);
+        }
+        if let Some(items) = limit {
+            it = it.max_in_flight(items);
+        }
+        let results = it.catch_panics().map(|result| result.unwrap_or_else(|panic| {
+            let index = panic.index();
+            assert_eq!(bad(&*panic.into_payload()), Bad::Item(index));
+            1_000_000 + index
+        }));
+        let steps = [Step::Next(first), rest];
+        let expected = consume(source.make().fuse().map(model), &steps).0;
+        prop_assert_eq!(consume(results, &steps).0, expected);
+    }
+}

@@ -1,0 +1,553 @@
+//! A panic is told before it is raised again, once, whole, and by nobody else.
+
+#![cfg(unix)]
+
+use std::io::{self, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::panic::{self, AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::{env, fs, thread};
+
+use std::ops::Range;
+
+use pool_map::{PoolIterator, TaskPanic, Trace, traced};
+
+use crate::seen::{again, child, child_with, run};
+
+/// Runs the items from `items.start` on through `f`, in order, as one job of one worker.
+#[track_caller]
+fn each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) {
+    let Range { start, end } = items;
+    let from_start = |x| {
+        if x >= start {
+            f(x);
+        }
+    };
+    (0..end).pool_map(1, from_start).chunk_size(2000).trace(level).for_each(drop);
+}
+
+/// The panic of the first item that has one.
+#[track_caller]
+fn catch_each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) -> Option<TaskPanic> {
+    let Range { start, end } = items;
+    let from_start = |x| {
+        if x >= start {
+            f(x);
+        }
+    };
+    (0..end).pool_map(1, from_start).trace(level).catch_panics().find_map(Result::err)
+}
+
+/// Catches what `f` raises and returns its text.
+fn raised(f: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("a panic");
+    payload.downcast::<String>().map_or_else(|_| "no string".to_owned(), |text| *text)
+}
+
+fn boom(x: u64) {
+    panic!("boom {x}");
+}
+
+const SIGABRT: i32 = 6;
+
+const BLOCK: &str = "\
+[TRACE:PoolWorker-1] item 7 panicked at tests/it/told.rs:N:N: boom 7
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+";
+
+#[test]
+fn the_default_hook_gives_way() {
+    // The canary for the comparison with std's hook: it would add a line of its own.
+    let seen = child("told::the_default_hook_gives_way", || {
+        assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+    });
+    seen.is(BLOCK);
+}
+
+#[test]
+fn frames_are_those_of_the_user() {
+    #[inline(never)]
+    fn divide(x: u64) -> u64 {
+        std::hint::black_box(10) / x
+    }
+    let mut results = (0..1).pool_map(1, |x| assert_eq!(divide(x), 0)).trace(Trace::Short).catch_panics();
+    let panic = results.next().expect("a result").expect_err("a panic");
+    let frames = panic.frames();
+    assert_eq!(frames.len(), 2, "{panic}");
+    // Where it was inlined the function has its name only, without the path.
+    assert!(frames[0].function().ends_with("divide"), "{panic}");
+    assert!(frames.iter().all(|frame| frame.file() == Some("tests/it/told.rs")), "{panic}");
+    assert!(frames[0].to_string().ends_with(panic.location().expect("a place")), "{panic}");
+}
+
+#[test]
+fn a_panic_is_a_value() {
+    let panic = catch_each(5..9, Trace::Header, boom).expect("a panic");
+    assert_eq!((panic.index(), panic.message()), (5, "boom 5"));
+    assert!(panic.worker().starts_with("PoolWorker-"));
+    assert_eq!(panic.call_site().file(), "tests/it/told.rs");
+    assert!(panic.frames().is_empty());
+    assert!(format!("{panic:?}").contains("message: \"boom 5\""));
+    assert_eq!(panic.to_string().lines().count(), 2);
+    assert_eq!(panic.into_payload().downcast_ref::<String>().expect("a string"), "boom 5");
+}
+
+#[test]
+fn a_panic_is_an_error_for_any_thread() {
+    fn check<T: std::error::Error + Send + Sync + 'static>() {}
+    check::<TaskPanic>();
+}
+
+#[test]
+fn payloads_of_any_type() {
+    let message = |f: fn(u64)| catch_each(0..1, Trace::Header, f).expect("a panic").message().to_owned();
+    assert_eq!(message(|_| panic!("text")), "text");
+    assert_eq!(message(|_| panic_any(std::borrow::Cow::Borrowed("cow"))), "cow");
+    assert_eq!(message(|_| panic_any(Box::<str>::from("boxed"))), "boxed");
+    assert_eq!(message(|_| panic_any(42_u8)), "non-string panic payload");
+    let payload = catch_each(0..1, Trace::Header, |_| panic_any(42_u8)).expect("a panic").into_payload();
+    assert_eq!(payload.downcast_ref(), Some(&42_u8));
+}
+
+#[test]
+fn every_line_of_an_assertion_is_tagged() {
+    let seen = child("told::every_line_of_an_assertion_is_tagged", || {
+        raised(|| each(0..1, Trace::Header, |x| assert_eq!(x, 1, "a\nb")));
+    });
+    seen.is("\
+[TRACE:PoolWorker-1] item 0 panicked at tests/it/told.rs:N:N: assertion `left == right` failed: a
+[TRACE:PoolWorker-1]     b
+[TRACE:PoolWorker-1]       left: 0
+[TRACE:PoolWorker-1]      right: 1
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+");
+}
+
+#[test]
+fn off_leaves_everything_to_the_hook_before() {
+    let seen = child("told::off_leaves_everything_to_the_hook_before", || {
+        panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
+        assert_eq!(raised(|| each(7..9, Trace::Off, boom)), "boom 7");
+        let panic = catch_each(7..8, Trace::Off, boom).expect("a panic");
+        assert_eq!(panic.location(), None);
+    });
+    seen.is("[TRACE:hook] boom 7\n[TRACE:hook] boom 7\n");
+}
+
+trait PayloadText {
+    fn payload_as_text(&self) -> &str;
+}
+
+impl PayloadText for panic::PanicHookInfo<'_> {
+    fn payload_as_text(&self) -> &str {
+        self.payload().downcast_ref::<String>().map_or("no string", String::as_str)
+    }
+}
+
+#[test]
+fn a_custom_hook_before_is_called_once_for_each_panic() {
+    let seen = child("told::a_custom_hook_before_is_called_once_for_each_panic", || {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&calls);
+        panic::set_hook(Box::new(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }));
+        raised(|| each(7..9, Trace::Header, boom));
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        raised(|| boom(0));
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    });
+    seen.is(BLOCK);
+}
+
+#[test]
+fn a_hook_that_chains_ours_changes_nothing() {
+    let seen = child("told::a_hook_that_chains_ours_changes_nothing", || {
+        each(0..1, Trace::Header, drop);
+        let ours = panic::take_hook();
+        panic::set_hook(Box::new(move |info| ours(info)));
+        raised(|| each(7..9, Trace::Header, boom));
+    });
+    seen.is(BLOCK);
+}
+
+#[test]
+fn a_hook_that_replaces_ours_is_named_as_the_reason() {
+    let seen = child("told::a_hook_that_replaces_ours_is_named_as_the_reason", || {
+        each(0..1, Trace::Short, drop);
+        panic::set_hook(Box::new(|_| {}));
+        raised(|| each(7..9, Trace::Short, boom));
+    });
+    seen.is(&BLOCK.replace(
+        "at tests/it/told.rs:N:N: boom",
+        "(location not recorded: another panic hook was installed after this pool's): boom",
+    ));
+}
+
+#[test]
+fn the_first_call_may_come_during_unwinding() {
+    struct CallsInDrop;
+    impl Drop for CallsInDrop {
+        fn drop(&mut self) {
+            assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+        }
+    }
+    let seen = child("told::the_first_call_may_come_during_unwinding", || {
+        raised(|| {
+            let _calls = CallsInDrop;
+            boom(1);
+        });
+        // By now the hook can be installed.
+        raised(|| each(7..9, Trace::Header, boom));
+    });
+    seen.succeeded();
+    assert_eq!(seen.count("(location not recorded: the call began while its thread was panicking): boom 7"), 1);
+    assert_eq!(seen.count(BLOCK), 1, "{}", seen.stderr);
+}
+
+#[test]
+fn a_panic_caught_inside_is_one_line() {
+    let seen = child("told::a_panic_caught_inside_is_one_line", || {
+        each(7..9, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
+    });
+    seen.is("\
+[TRACE:PoolWorker-1] item 7: panic caught inside the closure at tests/it/told.rs:N:N: boom 7
+[TRACE:PoolWorker-1] item 8: panic caught inside the closure at tests/it/told.rs:N:N: boom 8
+");
+}
+
+#[test]
+fn many_panics_caught_inside_are_counted() {
+    let seen = child("told::many_panics_caught_inside_are_counted", || {
+        each(0..1000, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
+        raised(|| {
+            each(7..8, Trace::Header, |x| {
+                (10..30).for_each(|y| drop(catch_unwind(|| boom(y))));
+                boom(x);
+            });
+        });
+    });
+    seen.succeeded();
+    assert_eq!(seen.count("panic caught inside the closure at"), 16, "{}", seen.stderr);
+    assert_eq!(
+        seen.count("[TRACE:PoolWorker-1]   + 992 more panics caught inside the closure\n"),
+        1,
+        "{}",
+        seen.stderr
+    );
+    assert_eq!(seen.count("[TRACE:PoolWorker-1]   + 12 more panics caught inside the closure\n"), 1, "{}", seen.stderr);
+    assert!(seen.stderr.ends_with(BLOCK), "{}", seen.stderr);
+}
+
+#[test]
+fn a_payload_raised_again_keeps_its_own_place() {
+    let seen = child("told::a_payload_raised_again_keeps_its_own_place", || {
+        raised(|| {
+            each(7..8, Trace::Header, |x| {
+                let payload = catch_unwind(|| boom(x)).expect_err("a panic");
+                drop(catch_unwind(|| boom(1)));
+                resume_unwind(payload);
+            });
+        });
+    });
+    let caught = "[TRACE:PoolWorker-1] item 7: panic caught inside the closure at tests/it/told.rs:N:N: boom 1\n";
+    seen.is(&format!("{caught}{BLOCK}"));
+}
+
+#[test]
+fn a_payload_without_a_hook_has_no_stale_place() {
+    let seen = child("told::a_payload_without_a_hook_has_no_stale_place", || {
+        raised(|| {
+            each(7..8, Trace::Short, |_| {
+                drop(catch_unwind(|| boom(1)));
+                resume_unwind(Box::new("again"));
+            });
+        });
+    });
+    seen.is("\
+[TRACE:PoolWorker-1] item 7: panic caught inside the closure at tests/it/told.rs:N:N: boom 1
+[TRACE:PoolWorker-1] item 7 panicked (location not recorded: raised again without this pool's panic hook): again
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+");
+}
+
+/// Panics when it is dropped, with another one as payload if there are more to come.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        match self.0 {
+            0 => panic!("the last bomb"),
+            more => panic_any(Bomb(more - 1)),
+        }
+    }
+}
+
+#[test]
+fn destructors_that_panic_go_no_further() {
+    let seen = child("told::destructors_that_panic_go_no_further", || {
+        static INDEX: AtomicUsize = AtomicUsize::new(0);
+        // Item 1 panics, so item 2 is dropped unused, on the worker.
+        let items = (0..3).map(|_| Bomb(0));
+        let f = |bomb| {
+            std::mem::forget(bomb);
+            if INDEX.fetch_add(1, Ordering::SeqCst) == 1 {
+                boom(1);
+            }
+        };
+        assert_eq!(raised(|| items.pool_map(1, f).chunk_size(3).trace(Trace::Header).for_each(drop)), "boom 1");
+        let panic = catch_each(7..8, Trace::Header, |_| panic_any(Bomb(5))).expect("a panic");
+        // It is the test's own now, and so is what its payload does.
+        std::mem::forget(panic);
+    });
+    let lines = seen.stderr.lines().collect::<Vec<_>>();
+    assert_eq!(lines[0], "[TRACE:PoolWorker-1] item 2: panic in a destructor at tests/it/told.rs:N:N: the last bomb");
+    assert_eq!(lines[1..3].join("\n") + "\n", BLOCK.replace('7', "1"));
+    seen.succeeded();
+}
+
+#[test]
+fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
+    struct Cleans;
+    impl Drop for Cleans {
+        fn drop(&mut self) {
+            drop(catch_unwind(|| boom(1)));
+        }
+    }
+    let seen = child("told::a_destructor_that_catches_its_own_panic_does_not_hide_the_first", || {
+        raised(|| {
+            each(7..8, Trace::Header, |x| {
+                let _cleans = Cleans;
+                boom(x);
+            });
+        });
+    });
+    let caught = "[TRACE:PoolWorker-1] item 7: panic caught inside the closure at tests/it/told.rs:N:N: boom 1\n";
+    seen.is(&format!("{caught}{BLOCK}"));
+}
+
+#[test]
+fn an_inner_call_is_told_first() {
+    let seen = child("told::an_inner_call_is_told_first", || {
+        // Whoever holds this lock waits for the worker, which therefore must not print.
+        let _lock = io::stderr().lock();
+        let outer = catch_unwind(|| each(3..4, Trace::Header, |_| each(7..8, Trace::Header, boom)));
+        assert_eq!(outer.expect_err("a panic").downcast_ref::<String>().expect("a string"), "boom 7");
+    });
+    let inner = BLOCK.replace("'main'", "'PoolWorker-1'");
+    seen.is(&format!(
+        "{inner}\
+[TRACE:PoolWorker-1] item 3 re-raised the panic above (inner pool_map at tests/it/told.rs:N:N, item 7): boom 7
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+"
+    ));
+}
+
+#[test]
+fn an_inner_panic_that_was_caught_is_not_mistaken() {
+    let seen = child("told::an_inner_panic_that_was_caught_is_not_mistaken", || {
+        raised(|| {
+            each(7..8, Trace::Header, |x| {
+                drop(catch_unwind(|| each(3..4, Trace::Header, boom)));
+                boom(x);
+            });
+        });
+    });
+    let inner = BLOCK.replace("'main'", "'PoolWorker-1'").replace("item 7", "item 3").replace("boom 7", "boom 3");
+    seen.is(&format!("{inner}{BLOCK}"));
+}
+
+#[test]
+fn a_broken_standard_error_is_nobodys_business() {
+    for redirection in ["2>/dev/full", "2>&-"] {
+        let seen = child_with("told::a_broken_standard_error_is_nobodys_business", redirection, || {
+            assert_eq!(raised(|| each(7..9, Trace::Short, boom)), "boom 7");
+            let panicked = thread::spawn(|| traced(|| boom(1))).join();
+            assert!(panicked.is_err());
+        });
+        seen.succeeded();
+    }
+}
+
+#[test]
+fn the_caller_may_hold_standard_error() {
+    let seen = child("told::the_caller_may_hold_standard_error", || {
+        let mut lock = io::stderr().lock();
+        assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+        assert!(
+            thread::Builder::new().name("T".into()).spawn(|| traced(|| boom(1))).expect("a thread").join().is_err()
+        );
+        lock.write_all(b"[TRACE:test] still mine\n").expect("open");
+    });
+    assert!(seen.stderr.starts_with(BLOCK) && seen.stderr.ends_with("still mine\n"), "{}", seen.stderr);
+}
+
+#[test]
+fn a_double_panic_prints_both_before_the_abort() {
+    let seen = child("told::a_double_panic_prints_both_before_the_abort", || {
+        each(7..8, Trace::Short, |x| {
+            let _bomb = Bomb(0);
+            boom(x);
+        });
+    });
+    assert_eq!(seen.status.signal(), Some(SIGABRT));
+    assert_eq!(
+        seen.count("[TRACE:PoolWorker-1] item 7 panicked at tests/it/told.rs:N:N: boom 7\n"),
+        1,
+        "{}",
+        seen.stderr
+    );
+    assert_eq!(seen.count("[TRACE:PoolWorker-1] item 7 panicked at tests/it/told.rs:N:N: the last bomb\n"), 1);
+    assert_eq!(seen.count("runtime frames"), 2, "{}", seen.stderr);
+    let untagged = seen.stderr.lines().filter(|line| !line.starts_with("[TRACE:")).collect::<Vec<_>>();
+    assert_eq!(untagged, ["thread caused non-unwinding panic. aborting."]);
+}
+
+#[test]
+fn a_panic_that_cannot_unwind_prints_before_the_abort() {
+    extern "C" fn foreign(x: u64) {
+        boom(x);
+    }
+    let seen = child("told::a_panic_that_cannot_unwind_prints_before_the_abort", || {
+        each(7..8, Trace::Header, |x| foreign(x));
+    });
+    assert_eq!(seen.status.signal(), Some(SIGABRT));
+    assert_eq!(seen.count(BLOCK), 1, "{}", seen.stderr);
+}
+
+#[test]
+fn panics_besides_the_first_are_lines() {
+    let seen = child("told::panics_besides_the_first_are_lines", || {
+        let both = Barrier::new(2);
+        let f = |x| {
+            both.wait();
+            boom(x);
+        };
+        raised(|| (0..2_u64).pool_map(2, f).chunk_size(1).trace(Trace::Header).for_each(drop));
+    });
+    seen.succeeded();
+    let lines = seen.stderr.lines().map(|line| &line["[TRACE:PoolWorker-1]".len()..]).collect::<Vec<_>>();
+    assert_eq!(
+        lines,
+        [
+            " item 0 panicked at tests/it/told.rs:N:N: boom 0",
+            "   in pool_map called at tests/it/told.rs:N:N, on thread 'main'",
+            "   also panicked while stopping: item 1 at tests/it/told.rs:N:N: boom 1",
+        ]
+    );
+}
+
+#[test]
+fn a_panic_that_nobody_reaches_leaves_a_line() {
+    let seen = child("told::a_panic_that_nobody_reaches_leaves_a_line", || {
+        // The first batch of a loop has an item for each worker.
+        let mut results = (0..2_u64).pool_map(2, |x| {
+            if x == 1 {
+                boom(x);
+            }
+        });
+        assert_eq!(results.next(), Some(()));
+    });
+    let line = "item 1 panicked at tests/it/told.rs:N:N: boom 1 (not reached: the iterator was dropped before it)\n";
+    seen.succeeded();
+    assert!(seen.stderr.starts_with("[TRACE:PoolWorker-") && seen.stderr.ends_with(line), "{}", seen.stderr);
+}
+
+#[test]
+fn a_label_stands_in_the_trace() {
+    let seen = child("told::a_label_stands_in_the_trace", || {
+        raised(|| (7..8).pool_map(1, boom).named("parse").trace(Trace::Header).for_each(drop));
+    });
+    let block = BLOCK.replace("item 7", "item 0").replace("in pool_map called", "in pool_map \"parse\" called");
+    seen.is(&block);
+}
+
+#[test]
+fn traced_tags_any_thread() {
+    let seen = child("told::traced_tags_any_thread", || {
+        assert_eq!(traced(|| 7), 7);
+        let parser = thread::Builder::new().name("parser".into());
+        let payload = parser.spawn(|| traced(|| boom(7))).expect("a thread").join().expect_err("a panic");
+        assert_eq!(payload.downcast_ref::<String>().expect("a string"), "boom 7");
+        raised(|| each(3..4, Trace::Header, |_| traced(|| boom(8))));
+    });
+    seen.succeeded();
+    let lines = seen.stderr.lines().filter(|line| !line.contains("   0: ") && !line.contains("   1: "));
+    let lines = lines.filter(|line| !line.contains("   2: ")).collect::<Vec<_>>();
+    assert_eq!(
+        lines,
+        [
+            "[TRACE:parser] panicked at tests/it/told.rs:N:N: boom 7",
+            "[TRACE:parser]   in traced called at tests/it/told.rs:N:N",
+            "[TRACE:parser]   + N runtime frames (RUST_BACKTRACE=full shows them)",
+            "[TRACE:PoolWorker-1] panicked at tests/it/told.rs:N:N: boom 8",
+            "[TRACE:PoolWorker-1]   in traced called at tests/it/told.rs:N:N",
+            "[TRACE:PoolWorker-1]   + N runtime frames (RUST_BACKTRACE=full shows them)",
+            "[TRACE:PoolWorker-1] item 3 re-raised the panic above (inner traced at tests/it/told.rs:N:N): boom 8",
+            "[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'",
+        ]
+    );
+}
+
+#[test]
+fn an_aborting_program_prints_from_the_hook() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aborting");
+    fs::create_dir_all(folder.join("src")).expect("a folder");
+    let manifest = format!(
+        "[package]\nname = \"aborting\"\nedition = \"2024\"\n[workspace]\n[profile.dev]\npanic = \"abort\"\n\
+         [dependencies]\npool-map = {{ path = {:?} }}\n",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
+    fs::write(
+        folder.join("src/main.rs"),
+        "fn main() {\n    use pool_map::PoolIterator;\n    (0..9).pool_map(1, |x| if x == 7 { panic!(\"boom {x}\") }).for_each(drop);\n}\n",
+    )
+    .expect("a program");
+    // The versions that this test was itself built with are at hand without a network.
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
+    let build = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--offline", "--target-dir", "target"])
+        .current_dir(&folder)
+        .output()
+        .expect("cargo");
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c 0; exec target/debug/aborting"]).current_dir(&folder);
+    let seen = run(command);
+    assert_eq!(seen.status.signal(), Some(SIGABRT));
+    let expected = "\
+[TRACE:PoolWorker-1] item 7 panicked at src/main.rs:3:40: boom 7
+[TRACE:PoolWorker-1]   in pool_map called at src/main.rs:3:12, on thread 'main'
+[TRACE:PoolWorker-1]   0: aborting::main::{{closure}}      at src/main.rs:3:40
+[TRACE:PoolWorker-1]   + N runtime frames (RUST_BACKTRACE=full shows them)
+";
+    assert!(seen.stderr.starts_with(expected), "{}", seen.stderr);
+}
+
+#[test]
+fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
+    let test = "told::a_program_without_debug_information_shows_names_and_a_stripped_one_none";
+    let body = || drop(raised(|| each(7..9, Trace::Short, |x| std::hint::black_box(boom)(x))));
+    let whole = child(test, body);
+    whole.succeeded();
+    assert!(whole.stderr.contains("::boom "), "{}", whole.stderr);
+    for (option, shows_names) in [("--strip-debug", true), ("--strip-all", false)] {
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("it{option}"));
+        let exe = env::current_exe().expect("a path");
+        let stripped = Command::new("strip").arg(option).arg("-o").arg(&copy).arg(exe).status();
+        if !stripped.is_ok_and(|status| status.success()) {
+            // There is no such tool here.
+            continue;
+        }
+        let seen = again(&copy, test, "");
+        seen.succeeded();
+        assert!(seen.stderr.starts_with(BLOCK), "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().any(|line| line.ends_with("::boom")), shows_names, "{}", seen.stderr);
+        assert_eq!(seen.stderr == BLOCK, !shows_names, "{}", seen.stderr);
+    }
+}

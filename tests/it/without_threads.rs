@@ -1,0 +1,155 @@
+//! 12. Works without threads: where none can start, a call runs on the caller's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
+
+use pool_map::{IntoPool, Pool, PoolIterator};
+
+use crate::child;
+use crate::gate::text;
+
+/// Every kind of call on `pool` runs here, in order, each item only when it is asked for.
+fn runs_here<P: IntoPool>(pool: impl Fn() -> P) {
+    let here = thread::current().id();
+    let order = Mutex::new(Vec::new());
+    let note = |x: u32| {
+        assert_eq!(thread::current().id(), here);
+        order.lock().expect("nobody panics under it").push(x);
+        x * x
+    };
+    let take_order = || std::mem::take(&mut *order.lock().expect("nobody panics under it"));
+
+    let squares: Vec<u32> = (0..20).pool_map(pool(), note).collect();
+    assert!(squares.into_iter().eq((0..20).map(|x| x * x)));
+    assert!(take_order().into_iter().eq(0..20));
+
+    for (x, square) in (0..20).zip((0..).pool_map(pool(), note)) {
+        assert_eq!(square, x * x);
+    }
+    assert!(take_order().into_iter().eq(0..20));
+
+    (0..20).pool_for_each(pool(), |x| {
+        note(x);
+    });
+    assert!(take_order().into_iter().eq(0..20));
+
+    let mut mapped = (0..20).pool_map_init(
+        pool(),
+        || 0,
+        |seen, x| {
+            *seen += 1;
+            (note(x), *seen)
+        },
+    );
+    assert_eq!(mapped.nth(9), Some((81, 10)));
+    assert_eq!((mapped.len(), take_order().len()), (10, 10));
+    assert_eq!(mapped.last(), Some((361, 20)));
+    assert!(take_order().into_iter().eq(10..20));
+
+    let fails = |x| {
+        assert!(x != 5, "the end");
+        note(x)
+    };
+    let end = catch_unwind(AssertUnwindSafe(|| (0..20).pool_map(pool(), fails).count()));
+    assert_eq!(text(&*end.expect_err("item 5 panics")), "the end");
+    assert!(take_order().into_iter().eq(0..5));
+    let caught: Vec<_> = (0..20).pool_map(pool(), fails).catch_panics().map(|result| result.is_ok()).collect();
+    assert!(caught.into_iter().eq((0..20).map(|x| x != 5)));
+}
+
+#[test]
+fn on_an_inline_pool() {
+    let pool = Pool::inline();
+    runs_here(|| &pool);
+    assert!(pool.is_inline() && pool.worker_names().is_empty());
+}
+
+#[test]
+fn where_threads_cannot_start() {
+    // No system has room for such a stack.
+    let stack = [("RUST_MIN_STACK", "1152921504606846976")];
+    let Some(child) = child::with_env("without_threads::where_threads_cannot_start", &stack) else {
+        Pool::new(1).expect_err("no thread can start");
+        runs_here(|| 1);
+        runs_here(|| 4);
+        runs_here(Pool::global);
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
+
+/// What `body` gives in a child made by `fork`; no answer in time counts as false.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "fork is unsafe")]
+fn forked(body: impl FnOnce() -> bool) -> bool {
+    // SAFETY: what may be done in the child is what is tested here; glibc lets it allocate.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: it only sets a timer, which ends a child that hangs.
+        unsafe { libc::alarm(30) };
+        let right = catch_unwind(AssertUnwindSafe(body)).unwrap_or(false);
+        // SAFETY: it ends this process at once.
+        unsafe { libc::_exit(if right { 7 } else { 1 }) };
+    }
+    assert!(pid > 0, "fork failed");
+    let mut status = 0;
+    // SAFETY: `status` is valid while it runs.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_fork() {
+    let Some(child) = child::of("without_threads::after_a_fork") else {
+        let pool = Pool::new(2).expect("two threads start");
+        // Pools of these sizes lie in the stock when the process is forked.
+        assert!((0..100).pool_map(&pool, |x| x).eq(0..100));
+        assert!((0..100).pool_map(2, |x| x).eq(0..100));
+        assert!((0..100).pool_map(Pool::global(), |x| x).eq(0..100));
+        let mut half = (0..100).pool_map(&pool, |x| x);
+        assert_eq!(half.next(), Some(0));
+        assert!(forked(|| {
+            runs_here(|| &pool);
+            runs_here(|| 2);
+            runs_here(|| 3);
+            runs_here(Pool::global);
+            // One that was begun before the fork goes on after it.
+            half.by_ref().eq(1..100)
+        }));
+        // Here all is as before.
+        assert!(half.eq(1..100));
+        let on_a_worker = |_| thread::current().name().is_some_and(|name| name.starts_with("PoolWorker-"));
+        assert!((0..100).pool_map(&pool, on_a_worker).all(|is| is));
+        assert!((0..100).pool_map(2, on_a_worker).all(|is| is));
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_fork_while_other_threads_are_in_calls() {
+    let Some(child) = child::of("without_threads::after_a_fork_while_other_threads_are_in_calls") else {
+        let pool = Pool::new(2).expect("two threads start");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                        assert!((0..50).pool_map(2, |x| x).eq(0..50));
+                        assert!((0..50).pool_map(&pool, |x| x).collect::<Vec<_>>().into_iter().eq(0..50));
+                    }
+                });
+            }
+            // Whatever locks those threads hold at the fork, nobody will release in the child.
+            let right = (0..50)
+                .all(|_| forked(|| (0..50).pool_map(&pool, |x| x).eq(0..50) && (0..50).pool_map(2, |x| x).eq(0..50)));
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(right);
+        });
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
