@@ -52,20 +52,14 @@ pub(crate) struct Exchange<T, W: Work<T>> {
     ready: Condvar,
 }
 
-/// What wakes the caller, besides the workers' running dry.
+/// What wakes the caller.
 #[derive(Clone, Copy, PartialEq)]
 enum Until {
-    /// The front of the line is ready.
+    /// The front of the line is ready, or the workers run dry.
     Front,
-    /// All is done.
+    /// The workers run dry.
     Dry,
-    /// Time. Where chunks are short, waking for each of them costs more than they do (a quarter of the speed with as
-    /// many workers as cores), so the caller first sleeps for [`NAP`], and finds several finished.
-    Nap,
 }
-
-/// How long the caller does not want to be woken for a single chunk.
-const NAP: Duration = Duration::from_micros(100);
 
 /// How long items without hands wait until a worker is asked again.
 const STRANDED: Duration = Duration::from_millis(1);
@@ -203,9 +197,9 @@ impl<T, W: Work<T>> Exchange<T, W> {
     pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> (Plan, usize) {
         let mut desk = self.desk.lock();
         self.move_ready(&mut desk, ready);
-        if ready.is_empty() && desk.sizer.expects_less_than(NAP) {
-            desk.caller_waits = Some(Until::Nap);
-            self.ready.wait_for(&mut desk, NAP);
+        if let Some(nap) = desk.sizer.nap(desk.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
+            desk.caller_waits = Some(Until::Dry);
+            self.ready.wait_for(&mut desk, nap);
             self.move_ready(&mut desk, ready);
         }
         let mut pullers = 0;
@@ -290,7 +284,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
     fn leave_to_others(&self) {
         let mut desk = self.desk.lock();
         desk.pullers -= 1;
-        if desk.is_stranded() && desk.caller_waits.take().is_some() {
+        if desk.pullers == 0 && desk.caller_waits.take().is_some() {
             drop(desk);
             self.ready.notify_one();
         }
