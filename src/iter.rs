@@ -19,7 +19,7 @@ use crate::work::{Each, Spread, WithState};
 pub trait PoolIterator: Iterator + Sized {
     /// Maps the items with `f` on the workers of `pool`, and yields the results in the order of the items.
     ///
-    /// `pool` is a number of worker threads, or a [`Pool`](crate::Pool). Given a number, the call leases that many idle
+    /// `pool` is a number of worker threads, or a [`Pool`]. Given a number, the call leases that many idle
     /// threads from a process-wide stock while it is at work, and has them alone.
     ///
     /// # Examples

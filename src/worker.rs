@@ -4,7 +4,7 @@ use crate::log::Sink;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// A worker thread of a [`Pool`], as it is known to its hooks and to the code it runs.
+/// A worker thread of a [`Pool`](crate::Pool), as it is known to its hooks and to the code it runs.
 ///
 /// # Examples
 ///
@@ -28,7 +28,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The worker that this thread is; `None` on a thread that is no worker of a [`Pool`].
+    /// The worker that this thread is; `None` on a thread that is no worker of a [`Pool`](crate::Pool).
     #[must_use]
     pub fn current() -> Option<Worker> {
         with_badge(|badge| badge.worker.clone())
@@ -56,7 +56,7 @@ impl Worker {
         self.index
     }
 
-    /// The [name](Pool::name) of the pool.
+    /// The [name](crate::Pool::name) of the pool.
     #[must_use]
     pub fn pool(&self) -> &str {
         &self.pool

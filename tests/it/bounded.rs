@@ -332,3 +332,24 @@ fn by_default_a_slow_source_does_not_hold_back_slow_items() {
     // No chunk takes more than 5 ms, so items of 6 ms go alone, after the first 256, of which 16 may be pulled at one go.
     ready_first(257, 280, || thread::sleep(Duration::from_millis(6)), None);
 }
+
+/// The most memory that this process has had, in KiB.
+#[cfg(target_os = "linux")]
+fn peak_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says so");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("with a peak");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn four_gigabytes_go_through_in_less_than_64_megabytes() {
+    let Some(child) = crate::child::of("bounded::four_gigabytes_go_through_in_less_than_64_megabytes") else {
+        let mut total = 0;
+        (0..4_000_000_u32).map(|x| [x; 256]).pool_map(16, |kib| kib).for_each(|kib| total += u64::from(kib[255]));
+        assert_eq!(total, (0..4_000_000).sum());
+        assert!(peak_memory() < 64 << 10, "{} KiB", peak_memory());
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}

@@ -12,8 +12,12 @@ mod nothing_outlives;
 mod pool_survives;
 mod nesting;
 mod without_threads;
+mod good_neighbour;
+mod no_unsafe;
+
 mod properties;
 mod stress;
+mod idle;
 
 mod pool;
 mod lease;

@@ -1,0 +1,122 @@
+//! 13. A good neighbour: the hook is chained and acts inside our jobs only, and nothing of ours waits for a lock that
+//!     a user may hold. Log lines are in `log`.
+
+#![cfg(unix)]
+
+use std::io::{self, Write as _};
+use std::panic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use pool_map::{Trace, traced};
+
+use crate::seen::{child, child_with};
+use crate::told::{BLOCK, boom, catch_each, each, raised};
+
+#[test]
+fn off_leaves_everything_to_the_hook_before() {
+    let seen = child("good_neighbour::off_leaves_everything_to_the_hook_before", || {
+        panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
+        assert_eq!(raised(|| each(7..9, Trace::Off, boom)), "boom 7");
+        let panic = catch_each(7..8, Trace::Off, boom).expect("a panic");
+        assert_eq!(panic.location(), None);
+    });
+    seen.is("[TRACE:hook] boom 7\n[TRACE:hook] boom 7\n");
+}
+
+#[test]
+fn a_custom_hook_before_is_called_once_for_each_panic() {
+    let seen = child("good_neighbour::a_custom_hook_before_is_called_once_for_each_panic", || {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&calls);
+        panic::set_hook(Box::new(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }));
+        raised(|| each(7..9, Trace::Header, boom));
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        raised(|| boom(0));
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    });
+    seen.is(BLOCK);
+}
+
+#[test]
+fn a_hook_that_chains_ours_changes_nothing() {
+    let seen = child("good_neighbour::a_hook_that_chains_ours_changes_nothing", || {
+        each(0..1, Trace::Header, drop);
+        let ours = panic::take_hook();
+        panic::set_hook(Box::new(move |info| ours(info)));
+        raised(|| each(7..9, Trace::Header, boom));
+    });
+    seen.is(BLOCK);
+}
+
+#[test]
+fn a_hook_that_replaces_ours_is_named_as_the_reason() {
+    let seen = child("good_neighbour::a_hook_that_replaces_ours_is_named_as_the_reason", || {
+        each(0..1, Trace::Short, drop);
+        panic::set_hook(Box::new(|_| {}));
+        raised(|| each(7..9, Trace::Short, boom));
+    });
+    seen.is(&BLOCK.replace(
+        "at tests/it/told.rs:N:N: boom",
+        "(location not recorded: another panic hook was installed after this pool's): boom",
+    ));
+}
+
+#[test]
+fn the_first_call_may_come_during_unwinding() {
+    struct CallsInDrop;
+    impl Drop for CallsInDrop {
+        fn drop(&mut self) {
+            assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+        }
+    }
+    let seen = child("good_neighbour::the_first_call_may_come_during_unwinding", || {
+        raised(|| {
+            let _calls = CallsInDrop;
+            boom(1);
+        });
+        // By now the hook can be installed.
+        raised(|| each(7..9, Trace::Header, boom));
+    });
+    seen.succeeded();
+    assert_eq!(seen.count("(location not recorded: the call began while its thread was panicking): boom 7"), 1);
+    assert_eq!(seen.count(BLOCK), 1, "{}", seen.stderr);
+}
+
+#[test]
+fn a_broken_standard_error_is_nobodys_business() {
+    for redirection in ["2>/dev/full", "2>&-"] {
+        let seen = child_with("good_neighbour::a_broken_standard_error_is_nobodys_business", redirection, || {
+            assert_eq!(raised(|| each(7..9, Trace::Short, boom)), "boom 7");
+            let panicked = thread::spawn(|| traced(|| boom(1))).join();
+            assert!(panicked.is_err());
+        });
+        seen.succeeded();
+    }
+}
+
+#[test]
+fn the_caller_may_hold_standard_error() {
+    let seen = child("good_neighbour::the_caller_may_hold_standard_error", || {
+        let mut lock = io::stderr().lock();
+        assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+        assert!(
+            thread::Builder::new().name("T".into()).spawn(|| traced(|| boom(1))).expect("a thread").join().is_err()
+        );
+        lock.write_all(b"[TRACE:test] still mine\n").expect("open");
+    });
+    assert!(seen.stderr.starts_with(BLOCK) && seen.stderr.ends_with("still mine\n"), "{}", seen.stderr);
+}
+
+trait PayloadText {
+    fn payload_as_text(&self) -> &str;
+}
+
+impl PayloadText for panic::PanicHookInfo<'_> {
+    fn payload_as_text(&self) -> &str {
+        self.payload().downcast_ref::<String>().map_or("no string", String::as_str)
+    }
+}
