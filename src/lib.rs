@@ -112,6 +112,7 @@ mod window;
 mod chunk;
 mod puller;
 mod seat;
+mod lobby;
 
 mod pool;
 mod worker;

@@ -8,14 +8,16 @@ use std::any::Any;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::{fmt, io, mem, process, thread};
 
 use crate::Trace;
+use crate::lobby::{Errand, Lobby};
 use crate::log::{self, Sink};
 use crate::names::Block;
+use crate::panic;
 use crate::seat;
 use crate::worker::{BADGE, Badge, Worker};
 use once_cell::sync::OnceCell;
@@ -59,8 +61,19 @@ struct Shared {
     width: usize,
     /// The level set on the builder; `None` leaves it to the call and the environment.
     trace: Option<Trace>,
+    /// Whether a handle was given up by [`Pool::join`], so that the end of the pool waits for the errands in the lobby.
+    finishes: AtomicBool,
     /// `None` in an inline pool, and only there.
     threads: Option<Threads>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let Some(threads) = self.threads.as_ref().filter(|_| !is_forked()) else { return };
+        if !*self.finishes.get_mut() {
+            panic::contain_all(threads.lobby.close());
+        }
+    }
 }
 
 impl Pool {
@@ -141,7 +154,13 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn inline() -> Pool {
-        let shared = Shared { name: Arc::from("inline"), width: 1, trace: None, threads: None };
+        let shared = Shared {
+            name: Arc::from("inline"),
+            width: 1,
+            trace: None,
+            finishes: AtomicBool::new(false),
+            threads: None,
+        };
         Pool { shared: Arc::new(shared) }
     }
 
@@ -203,11 +222,13 @@ impl Pool {
         }
     }
 
-    /// Gives this handle up; on the last one, finishes what was submitted and waits until the threads have ended.
+    /// Gives this handle up; with the last one, finishes what was submitted and waits until the threads have ended.
     ///
-    /// It does what dropping the handle does, and says so. While other handles live, it returns at once and the pool
-    /// goes on. On a worker thread (of any pool) nothing is waited for, since two workers that end each other's pool
-    /// would wait for ever: the threads then end on their own, after what was submitted.
+    /// Dropping the last handle waits, too, but only for what runs: tasks that have not started are dropped. Once a handle was given up by `join`, the pool finishes them, whichever handle is the last.
+    ///
+    /// While other handles live, it returns at once and the pool goes on; a stream holds one
+    /// until it is dropped or over. On a worker thread (of any pool) nothing is waited for, since two workers that end
+    /// each other's pool would wait for ever: the threads then end on their own, after what was submitted.
     ///
     /// # Examples
     ///
@@ -217,7 +238,7 @@ impl Pool {
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     pub fn join(self) {
-        drop(self);
+        self.shared.finishes.store(true, Ordering::Relaxed);
     }
 
     /// The level set with [`PoolBuilder::trace`].
@@ -238,6 +259,12 @@ impl Pool {
         rayon.in_place_scope(|scope| body(Crew(scope)))
     }
 
+    /// Has an errand done by a worker. Asked of a pool that [is not usable](Pool::is_usable), it panics.
+    pub(crate) fn post(&self, errand: Errand<'static>) {
+        let threads = self.shared.threads.as_ref().expect("BUG: an errand needs a pool with threads");
+        threads.lobby.post(errand, &|| call_hand(threads.rayon.as_ref(), &threads.lobby));
+    }
+
     /// Whether no other handle of this pool lives.
     pub(crate) fn is_sole_handle(&self) -> bool {
         Arc::strong_count(&self.shared) == 1
@@ -246,6 +273,17 @@ impl Pool {
     fn rayon(&self) -> Option<&rayon::ThreadPool> {
         let threads = self.shared.threads.as_ref().filter(|_| !is_forked())?;
         threads.rayon.as_ref()
+    }
+}
+
+impl Pool {
+    /// Runs one job of each kind on idle workers, so at the bottom of their stacks.
+    fn calibrate(&self) {
+        self.scope(|crew| crew.spawn(|_| ()));
+        let (begun, begins) = mpsc::channel::<()>();
+        self.post(Box::new(move |_| drop(begun)));
+        // The channel closes when the errand was done.
+        let _ = begins.recv();
     }
 }
 
@@ -277,6 +315,23 @@ pub(crate) type Job<'s> = Box<dyn for<'b> FnOnce(Crew<'b, 's>) + Send + 's>;
 #[inline(never)]
 fn spawn_boxed<'s>(scope: &rayon::Scope<'s>, job: Job<'s>) {
     scope.spawn(move |scope| seat::begin(Crew(scope), job));
+}
+
+/// Calls a hand to the lobby of the pool that this thread works for.
+pub(crate) fn call_hand_here(lobby: &Arc<Lobby<'static>>) {
+    call_hand(None, lobby);
+}
+
+/// Spawns a job for the lobby's errands on `rayon`, or on the pool of this thread. Both by one closure, so that rayon begins
+/// it by the same frames.
+#[inline(never)]
+fn call_hand(rayon: Option<&rayon::ThreadPool>, lobby: &Arc<Lobby<'static>>) {
+    let lobby = Arc::clone(lobby);
+    let hand = move || seat::begin_hand(&lobby);
+    match rayon {
+        Some(rayon) => rayon.spawn(hand),
+        None => rayon::spawn(hand),
+    }
 }
 
 /// Whether this thread is a worker, of ours or of any rayon pool: waiting here could deadlock, so calls run inline.
@@ -394,10 +449,11 @@ impl PoolBuilder {
             return Err(Reason::Forked.into());
         }
         let threads = self.start(width)?;
-        let shared = Shared { name: self.name, width, trace: self.trace, threads: Some(threads) };
+        let finishes = AtomicBool::new(false);
+        let shared = Shared { name: self.name, width, trace: self.trace, finishes, threads: Some(threads) };
         let pool = Pool { shared: Arc::new(shared) };
         if !seat::is_calibrated() {
-            pool.scope(|crew| crew.spawn(|_| ()));
+            pool.calibrate();
         }
         Ok(pool)
     }
@@ -405,7 +461,8 @@ impl PoolBuilder {
     /// Starts all threads, waits for their greeting, and ends them again if any of them fails.
     fn start(&self, width: usize) -> Result<Threads, PoolError> {
         let block = Arc::new(Block::take(&self.name, width));
-        let mut threads = Threads { rayon: None, joins: Vec::new(), block };
+        let lobby = Arc::new(Lobby::new(width));
+        let mut threads = Threads { rayon: None, joins: Vec::new(), block, lobby };
         let (report, reports) = mpsc::channel();
         let mut refusal = None;
         let built = rayon::ThreadPoolBuilder::new()
@@ -569,6 +626,8 @@ struct Threads {
     joins: Vec<JoinHandle<()>>,
     /// Held here as well as by each thread, so the numbers are free again when nothing is left of the pool.
     block: Arc<Block>,
+    /// Errands for these threads. A hand that is called keeps its thread from ending before it has left.
+    lobby: Arc<Lobby<'static>>,
 }
 
 impl Drop for Threads {

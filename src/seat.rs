@@ -5,26 +5,31 @@
 //! `par_iter` in an `f` that does. So a puller takes a seat first, and there is none but at the bottom of the stack,
 //! where rayon's main loop took the puller up.
 //!
-//! Rayon does not tell which it was, but the depth of the stack does. All our jobs begin in [`begin`], by the same frames
-//! above the main loop, so at the bottom the depth is always the same; above a wait it is greater by the frames of whatever
-//! waits and of the wait itself, which are hundreds of bytes at least.
+//! Rayon does not tell which it was, but the depth of the stack does. All our jobs begin in [`begin`], or all in
+//! [`begin_hand`], by the same frames above the main loop, so at the bottom the depth is always the same for each of the
+//! two; above a wait it is greater by the frames of whatever waits and of the wait itself, which are hundreds of bytes at
+//! least.
 
-use crate::pool::{Crew, Job};
+use crate::lobby::Lobby;
+use crate::pool::{self, Crew, Job};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How far, in bytes, a job may begin above the least depth and still be at the bottom.
 const SLACK: usize = 64;
 
-/// The least depth at which a job of ours has begun in this process. The first pool runs one at the bottom to set it.
+/// The least depth at which a job of a scope has begun in this process. The first pool runs one at the bottom to set it.
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The same for the hands of a pool's lobby, which rayon begins by other frames.
+static LEAST_OF_HANDS: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 thread_local! {
     /// Where this worker's stack stood before it entered rayon's main loop; 0 off our workers.
     static BASE: Cell<usize> = const { Cell::new(0) };
-    /// Where it stood when the job that runs now began.
-    static BEGAN: Cell<usize> = const { Cell::new(0) };
+    /// Whether the job that began last did so at the bottom.
+    static AT_THE_BOTTOM: Cell<bool> = const { Cell::new(false) };
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -34,7 +39,8 @@ pub(crate) struct Seat(());
 impl Seat {
     /// To be asked for at the beginning of a job.
     pub(crate) fn take() -> Option<Seat> {
-        let free = at_the_bottom() && !TAKEN.replace(true);
+        // Miri's addresses say nothing about depth.
+        let free = (cfg!(miri) || AT_THE_BOTTOM.get()) && !TAKEN.replace(true);
         free.then_some(Seat(()))
     }
 }
@@ -50,26 +56,29 @@ pub(crate) fn enter_main_loop() {
     BASE.set(stack_address());
 }
 
-/// Whether the least depth is known.
+/// Whether the least depths are known.
 pub(crate) fn is_calibrated() -> bool {
-    LEAST.load(Ordering::Relaxed) != usize::MAX
+    [&LEAST, &LEAST_OF_HANDS].into_iter().all(|least| least.load(Ordering::Relaxed) != usize::MAX)
 }
 
-/// Begins a job. It is neither inlined nor generic, for its depth is the measure.
+/// Begins a job of a scope. It is neither inlined nor generic, for its depth is the measure.
 #[inline(never)]
 pub(crate) fn begin<'s>(crew: Crew<'_, 's>, job: Job<'s>) {
-    BEGAN.set(stack_address());
-    LEAST.fetch_min(depth(), Ordering::Relaxed);
+    note_depth(stack_address(), &LEAST);
     job(crew);
 }
 
-fn at_the_bottom() -> bool {
-    // Miri's addresses say nothing about depth.
-    cfg!(miri) || depth() <= LEAST.load(Ordering::Relaxed).saturating_add(SLACK)
+/// Begins a hand of a pool's lobby, under the same conditions.
+#[inline(never)]
+pub(crate) fn begin_hand(lobby: &Arc<Lobby<'static>>) {
+    note_depth(stack_address(), &LEAST_OF_HANDS);
+    lobby.work(&|| pool::call_hand_here(lobby));
 }
 
-fn depth() -> usize {
-    BASE.get().abs_diff(BEGAN.get())
+fn note_depth(began: usize, least: &AtomicUsize) {
+    let depth = BASE.get().abs_diff(began);
+    let least = least.fetch_min(depth, Ordering::Relaxed).min(depth);
+    AT_THE_BOTTOM.set(depth <= least.saturating_add(SLACK));
 }
 
 #[inline(never)]
