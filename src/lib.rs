@@ -113,6 +113,9 @@ mod chunk;
 mod puller;
 mod seat;
 mod lobby;
+mod bell;
+
+mod cancel;
 
 mod pool;
 mod worker;
@@ -136,6 +139,7 @@ struct Readme;
 #[path = "../tests/it/child.rs"]
 mod child;
 
+pub use crate::cancel::CancelToken;
 pub use crate::iter::PoolIterator;
 pub use crate::lease::IntoPool;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};

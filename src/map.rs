@@ -7,6 +7,7 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::cancel::CancelToken;
 use crate::chunk::{Plan, Sizer};
 use crate::lease::{Lease, Workers};
 use crate::panic::{self, Payload, TaskPanic};
@@ -140,8 +141,32 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         I::Item: Send,
     {
         assert!(self.delivery.pulled == 0, "catch_panics has to come before the first result is asked for");
-        let (work, call, sizer) = self.exchange.into_parts();
-        PoolMap::assemble(self.source, self.workers, Catching(work), call, |_| sizer)
+        let (work, call, sizer, brake) = self.exchange.into_parts();
+        let mut caught = PoolMap::assemble(self.source, self.workers, Catching(work), call, |_| sizer);
+        caught.exchange.brake = brake;
+        caught
+    }
+
+    /// Lets `token` stop this call: no new item starts, items that run are let finish, what is done up to the first item
+    /// that did not run is delivered, then the iterator ends. It may then yield less than its
+    /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`].
+    ///
+    /// While the source blocks, so does the end, for the source is pulled on the thread that asks for the results. With
+    /// several tokens, each of them stops it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, PoolIterator};
+    ///
+    /// let token = CancelToken::new();
+    /// token.cancel();
+    /// let squares: Vec<u64> = (0..8).pool_map(4, |x| x * x).cancel_on(&token).collect();
+    /// assert!(squares.is_empty());
+    /// ```
+    pub fn cancel_on(self, token: &CancelToken) -> Self {
+        token.stops(&self.exchange.brake);
+        self
     }
 
     /// The pool to run on, or none: on a worker (where waiting could deadlock) and where threads cannot start, the call
@@ -189,7 +214,7 @@ where
     #[cold]
     fn next_batch(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
-            if self.delivery.finished() {
+            if self.delivery.finished(self.exchange.brake.is_cancelled()) {
                 return None;
             }
             let lease = self.lease();
@@ -292,7 +317,7 @@ where
     /// Makes `delivery.current` hold a result; false if there are no more.
     fn advance(&mut self, crew: Crew<'_, 's>) -> bool {
         while !self.delivery.advance() {
-            if self.delivery.finished() {
+            if self.delivery.finished(self.exchange.brake.is_cancelled()) {
                 return false;
             }
             if self.exchange.front_ready() {
@@ -300,11 +325,12 @@ where
                 self.delivery.plan = self.exchange.collect(&mut self.delivery.ready);
             } else if self.may_pull() {
                 self.pull(crew, usize::MAX);
-            } else {
+            } else if self.delivery.out > 0 {
                 let (plan, pullers) = self.exchange.wait(&mut self.delivery.ready);
                 self.delivery.plan = plan;
                 self.start_pullers(crew, pullers);
             }
+            // Else a token has just stopped the call, and the next turn of this loop sees it.
         }
         true
     }
@@ -396,7 +422,7 @@ where
         if self.delivery.advance() {
             return self.delivery.current.next();
         }
-        if self.delivery.finished() {
+        if self.delivery.finished(self.exchange.brake.is_cancelled()) {
             return None;
         }
         // Should the source panic, the iterator is over.
@@ -482,6 +508,8 @@ struct Delivery<R> {
     failure: Option<TaskPanic>,
     /// The items of the present chunk that gave no result because of `failure`.
     lost: usize,
+    /// A token has left a gap after `current`: nothing behind it is delivered.
+    cut: bool,
     /// Items pulled so far, so also the index of the next one.
     pulled: u64,
     /// Items whose chunk has not become `current` yet.
@@ -511,6 +539,7 @@ impl<R> Delivery<R> {
             ready: VecDeque::new(),
             failure: None,
             lost: 0,
+            cut: false,
             pulled: 0,
             out: 0,
             source: SourceState::Open,
@@ -541,10 +570,15 @@ impl<R> Delivery<R> {
             if let Some(panic) = self.failure.take() {
                 self.fail(panic);
             }
+            if mem::take(&mut self.cut) {
+                self.over = true;
+                self.settle();
+            }
             let Some(done) = self.ready.pop_front() else { return false };
             panic::tell(done.notes.concat());
             self.out -= done.items;
             self.lost = done.items - done.results.len();
+            self.cut = self.lost > 0 && done.panic.is_none();
             self.failure = done.panic;
             self.current = done.results.into_iter();
         }
@@ -552,8 +586,8 @@ impl<R> Delivery<R> {
     }
 
     /// True if nothing is left to wait for. Raises the panic of the source when its turn has come.
-    fn finished(&mut self) -> bool {
-        if !self.over && self.out == 0 && !self.source.is_open() {
+    fn finished(&mut self, cancelled: bool) -> bool {
+        if !self.over && self.out == 0 && (cancelled || !self.source.is_open()) {
             self.over = true;
             if let SourceState::Panicked(payload) = mem::replace(&mut self.source, SourceState::Ended) {
                 panic::resume(payload);

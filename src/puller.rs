@@ -7,6 +7,7 @@
 //! One job for each chunk would be simpler and wrong: a worker that waits inside `f` (a nested `par_iter`) takes up
 //! other jobs meanwhile, and chunks of the same call would pile up on top of the half-run `f`, under the locks it holds.
 
+use crate::cancel::Brake;
 use crate::chunk::{Plan, Sizer};
 use crate::panic::{self, Call, TaskPanic};
 use crate::pool;
@@ -18,7 +19,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What came of one chunk.
@@ -42,9 +43,8 @@ pub(crate) struct Exchange<T, W: Work<T>> {
     pub(crate) call: Arc<Call>,
     /// One state for each worker, in the hands of its puller while that runs.
     states: Vec<Mutex<Option<W::State>>>,
-    /// No item of this index or a later one starts any more. Lowered by a panic to the index of its item, and by the
-    /// caller to 0 when it wants nothing more. Relaxed: it is a hint to stop, the hand-over goes through `desk`.
-    end: AtomicU64,
+    /// What lets nothing more start: a panic, the caller, a token.
+    pub(crate) brake: Arc<Brake>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
     desk: Mutex<Desk<T, W::Output>>,
@@ -100,7 +100,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
             work,
             call,
             states: std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect(),
-            end: AtomicU64::new(u64::MAX),
+            brake: Arc::new(Brake::new()),
             front_ready: AtomicBool::new(false),
             desk: Mutex::new(Desk {
                 window: Window::new(),
@@ -125,8 +125,8 @@ impl<T, W: Work<T>> Exchange<T, W> {
         Arc::make_mut(&mut self.call)
     }
 
-    pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer) {
-        (self.work, self.call, self.desk.into_inner().sizer)
+    pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer, Arc<Brake>) {
+        (self.work, self.call, self.desk.into_inner().sizer, self.brake)
     }
 
     // What the caller does.
@@ -165,7 +165,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// True if no panic was caught and the caller did not stop the call.
     pub(crate) fn goes_on(&self) -> bool {
-        self.end.load(Ordering::Relaxed) == u64::MAX
+        self.brake.goes_on()
     }
 
     /// True if the front of the line became ready since the caller last looked.
@@ -244,7 +244,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// Lets nothing more start: the caller wants no more results.
     pub(crate) fn stop(&self) {
-        self.end.store(0, Ordering::Relaxed);
+        self.brake.stop_at(0);
         let queued = self.desk.lock().window.abandon();
         panic::contain_all(queued.into_iter().flat_map(|(_, block)| block));
     }
@@ -274,7 +274,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
                 another();
             }
             let ticket = chunk.ticket;
-            done = Some((ticket, self.run(chunk, &mut state)));
+            done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, chunk, &mut state)));
         }
         *slot.lock() = state;
     }
@@ -322,39 +322,45 @@ impl<T, W: Work<T>> Exchange<T, W> {
         }
         (chunk, help)
     }
+}
 
-    /// Runs the items of a chunk, up to the first panic or the end of the call.
-    fn run(&self, chunk: Chunk<T>, state: &mut Option<W::State>) -> Done<W::Output> {
-        let Chunk { first, mut items, .. } = chunk;
-        let count = items.len();
-        let mut results = Vec::with_capacity(count);
-        let start = Instant::now();
-        // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
-        // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
-        // this call.
-        let mut end = panic::run_job(&self.call, first, |position| {
-            let mut index = first;
-            while index < self.end.load(Ordering::Relaxed) {
-                let Some(item) = items.next() else { break };
-                position.set(index);
-                results.push(self.work.run(state, item, At { call: &self.call, index }));
-                index += 1;
-            }
-        });
-        let busy = start.elapsed();
-        if let Some(panic) = &end.panic {
-            self.end.fetch_min(panic.index() as u64, Ordering::Relaxed);
+/// Runs the items of a chunk, up to the first panic or the end of the call.
+pub(crate) fn run_chunk<T, W: Work<T>>(
+    work: &W,
+    call: &Arc<Call>,
+    brake: &Brake,
+    chunk: Chunk<T>,
+    state: &mut Option<W::State>,
+) -> Done<W::Output> {
+    let Chunk { first, mut items, .. } = chunk;
+    let count = items.len();
+    let mut results = Vec::with_capacity(count);
+    let start = Instant::now();
+    // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
+    // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
+    // this call.
+    let mut end = panic::run_job(call, first, |position| {
+        let mut index = first;
+        while index < brake.end() {
+            let Some(item) = items.next() else { break };
+            position.set(index);
+            results.push(work.run(state, item, At { call, index }));
+            index += 1;
         }
-        if mem::needs_drop::<T>() && items.len() > 0 {
-            let left = first + (count - items.len()) as u64;
-            let drop_all = |position: &Cell<u64>| {
-                (left..).zip(items).for_each(|(index, item)| {
-                    position.set(index);
-                    panic::contain(item);
-                });
-            };
-            end.notes.extend(panic::run_job(&self.call, left, drop_all).notes);
-        }
-        Done { results, items: count, panic: end.panic, notes: end.notes, busy }
+    });
+    let busy = start.elapsed();
+    if let Some(panic) = &end.panic {
+        brake.stop_at(panic.index() as u64);
     }
+    if mem::needs_drop::<T>() && items.len() > 0 {
+        let left = first + (count - items.len()) as u64;
+        let drop_all = |position: &Cell<u64>| {
+            (left..).zip(items).for_each(|(index, item)| {
+                position.set(index);
+                panic::contain(item);
+            });
+        };
+        end.notes.extend(panic::run_job(call, left, drop_all).notes);
+    }
+    Done { results, items: count, panic: end.panic, notes: end.notes, busy }
 }
