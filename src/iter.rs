@@ -1,5 +1,6 @@
 //! [`PoolIterator`]: the methods that stand where `map` stood.
 
+use crate::imap::{Background, PoolImap};
 use crate::lease::{IntoPool, ToWorkers};
 use crate::map::PoolMap;
 use crate::pool::Pool;
@@ -176,6 +177,100 @@ pub trait PoolIterator: Iterator + Sized {
     {
         PoolMap::new(self, pool.to_workers(), Each(f), "pool_for_each").for_each(drop);
     }
+
+    /// Like [`pool_map`](Self::pool_map), running ahead in the background while the body of the loop runs.
+    ///
+    /// The price is that everything is owned and [`Send`], the source too: it is pulled by a thread of its own, the
+    /// *feeder* (`PoolFeeder-1`; `ResizeFeeder-1` for a pool named `Resize`). For borrowed data there is
+    /// [`scope`](crate::scope).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let mut log = Vec::new();
+    /// for square in (0..5).pool_imap(2, |x| x * x) {
+    ///     log.push(square); // meanwhile the workers are at the next ones
+    /// }
+    /// assert_eq!(log, [0, 1, 4, 9, 16]);
+    /// ```
+    ///
+    /// Results come as soon as they can, so what is sent may depend on what came out:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// sender.send(1)?;
+    /// let doubled = receiver.into_iter().pool_imap(4, |x| x * 2).find(|&x| {
+    ///     sender.send(x).expect("the stream listens");
+    ///     x > 100
+    /// });
+    /// assert_eq!(doubled, Some(128));
+    /// # Ok::<(), mpsc::SendError<i32>>(())
+    /// ```
+    ///
+    /// # Order and laziness
+    ///
+    /// Results come in the order of the items. Nothing is pulled and no thread starts before the first result is asked
+    /// for; from then on the stream runs by itself, as far ahead as [its limit](PoolImap::max_in_flight) lets it. An item
+    /// that was pulled is worked on and delivered without waiting for the source to give the next one.
+    ///
+    /// Where results are asked for on a worker (of any pool), that worker runs the items for which no other one has come
+    /// yet, and waits only for what runs elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// When `pool` is 0, or more threads than a pool can have. The iterator panics when `f` or the source does, as that of
+    /// [`pool_map`](Self::pool_map). The panic hook sees a panic of the source on the feeder.
+    ///
+    /// # Performance
+    ///
+    /// The feeder hands over each item by itself, at the price of one lock that is seldom contended; cheap items are
+    /// still worked on in chunks.
+    #[track_caller]
+    fn pool_imap<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Each<F>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+        R: Send + 'static,
+        F: Fn(Self::Item) -> R + Send + Sync + 'static,
+    {
+        let workers = pool.to_workers();
+        PoolImap::new(self, &workers, Each(f), "pool_imap", true, Background::new(workers.clone()))
+    }
+
+    /// Like [`pool_imap`](Self::pool_imap), with each result as soon as it is there, in whatever order that is.
+    ///
+    /// A panic of `f` takes its place when it happens: what was done before is delivered, then it is raised, and the
+    /// iterator is over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let mut lengths: Vec<usize> = ["to", "be", "or", "not"].into_iter().pool_imap_unordered(2, str::len).collect();
+    /// lengths.sort();
+    /// assert_eq!(lengths, [2, 2, 2, 3]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_imap`](Self::pool_imap).
+    #[track_caller]
+    fn pool_imap_unordered<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Each<F>>
+    where
+        Self: Send + 'static,
+        Self::Item: Send + 'static,
+        R: Send + 'static,
+        F: Fn(Self::Item) -> R + Send + Sync + 'static,
+    {
+        let workers = pool.to_workers();
+        PoolImap::new(self, &workers, Each(f), "pool_imap_unordered", false, Background::new(workers.clone()))
+    }
 }
 
 impl<I: Iterator> PoolIterator for I {}
@@ -232,5 +327,62 @@ impl Pool {
         F::Output: Send,
     {
         PoolMap::new(tuples.into_iter(), self.to_workers(), Spread(f), "Pool::starmap").collect()
+    }
+
+    /// Maps `items` with `f` ahead of the loop that takes the results: `items.pool_imap(&pool, f)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// let pool = Pool::new(4)?;
+    /// let mut squares = Vec::new();
+    /// for square in pool.imap(0..8, |x| x * x) {
+    ///     squares.push(square);
+    /// }
+    /// assert_eq!(squares, [0, 1, 4, 9, 16, 25, 36, 49]);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`PoolIterator::pool_imap`].
+    #[track_caller]
+    pub fn imap<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Each<F>>
+    where
+        T: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+        R: Send + 'static,
+        F: Fn(T::Item) -> R + Send + Sync + 'static,
+    {
+        let workers = self.to_workers();
+        PoolImap::new(items.into_iter(), &workers, Each(f), "Pool::imap", true, Background::new(workers.clone()))
+    }
+
+    /// The same, with each result as soon as it is there: `items.pool_imap_unordered(&pool, f)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// let pool = Pool::new(4)?;
+    /// assert_eq!(pool.imap_unordered(0..8, |x| x * x).sum::<u64>(), 140);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`PoolIterator::pool_imap_unordered`].
+    #[track_caller]
+    pub fn imap_unordered<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Each<F>>
+    where
+        T: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
+        R: Send + 'static,
+        F: Fn(T::Item) -> R + Send + Sync + 'static,
+    {
+        let workers = self.to_workers();
+        let host = Background::new(workers.clone());
+        PoolImap::new(items.into_iter(), &workers, Each(f), "Pool::imap_unordered", false, host)
     }
 }

@@ -108,6 +108,9 @@ mod star;
 pub mod work;
 
 mod map;
+mod imap;
+mod scope;
+mod flow;
 mod window;
 mod chunk;
 mod puller;
@@ -140,12 +143,14 @@ struct Readme;
 mod child;
 
 pub use crate::cancel::CancelToken;
+pub use crate::imap::{Background, Host, PoolImap};
 pub use crate::iter::PoolIterator;
 pub use crate::lease::IntoPool;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
 pub use crate::map::PoolMap;
 pub use crate::panic::{TaskPanic, traced};
 pub use crate::pool::{Pool, PoolBuilder, PoolError};
+pub use crate::scope::{Scope, scope};
 pub use crate::star::StarFn;
 pub use crate::trace::{Frame, Trace};
 pub use crate::worker::Worker;

@@ -49,9 +49,22 @@ pub(crate) struct Call {
     site: &'static Location<'static>,
     /// The label that the user gave to the call.
     label: Option<Arc<str>>,
-    /// The name of the thread that called; `None` for [`traced`], which has no thread but its own, and no items.
+    /// The name of the thread that called; `None` for [`traced`], which has no thread but its own.
     caller: Option<String>,
+    /// What the job is a part of.
+    subject: Subject,
     trace: Trace,
+}
+
+/// What a trace speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    /// Items, each with its index.
+    Items,
+    /// A task.
+    Task,
+    /// A closure on some thread.
+    Closure,
 }
 
 impl Call {
@@ -60,7 +73,14 @@ impl Call {
     pub(crate) fn here(method: &'static str, trace: Option<Trace>) -> Call {
         install();
         let trace = trace.unwrap_or_default();
-        Call { method, site: Location::caller(), label: None, caller: Some(thread_name()), trace }
+        let subject = Subject::Items;
+        Call { method, site: Location::caller(), label: None, caller: Some(thread_name()), subject, trace }
+    }
+
+    /// The same for a task, which has no items.
+    #[track_caller]
+    pub(crate) fn task(method: &'static str, trace: Option<Trace>) -> Call {
+        Call { subject: Subject::Task, ..Call::here(method, trace) }
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
@@ -126,6 +146,8 @@ enum Origin {
     Inner(Box<Story>),
     /// Not seen by the hook, for the reason in the text.
     Unseen(&'static str),
+    /// There was no panic: a task ended without being run.
+    NotRun,
 }
 
 /// How one job ended.
@@ -476,7 +498,7 @@ impl Story {
     fn first(&self) -> &Story {
         match &self.origin {
             Origin::Inner(inner) => inner.first(),
-            Origin::Hook { .. } | Origin::Unseen(_) => self,
+            Origin::Hook { .. } | Origin::Unseen(_) | Origin::NotRun => self,
         }
     }
 
@@ -498,7 +520,7 @@ impl Story {
     }
 
     fn index(&self) -> Option<u64> {
-        self.call.caller.is_some().then_some(self.item)
+        (self.call.subject == Subject::Items).then_some(self.item)
     }
 
     /// The whole text about this panic, as the level of its call has it.
@@ -506,7 +528,7 @@ impl Story {
         // The frames of an inner call's panic stand in the block of that call, right above.
         let own = match &self.origin {
             Origin::Hook { .. } => self.frames(),
-            Origin::Inner(_) | Origin::Unseen(_) => &Frames::default(),
+            Origin::Inner(_) | Origin::Unseen(_) | Origin::NotRun => &Frames::default(),
         };
         self.with_report(|report| report.block(own, self.call.trace, style))
     }
@@ -516,13 +538,17 @@ impl Story {
     }
 
     fn with_report(&self, f: impl FnOnce(&Report<'_>) -> String) -> String {
+        let is_task = self.call.subject == Subject::Task;
+        let panicked = if is_task { "task panicked" } else { "panicked" };
         let (verb, place_of_panic) = match &self.origin {
-            Origin::Hook { place, .. } if place.is_empty() => ("panicked", String::new()),
-            Origin::Hook { place, .. } => ("panicked", format!("at {place}")),
-            Origin::Unseen(why) => ("panicked", (*why).to_owned()),
+            Origin::Hook { place, .. } if place.is_empty() => (panicked, String::new()),
+            Origin::Hook { place, .. } => (panicked, format!("at {place}")),
+            Origin::Unseen(why) => (panicked, (*why).to_owned()),
+            Origin::NotRun => ("task did not run", String::new()),
             Origin::Inner(inner) => {
                 let item = inner.index().map_or_else(String::new, |item| format!(", item {item}"));
-                ("re-raised the panic above", format!("(inner {}{item})", inner.call.place()))
+                let verb = if is_task { "task re-raised the panic above" } else { "re-raised the panic above" };
+                (verb, format!("(inner {}{item})", inner.call.place()))
             }
         };
         f(&Report {
@@ -652,6 +678,13 @@ impl TaskPanic {
         self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What stands for the result of a task that was never run. Raised again, its message says why.
+    pub(crate) fn not_run(call: &Arc<Call>, why: &'static str) -> TaskPanic {
+        let payload: Payload = Box::new(why);
+        let story = Story::new(Arc::clone(call), 0, &*payload, Origin::NotRun);
+        TaskPanic { story: Box::new(story), payload: Mutex::new(payload), reported: AtomicBool::new(false) }
+    }
+
     /// Tells its whole block, once.
     pub(crate) fn report(&self) {
         if let Some(text) = self.unreported() {
@@ -676,6 +709,16 @@ impl TaskPanic {
         resume(self.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether there was a panic at all, and not a task that was never run.
+    pub(crate) fn has_happened(&self) -> bool {
+        !matches!(self.story.origin, Origin::NotRun)
+    }
+
+    /// Tells its block and notes from a worker, where nobody will ask for its result.
+    pub(crate) fn report_there(&self, notes: &[String]) {
+        tell_there(&(notes.concat() + &self.unreported().unwrap_or_default()));
+    }
+
     fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {
         if self.story.call.trace == Trace::Off { String::new() } else { text(Style::of_stderr()) }
     }
@@ -684,6 +727,18 @@ impl TaskPanic {
 /// Tells of panics that are not raised again, in a line each, and drops them: those that came with one that is, or
 /// those that nobody got to because the iterator was dropped before.
 pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
+    tell(lines_about(&panics, beside_another));
+    contain_all(panics);
+}
+
+/// The same for a worker that finds nobody to hand its panic to: what it and its notes say is [told there](tell_there).
+pub(crate) fn mention_there(notes: &[String], panic: Option<TaskPanic>) {
+    let panics: Vec<_> = panic.into_iter().collect();
+    tell_there(&(notes.concat() + &lines_about(&panics, false)));
+    contain_all(panics);
+}
+
+fn lines_about(panics: &[TaskPanic], beside_another: bool) -> String {
     let aside = if beside_another { Aside::Stopping } else { Aside::Unreached };
     let line = |panic: &TaskPanic| panic.unless_off(|style| panic.story.line(aside, style));
     let mut text: String = panics.iter().take(LINES).map(line).collect();
@@ -692,8 +747,7 @@ pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
         let what = if beside_another { "panicked while stopping" } else { "panicked and were not reached" };
         text += &last.unless_off(|style| trace::more(last.worker(), left_out, what, style));
     }
-    tell(text);
-    contain_all(panics);
+    text
 }
 
 impl fmt::Display for TaskPanic {
@@ -724,6 +778,14 @@ pub(crate) fn tell(text: String) {
     if let Some(text) = hand_over(text) {
         // `eprint!` panics where standard error is closed.
         quietly(|| eprint!("{text}"));
+    }
+}
+
+/// Prints tagged text from a worker, whose caller is gone. Whoever holds the lock of standard error may wait for this very
+/// worker, so it goes past that lock.
+pub(crate) fn tell_there(text: &str) {
+    if let Some(text) = hand_over(text.to_owned()) {
+        write_raw(&text);
     }
 }
 
@@ -786,14 +848,13 @@ fn write_raw(text: &str) {
 pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     install();
     let trace = Trace::default();
-    let call = Call { method: "traced", site: Location::caller(), label: None, caller: None, trace };
+    let subject = Subject::Closure;
+    let call = Call { method: "traced", site: Location::caller(), label: None, caller: None, subject, trace };
     let mut result = None;
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);
     for text in end.notes.into_iter().chain(block) {
-        if let Some(text) = hand_over(text) {
-            write_raw(&text);
-        }
+        tell_there(&text);
     }
     match end.panic {
         Some(panic) => panic.resume(),

@@ -1,7 +1,8 @@
 //! The order and the bound: a queue of items that wait, and a line of tickets for those that were taken.
 //!
 //! Pure state, without threads and without closures. Order comes from the line: whoever takes items gets the ticket
-//! behind all tickets before it, and results leave at the front only.
+//! behind all tickets before it, and results leave at the front only. Where no order is wanted, a chunk gets its place in
+//! the line when it is done.
 
 use std::collections::VecDeque;
 use std::vec;
@@ -27,11 +28,18 @@ pub(crate) struct Window<T, D> {
     line: VecDeque<Option<D>>,
     /// The ticket number of the front of `line`.
     front: u64,
+    /// How many chunks are with the workers, where no order is wanted; their places are not in `line`. Else `None`.
+    astray: Option<usize>,
 }
 
 impl<T, D> Window<T, D> {
     pub(crate) fn new() -> Self {
-        Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), front: 0 }
+        Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), front: 0, astray: None }
+    }
+
+    /// One whose results leave as they come.
+    pub(crate) fn unordered() -> Self {
+        Window { astray: Some(0), ..Window::new() }
     }
 
     /// Queues a block of items behind all others; `first` is the index of its first item.
@@ -60,12 +68,20 @@ impl<T, D> Window<T, D> {
         };
         self.queued_items -= items.len();
         let ticket = self.front + self.line.len() as u64;
-        self.line.push_back(None);
+        match &mut self.astray {
+            Some(chunks) => *chunks += 1,
+            None => self.line.push_back(None),
+        }
         Some(Chunk { ticket, first: first_taken, items })
     }
 
     /// Puts what came of a chunk into its place in the line; true if that place is the front.
     pub(crate) fn fill(&mut self, ticket: u64, done: D) -> bool {
+        if let Some(chunks) = &mut self.astray {
+            *chunks -= 1;
+            self.line.push_back(Some(done));
+            return true;
+        }
         let place = usize::try_from(ticket - self.front).expect("BUG: a line longer than memory");
         let place = self.line.get_mut(place).expect("BUG: a ticket that was never given");
         assert!(place.replace(done).is_none(), "BUG: a ticket was used twice");
@@ -81,9 +97,19 @@ impl<T, D> Window<T, D> {
         self.line.pop_front().flatten()
     }
 
+    /// Takes what is ready anywhere in the line; the rest of it is given up, and no ticket may come back.
+    pub(crate) fn deliver_any(&mut self) -> Option<D> {
+        while let Some(place) = self.line.pop_front() {
+            if place.is_some() {
+                return place;
+            }
+        }
+        None
+    }
+
     /// True if nothing waits, nothing is being worked on and nothing is left to deliver.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queued.is_empty() && self.line.is_empty()
+        self.queued.is_empty() && self.line.is_empty() && self.astray.unwrap_or(0) == 0
     }
 
     /// Takes back every item that no worker took.
@@ -130,6 +156,21 @@ mod tests {
         assert_eq!(window.deliver(), None, "the front is still being worked on");
         assert!(window.fill(tickets[0], 'a'));
         assert_eq!(std::iter::from_fn(|| window.deliver()).collect::<String>(), "abc");
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn without_order_results_leave_as_they_come() {
+        let mut window = Window::<u64, char>::unordered();
+        window.push(0, vec![0, 1, 2]);
+        let tickets: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.ticket).collect();
+        assert!(window.fill(tickets[2], 'c'));
+        assert_eq!(window.deliver(), Some('c'));
+        assert_eq!(window.deliver(), None);
+        assert!(window.fill(tickets[0], 'a'));
+        assert!(!window.is_empty(), "a chunk is still out");
+        assert!(window.fill(tickets[1], 'b'));
+        assert_eq!(std::iter::from_fn(|| window.deliver()).collect::<String>(), "ab");
         assert!(window.is_empty());
     }
 

@@ -1,0 +1,498 @@
+//! The shared state of a stream: what the consumer, its feeder and the workers meet at.
+//!
+//! The **feeder** is a thread that pulls the source, one item at a time, while there is room. Each item is at once where a
+//! worker can take it, so none ever waits for the source to give the next. **Pullers**, errands on the workers, take what
+//! is there, a chunk at a time, run it, and put the results into their place in the line. The **consumer** takes them from
+//! the front. Nobody holds the lock while user code runs: `next` of the source, `f`, any destructor.
+//!
+//! To keep cheap items cheap, no item wakes a worker that needs not be woken:
+//!
+//! - While some puller is *looking* (it was called and has not come yet, or it naps), nobody else is called. It will see
+//!   whatever there is by then, and whoever leaves items behind calls the next. So where a thousand items come in the
+//!   time that waking takes, they wake one worker.
+//! - A puller that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
+
+use crate::cancel::Brake;
+use crate::chunk::Sizer;
+use crate::lease::Lease;
+use crate::lobby::{Clerk, Errand};
+use crate::panic::{self, Call, Payload, TaskPanic};
+use crate::puller::{Done, run_chunk};
+use crate::window::{Chunk, Window};
+use crate::work::{At, Work};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::mem;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long a puller naps before a chunk that would take less than [`WORTH_A_NAP`].
+const NAP: Duration = Duration::from_micros(50);
+const WORTH_A_NAP: Duration = Duration::from_micros(20);
+
+/// Where the lease of a stream lies from its start: the feeder calls workers by it, the consumer takes it away.
+pub(crate) type Berth = Mutex<Option<Lease>>;
+
+/// What one stream's threads share.
+pub(crate) struct Flow<T, W: Work<T>> {
+    /// `Some` until the drop.
+    work: Option<W>,
+    call: Arc<Call>,
+    pub(crate) brake: Arc<Brake>,
+    /// How many pullers there may be.
+    workers: usize,
+    desk: Mutex<Desk<T, W::Output>>,
+    /// Notified when a napping puller has nothing more to wait for.
+    nap: Condvar,
+    /// A leased pool, kept until the last puller is gone: the next lease is to have it alone.
+    kept: OnceLock<Arc<Berth>>,
+}
+
+/// What one lock guards. No user code runs under it.
+struct Desk<T, R> {
+    window: Window<T, Done<R>>,
+    /// The items behind all those in `window`: the block that the feeder is filling.
+    open: Vec<T>,
+    sizer: Sizer,
+    /// How many items a worker takes, and how many may be in flight, as last computed.
+    chunk: usize,
+    limit: usize,
+    /// Whether an item has been timed.
+    measured: bool,
+    since: Instant,
+    /// Items that came from the source, so also the index of the next one; and those that the consumer is done with.
+    pulled: u64,
+    delivered: u64,
+    source: Source,
+    /// Pullers that were called and have not left; at most one for each worker.
+    pullers: usize,
+    /// Pullers among them that are about to look for items. While any item is queued, this is not 0, or each of the
+    /// workers has a puller, which will look when it is done with its chunk. That is what keeps a stream alive.
+    looking: usize,
+    /// How many of those nap.
+    napping: usize,
+    /// The feeder waits at its bell for room.
+    feeder_waits: bool,
+    /// The consumer waits at its bell, for this.
+    consumer_waits: Option<Until>,
+    /// The consumer wants nothing more.
+    stopped: bool,
+}
+
+/// How far the source is.
+enum Source {
+    Open,
+    /// It gave `None`, and is not asked again.
+    Ended,
+    /// It panicked, and is not asked again. The panic's turn comes after every result.
+    Panicked(Payload),
+}
+
+/// What the consumer waits for.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    /// A result whose turn it is.
+    Front,
+    /// That, or an item to run: the consumer is itself a worker.
+    Work,
+}
+
+/// What a puller does next.
+enum Next<T> {
+    /// Runs this, after it has called another puller if need be.
+    Run {
+        chunk: Chunk<T>,
+        help: bool,
+    },
+    /// Lets other errands go first.
+    StepBack,
+    Leave,
+}
+
+/// What comes next out of a stream.
+pub(crate) enum Turn<R> {
+    Done(Done<R>),
+    Ended,
+    /// The source panicked.
+    Panicked(Payload),
+}
+
+impl<T, R> Desk<T, R> {
+    fn in_flight(&self) -> usize {
+        usize::try_from(self.pulled - self.delivered).expect("BUG: more in flight than memory holds")
+    }
+
+    fn queued(&self) -> usize {
+        self.window.queued_items() + self.open.len()
+    }
+
+    fn push(&mut self, item: T) {
+        if self.open.capacity() == 0 {
+            self.open.reserve(self.chunk.min(64));
+        }
+        self.open.push(item);
+        self.pulled += 1;
+        if self.open.len() >= self.chunk {
+            self.close_block();
+        }
+    }
+
+    /// Puts the block that is being filled behind the others.
+    fn close_block(&mut self) {
+        let first = self.pulled - self.open.len() as u64;
+        self.window.push(first, mem::take(&mut self.open));
+    }
+
+    fn take(&mut self, most: usize) -> Option<Chunk<T>> {
+        if self.window.queued_items() == 0 {
+            self.close_block();
+        }
+        self.window.take(most)
+    }
+
+    /// How many items a worker takes now.
+    fn most(&self, now: Instant) -> usize {
+        self.sizer.take(now.saturating_duration_since(self.since), self.queued(), !self.source.is_open())
+    }
+
+    /// Counts a puller in if items wait that nobody is about to look for; then it has to be called.
+    fn wants_puller(&mut self, workers: usize) -> bool {
+        let wants = self.queued() > 0 && self.looking == 0 && self.pullers < workers;
+        if wants {
+            self.pullers += 1;
+            self.looking += 1;
+        }
+        wants
+    }
+
+    /// Whether all that waits would be done sooner than it is worth to be taken for.
+    fn is_scant(&self, most: usize) -> bool {
+        let queued = self.queued();
+        let each = WORTH_A_NAP / u32::try_from(queued.max(1)).unwrap_or(u32::MAX);
+        queued < most && self.measured && self.source.is_open() && self.sizer.expects_less_than(each)
+    }
+
+    /// Notes what was measured of a chunk.
+    fn measure(&mut self, done: &Done<R>, now: Instant) {
+        self.sizer.worked(done.results.len(), done.busy);
+        self.measured |= !done.results.is_empty();
+        self.plan(now);
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let plan = self.sizer.plan(now.saturating_duration_since(self.since));
+        self.chunk = plan.block.items;
+        self.limit = plan.in_flight;
+    }
+
+    /// Whether the room is worth waking the feeder for: where items are cheap, not for every few of them.
+    fn has_room_to_tell_of(&self) -> bool {
+        let worth_it = if self.chunk == 1 { 1 } else { self.chunk.saturating_mul(2).min(self.limit / 4).max(1) };
+        self.in_flight().saturating_add(worth_it) <= self.limit
+    }
+
+    fn take_back(&mut self) -> Vec<T> {
+        self.close_block();
+        self.window.abandon().into_iter().flat_map(|(_, block)| block).collect()
+    }
+}
+
+impl Source {
+    fn is_open(&self) -> bool {
+        matches!(self, Source::Open)
+    }
+}
+
+impl<T, W: Work<T>> Flow<T, W> {
+    pub(crate) fn new(
+        work: W,
+        call: Arc<Call>,
+        workers: usize,
+        sizer: Sizer,
+        ordered: bool,
+        brake: Arc<Brake>,
+    ) -> Self {
+        let now = Instant::now();
+        let mut desk = Desk {
+            window: if ordered { Window::new() } else { Window::unordered() },
+            open: Vec::new(),
+            sizer,
+            chunk: 1,
+            limit: 1,
+            measured: false,
+            since: now,
+            pulled: 0,
+            delivered: 0,
+            source: Source::Open,
+            pullers: 0,
+            looking: 0,
+            napping: 0,
+            feeder_waits: false,
+            consumer_waits: None,
+            stopped: false,
+        };
+        desk.plan(now);
+        Flow {
+            work: Some(work),
+            call,
+            brake,
+            workers,
+            desk: Mutex::new(desk),
+            nap: Condvar::new(),
+            kept: OnceLock::new(),
+        }
+    }
+
+    /// Keeps the lease at `berth` until nothing of this stream is left.
+    pub(crate) fn keep(&self, berth: &Arc<Berth>) {
+        self.kept.get_or_init(|| Arc::clone(berth));
+    }
+
+    fn work(&self) -> &W {
+        self.work.as_ref().expect("BUG: the work stays until the drop")
+    }
+
+    // What the feeder does.
+
+    /// The life of a feeder: pulls the source until it ends or nothing more is wanted. `post` is to have an errand done.
+    pub(crate) fn feed<'j, I>(self: &Arc<Self>, mut source: I, post: &dyn Fn(Errand<'j>))
+    where
+        I: Iterator<Item = T>,
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let mut desk = self.desk.lock();
+        while self.has_room(&mut desk) {
+            // User code. It may block for ever, and the consumer may be gone when it returns.
+            let pulled = MutexGuard::unlocked(&mut desk, || panic::catch(|| source.next()));
+            match pulled {
+                Ok(Some(item)) if self.brake.goes_on() => desk.push(item),
+                Ok(Some(item)) => MutexGuard::unlocked(&mut desk, || panic::contain(item)),
+                Ok(None) => desk.source = Source::Ended,
+                Err(payload) => desk.source = Source::Panicked(payload),
+            }
+            self.announce(&mut desk, post);
+        }
+        drop(desk);
+        panic::contain(source);
+    }
+
+    /// Waits until one more item may be pulled; false if none ever may.
+    fn has_room(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
+        while desk.source.is_open() && self.brake.goes_on() {
+            if desk.in_flight() < desk.limit {
+                return true;
+            }
+            desk.feeder_waits = true;
+            // Nothing more comes that a nap could wait for.
+            self.end_naps(desk);
+            MutexGuard::unlocked(desk, || self.brake.feeder.wait());
+            desk.feeder_waits = false;
+        }
+        false
+    }
+
+    /// Tells of an item that has come, or of the end, those who need to know.
+    fn announce<'j>(self: &Arc<Self>, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, post: &dyn Fn(Errand<'j>))
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let open = desk.source.is_open();
+        if !open || desk.queued() >= desk.chunk {
+            self.end_naps(desk);
+        }
+        if desk.wants_puller(self.workers) {
+            MutexGuard::unlocked(desk, || post(self.puller()));
+        }
+        let concerned = if open { desk.consumer_waits == Some(Until::Work) } else { desk.consumer_waits.is_some() };
+        if concerned {
+            desk.consumer_waits = None;
+            self.brake.consumer.ring();
+        }
+    }
+
+    fn end_naps(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) {
+        if desk.napping > 0 {
+            self.nap.notify_one();
+        }
+    }
+
+    // What the workers do.
+
+    /// A puller as an errand. It has to be counted in beforehand.
+    fn puller<'j>(self: &Arc<Self>) -> Errand<'j>
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let flow = Arc::clone(self);
+        Box::new(move |clerk| flow.pull(clerk))
+    }
+
+    /// The life of a puller.
+    fn pull<'j>(self: Arc<Self>, clerk: &Clerk<'_, 'j>)
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        self.desk.lock().looking -= 1;
+        let mut done = None;
+        loop {
+            match self.exchange(done.take(), clerk) {
+                Next::Run { chunk, help } => {
+                    if help {
+                        clerk.post(self.puller());
+                    }
+                    done = Some((chunk.ticket, self.run(chunk)));
+                }
+                Next::StepBack => return clerk.post(self.puller()),
+                Next::Leave => return,
+            }
+        }
+    }
+
+    fn run(&self, chunk: Chunk<T>) -> Done<W::Output> {
+        run_chunk(self.work(), &self.call, &self.brake, chunk, &mut None)
+    }
+
+    /// Hands over a chunk and takes the next.
+    fn exchange(&self, done: Option<(u64, Done<W::Output>)>, clerk: &Clerk<'_, '_>) -> Next<T> {
+        let now = Instant::now();
+        let has_worked = done.is_some();
+        let mut desk = self.desk.lock();
+        if let Some((ticket, done)) = done {
+            self.hand_in(&mut desk, ticket, done, now);
+        }
+        if has_worked && desk.queued() > 0 && clerk.others_wait() {
+            desk.looking += 1;
+            return Next::StepBack;
+        }
+        let mut most = desk.most(now);
+        // Who has just come was called for what is there; who comes back and finds something, will find more soon.
+        if has_worked && desk.queued() > 0 && desk.is_scant(most) {
+            if desk.looking > 0 {
+                desk.pullers -= 1;
+                return Next::Leave;
+            }
+            desk.looking += 1;
+            desk.napping += 1;
+            self.nap.wait_for(&mut desk, NAP);
+            desk.napping -= 1;
+            desk.looking -= 1;
+            most = desk.most(now + NAP);
+        }
+        if let Some(chunk) = desk.take(most) {
+            return Next::Run { chunk, help: desk.wants_puller(self.workers) };
+        }
+        desk.pullers -= 1;
+        Next::Leave
+    }
+
+    /// Puts what came of a chunk into its place in the line.
+    fn hand_in(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ticket: u64, done: Done<W::Output>, now: Instant) {
+        desk.measure(&done, now);
+        if desk.stopped {
+            // Nobody will ask for it. What it has to say of panics is said here.
+            return MutexGuard::unlocked(desk, || {
+                panic::contain_all(done.results);
+                panic::mention_there(&done.notes, done.panic);
+            });
+        }
+        let front = desk.window.fill(ticket, done);
+        if front && desk.consumer_waits.take().is_some() {
+            self.brake.consumer.ring();
+        }
+    }
+
+    // What the consumer does.
+
+    /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a worker
+    /// (`on_worker`) it runs what waits for one, and waits only for what runs elsewhere.
+    pub(crate) fn deliver(&self, handed: usize, on_worker: bool) -> Turn<W::Output> {
+        let mut desk = self.desk.lock();
+        desk.delivered += handed as u64;
+        loop {
+            if desk.feeder_waits && desk.has_room_to_tell_of() {
+                desk.feeder_waits = false;
+                self.brake.feeder.ring();
+            }
+            let cancelled = self.brake.is_cancelled();
+            if cancelled && desk.queued() > 0 {
+                let items = desk.take_back();
+                MutexGuard::unlocked(&mut desk, || panic::contain_all(items));
+            }
+            if let Some(done) = desk.window.deliver() {
+                return Turn::Done(done);
+            }
+            if desk.queued() == 0 && desk.window.is_empty() && (cancelled || !desk.source.is_open()) {
+                return match mem::replace(&mut desk.source, Source::Ended) {
+                    Source::Panicked(payload) => Turn::Panicked(payload),
+                    Source::Open | Source::Ended => Turn::Ended,
+                };
+            }
+            if !(on_worker && self.run_one(&mut desk)) {
+                desk.consumer_waits = Some(if on_worker { Until::Work } else { Until::Front });
+                MutexGuard::unlocked(&mut desk, || self.brake.consumer.wait());
+                desk.consumer_waits = None;
+            }
+        }
+    }
+
+    /// Runs the next chunk on the consumer's thread; false if none waits.
+    fn run_one(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
+        let most = desk.most(Instant::now());
+        let Some(chunk) = desk.take(most) else { return false };
+        let ticket = chunk.ticket;
+        let done = MutexGuard::unlocked(desk, || self.run(chunk));
+        self.hand_in(desk, ticket, done, Instant::now());
+        true
+    }
+
+    /// Runs one item on the consumer's thread, where there are no workers.
+    pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
+        let at = At { call: &self.call, index };
+        panic::run_item(&self.call, index, || self.work().run(&mut None, item, at))
+    }
+
+    /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
+    /// the source's `next`. `raised` says whether the consumer has raised a panic of this stream.
+    pub(crate) fn stop(&self, raised: bool) {
+        self.brake.stop_at(0);
+        let mut desk = self.desk.lock();
+        desk.stopped = true;
+        let items = desk.take_back();
+        let line: Vec<Done<W::Output>> = std::iter::from_fn(|| desk.window.deliver_any()).collect();
+        let source = mem::replace(&mut desk.source, Source::Ended);
+        self.end_naps(&mut desk);
+        drop(desk);
+        self.brake.feeder.ring();
+        panic::contain_all(items);
+        let mut panics = Vec::new();
+        for done in line {
+            panic::tell(done.notes.concat());
+            panics.extend(done.panic);
+            panic::contain_all(done.results);
+        }
+        panic::mention(panics, raised);
+        panic::contain(source);
+    }
+}
+
+/// What can be stopped at the end of a scope, whatever its items are.
+pub(crate) trait Stop: Send + Sync {
+    fn stop(&self);
+}
+
+impl<T: Send, W: Work<T> + Send> Stop for Flow<T, W> {
+    fn stop(&self) {
+        Flow::stop(self, false);
+    }
+}
+
+impl<T, W: Work<T>> Drop for Flow<T, W> {
+    fn drop(&mut self) {
+        // On whatever thread it was that let go last; its panics would end that thread.
+        panic::contain(self.work.take());
+        panic::contain(mem::replace(&mut self.desk.get_mut().source, Source::Ended));
+    }
+}
