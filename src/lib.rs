@@ -118,6 +118,7 @@ mod seat;
 mod lobby;
 mod bell;
 
+mod task;
 mod cancel;
 
 mod pool;
@@ -152,6 +153,7 @@ pub use crate::panic::{TaskPanic, traced};
 pub use crate::pool::{Pool, PoolBuilder, PoolError};
 pub use crate::scope::{Scope, scope};
 pub use crate::star::StarFn;
+pub use crate::task::Task;
 pub use crate::trace::{Frame, Trace};
 pub use crate::worker::Worker;
 

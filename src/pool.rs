@@ -224,9 +224,10 @@ impl Pool {
 
     /// Gives this handle up; with the last one, finishes what was submitted and waits until the threads have ended.
     ///
-    /// Dropping the last handle waits, too, but only for what runs: tasks that have not started are dropped. Once a handle was given up by `join`, the pool finishes them, whichever handle is the last.
+    /// Dropping the last handle waits, too, but only for what runs: [tasks](Pool::spawn) that have not started are
+    /// dropped. Once a handle was given up by `join`, the pool finishes them, whichever handle is the last.
     ///
-    /// While other handles live, it returns at once and the pool goes on; a stream holds one
+    /// While other handles live, it returns at once and the pool goes on; a [`PoolImap`](crate::PoolImap) holds one
     /// until it is dropped or over. On a worker thread (of any pool) nothing is waited for, since two workers that end
     /// each other's pool would wait for ever: the threads then end on their own, after what was submitted.
     ///
@@ -234,7 +235,9 @@ impl Pool {
     ///
     /// ```
     /// let pool = pool_map::Pool::new(2)?;
-    /// pool.join(); // both threads are gone
+    /// let task = pool.spawn(|| 6 * 7);
+    /// pool.join(); // the task is done, both threads are gone
+    /// assert!(task.is_finished());
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     pub fn join(self) {
