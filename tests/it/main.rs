@@ -19,6 +19,12 @@ mod properties;
 mod stress;
 mod idle;
 
+mod imap;
+mod scope;
+mod task;
+mod cancel;
+mod shutdown;
+
 mod pool;
 mod lease;
 mod log;

@@ -1,0 +1,200 @@
+//! `CancelToken` on every adaptor.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::{iter, thread};
+
+use pool_map::{CancelToken, Pool, PoolIterator};
+
+use crate::gate::{Gate, text, watch};
+
+fn pool(workers: usize) -> Pool {
+    Pool::new(workers).expect("a few threads start")
+}
+
+/// All numbers, without a promise of how many there are: `collect` would make room for them.
+fn endless() -> impl Iterator<Item = usize> + Send {
+    (0..).take_while(|_| true)
+}
+
+#[test]
+fn a_token_is_itself_by_all_its_clones() {
+    let token = CancelToken::default();
+    let clone = token.clone();
+    assert!(!token.is_cancelled() && !clone.is_cancelled());
+    clone.cancel();
+    clone.cancel();
+    assert!(token.is_cancelled());
+    assert_eq!(format!("{token:?}"), "CancelToken { is_cancelled: true, .. }");
+    assert!(!CancelToken::new().is_cancelled());
+}
+
+#[test]
+fn a_token_cancelled_before_the_start_lets_nothing_begin() {
+    let _watch = watch();
+    let token = CancelToken::new();
+    token.cancel();
+    let source = || iter::from_fn(|| -> Option<u32> { unreachable!("nothing is pulled") });
+    let f = |x: u32| -> u32 { unreachable!("nothing is run, not even {x}") };
+    let pool = pool(2);
+    assert_eq!(source().pool_map(&pool, f).cancel_on(&token).next(), None);
+    assert_eq!(source().pool_map(&pool, f).cancel_on(&token).collect::<Vec<_>>(), []);
+    assert_eq!(source().pool_map(Pool::inline(), f).cancel_on(&token).count(), 0);
+    assert_eq!(source().pool_map(&pool, f).cancel_on(&token).catch_panics().count(), 0);
+    assert_eq!(source().pool_imap(&pool, f).cancel_on(&token).next(), None);
+    assert_eq!(source().pool_imap_unordered(&pool, f).cancel_on(&token).count(), 0);
+    assert_eq!(source().pool_imap(Pool::inline(), f).cancel_on(&token).next(), None);
+    assert_eq!(source().pool_imap(&pool, f).cancel_on(&token).catch_panics().count(), 0);
+}
+
+/// What came before the cancelling is delivered without a gap, then the iterator is over.
+fn ends<I: Iterator<Item = usize>>(start: impl Fn(&CancelToken) -> I) {
+    for at in [0, 1, 10, 1000] {
+        let token = CancelToken::new();
+        let mut results = start(&token);
+        let mut seen = 0;
+        for (expected, x) in results.by_ref().enumerate() {
+            assert_eq!(x, expected);
+            seen += 1;
+            if x == at {
+                token.cancel();
+            }
+        }
+        assert!(seen > at);
+        assert_eq!((results.next(), results.next()), (None, None));
+    }
+}
+
+#[test]
+fn what_is_done_is_delivered_without_a_gap() {
+    let _watch = watch();
+    let pool = pool(3);
+    ends(|token| (0..).pool_map(&pool, |x| x).cancel_on(token));
+    ends(|token| (0..).pool_map(&pool, |x| x).chunk_size(7).cancel_on(token));
+    ends(|token| (0..).pool_map(Pool::inline(), |x| x).cancel_on(token));
+    ends(|token| (0..).pool_imap(&pool, |x| x).cancel_on(token));
+    ends(|token| (0..).pool_imap(&pool, |x| x).chunk_size(7).cancel_on(token));
+    ends(|token| (0..).pool_imap(Pool::inline(), |x| x).cancel_on(token));
+    ends(|token| (0..).pool_imap(&pool, |x| x).cancel_on(&CancelToken::new()).cancel_on(token));
+    ends(|token| (0..).pool_imap(&pool, |x| x).catch_panics().cancel_on(token).map(|x| x.expect("no panic")));
+    ends(|token| (0..).pool_map(&pool, |x| x).cancel_on(token).catch_panics().map(|x| x.expect("no panic")));
+}
+
+/// The token is cancelled in `f`, so in the middle of a chunk, while others run.
+#[test]
+fn from_within_f_while_the_call_streams() {
+    let _watch = watch();
+    let pool = pool(3);
+    for at in [0, 1, 100, 5000] {
+        for chunk in [1, 10, 1000] {
+            let token = CancelToken::new();
+            let f = |x: usize| {
+                if x == at {
+                    token.cancel();
+                }
+                x
+            };
+            let all: Vec<usize> = endless().pool_map(&pool, f).chunk_size(chunk).cancel_on(&token).collect();
+            assert!(all.iter().copied().eq(0..all.len()), "a gap");
+            assert!((0..).pool_map(&pool, |x| x).take(100).eq(0..100));
+        }
+    }
+}
+
+#[test]
+fn items_that_run_are_let_finish_and_nothing_more_starts() {
+    let _watch = watch();
+    let pool = pool(2);
+    for streams in [true, false] {
+        let token = CancelToken::new();
+        let gate = Arc::new(Gate::default());
+        let (started, starts) = mpsc::channel();
+        let closed = Arc::clone(&gate);
+        let f = move |x| {
+            started.send(x).expect("the test listens");
+            closed.wait();
+            x
+        };
+        let cancelled = token.clone();
+        let canceller = thread::spawn(move || {
+            let mut first = [starts.recv(), starts.recv()].map(|x| x.expect("two start"));
+            first.sort_unstable();
+            assert_eq!(first, [0, 1]);
+            cancelled.cancel();
+            gate.open();
+            assert_eq!(starts.recv(), Err(mpsc::RecvError), "nothing more starts");
+        });
+        let all: Vec<usize> = if streams {
+            endless().pool_imap(&pool, f).chunk_size(1).cancel_on(&token).collect()
+        } else {
+            endless().pool_map(&pool, f).chunk_size(1).cancel_on(&token).collect()
+        };
+        assert_eq!(all, [0, 1]);
+        // A stream may have a worker that still holds `f` for a moment.
+        canceller.join().expect("as expected");
+    }
+}
+
+#[test]
+fn a_source_that_blocks_does_not_hold_up_the_end() {
+    let _watch = watch();
+    let (sender, receiver) = mpsc::channel();
+    sender.send(1).expect("the stream listens");
+    let token = CancelToken::new();
+    let mut stream = receiver.into_iter().pool_imap(2, |x| x).cancel_on(&token);
+    assert_eq!(stream.next(), Some(1));
+    let cancelled = token.clone();
+    let canceller = thread::spawn(move || cancelled.cancel());
+    assert_eq!(stream.next(), None);
+    canceller.join().expect("no panic");
+    drop(sender);
+}
+
+#[test]
+fn a_panic_before_the_cancelling_is_raised_all_the_same() {
+    let _watch = watch();
+    let pool = pool(2);
+    let token = CancelToken::new();
+    let f = |x: usize| {
+        if x == 5 {
+            token.cancel();
+            panic!("item 5");
+        }
+        x
+    };
+    let mut seen = 0;
+    let call = (0..).pool_map(&pool, f).chunk_size(1).cancel_on(&token);
+    let end = catch_unwind(AssertUnwindSafe(|| call.for_each(|_| seen += 1)));
+    assert_eq!((text(&*end.expect_err("item 5")), seen), ("item 5", 5));
+}
+
+#[test]
+fn one_token_for_many_calls() {
+    let _watch = watch();
+    let token = CancelToken::new();
+    let pool = pool(2);
+    let running = AtomicUsize::new(0);
+    thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                let mut stream = (0..).pool_imap(&pool, |x: usize| x).cancel_on(&token);
+                stream.next();
+                running.fetch_add(1, Ordering::SeqCst);
+                stream.for_each(drop);
+            });
+            threads.spawn(|| {
+                let mut started = false;
+                (0..).pool_map(2, |x: usize| x).cancel_on(&token).for_each(|_| {
+                    if !std::mem::replace(&mut started, true) {
+                        running.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            });
+        }
+        while running.load(Ordering::SeqCst) < 8 {
+            thread::yield_now();
+        }
+        token.cancel();
+    });
+}
