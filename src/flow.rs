@@ -25,9 +25,8 @@ use std::mem;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long a puller naps before a chunk that would take less than [`WORTH_A_NAP`].
+/// How long a puller naps that finds less than a chunk.
 const NAP: Duration = Duration::from_micros(50);
-const WORTH_A_NAP: Duration = Duration::from_micros(20);
 
 /// Where the lease of a stream lies from its start: the feeder calls workers by it, the consumer takes it away.
 pub(crate) type Berth = Mutex<Option<Lease>>;
@@ -56,8 +55,6 @@ struct Desk<T, R> {
     /// How many items a worker takes, and how many may be in flight, as last computed.
     chunk: usize,
     limit: usize,
-    /// Whether an item has been timed.
-    measured: bool,
     since: Instant,
     /// Items that came from the source, so also the index of the next one; and those that the consumer is done with.
     pulled: u64,
@@ -164,17 +161,15 @@ impl<T, R> Desk<T, R> {
         wants
     }
 
-    /// Whether all that waits would be done sooner than it is worth to be taken for.
-    fn is_scant(&self, most: usize) -> bool {
+    /// Whether all that waits is less than the shortest chunk worth taking: 20 µs of work, or what the user fixed.
+    fn is_scant(&self) -> bool {
         let queued = self.queued();
-        let each = WORTH_A_NAP / u32::try_from(queued.max(1)).unwrap_or(u32::MAX);
-        queued < most && self.measured && self.source.is_open() && self.sizer.expects_less_than(each)
+        queued < self.sizer.take(Duration::ZERO, queued, false) && self.source.is_open()
     }
 
     /// Notes what was measured of a chunk.
     fn measure(&mut self, done: &Done<R>, now: Instant) {
         self.sizer.worked(done.results.len(), done.busy);
-        self.measured |= !done.results.is_empty();
         self.plan(now);
     }
 
@@ -218,7 +213,6 @@ impl<T, W: Work<T>> Flow<T, W> {
             sizer,
             chunk: 1,
             limit: 1,
-            measured: false,
             since: now,
             pulled: 0,
             delivered: 0,
@@ -367,9 +361,8 @@ impl<T, W: Work<T>> Flow<T, W> {
             desk.looking += 1;
             return Next::StepBack;
         }
-        let mut most = desk.most(now);
         // Who has just come was called for what is there; who comes back and finds something, will find more soon.
-        if has_worked && desk.queued() > 0 && desk.is_scant(most) {
+        if has_worked && desk.queued() > 0 && desk.is_scant() {
             if desk.looking > 0 {
                 desk.pullers -= 1;
                 return Next::Leave;
@@ -379,8 +372,8 @@ impl<T, W: Work<T>> Flow<T, W> {
             self.nap.wait_for(&mut desk, NAP);
             desk.napping -= 1;
             desk.looking -= 1;
-            most = desk.most(now + NAP);
         }
+        let most = desk.most(now);
         if let Some(chunk) = desk.take(most) {
             return Next::Run { chunk, help: desk.wants_puller(self.workers) };
         }

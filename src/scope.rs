@@ -168,7 +168,7 @@ where
             let lobby = Arc::new(Lobby::new(lease.threads()));
             // No panic comes out of feeding, so the scope does not unwind.
             lease.scope(|crew| {
-                fed.feed(source, &|errand| lobby.post(errand, &|| call_hand_in(crew, Arc::clone(&lobby))))
+                fed.feed(source, &|errand| lobby.post(errand, &|| call_hand_in(crew, Arc::clone(&lobby))));
             });
         })?;
         let stream: Arc<dyn Stop + 'env> = Arc::clone(flow) as _;

@@ -116,12 +116,12 @@ fn items_that_run_are_let_finish_and_nothing_more_starts() {
             closed.wait();
             x
         };
-        let cancelled = token.clone();
+        let same = token.clone();
         let canceller = thread::spawn(move || {
             let mut first = [starts.recv(), starts.recv()].map(|x| x.expect("two start"));
             first.sort_unstable();
             assert_eq!(first, [0, 1]);
-            cancelled.cancel();
+            same.cancel();
             gate.open();
             assert_eq!(starts.recv(), Err(mpsc::RecvError), "nothing more starts");
         });
@@ -144,8 +144,8 @@ fn a_source_that_blocks_does_not_hold_up_the_end() {
     let token = CancelToken::new();
     let mut stream = receiver.into_iter().pool_imap(2, |x| x).cancel_on(&token);
     assert_eq!(stream.next(), Some(1));
-    let cancelled = token.clone();
-    let canceller = thread::spawn(move || cancelled.cancel());
+    let same = token.clone();
+    let canceller = thread::spawn(move || same.cancel());
     assert_eq!(stream.next(), None);
     canceller.join().expect("no panic");
     drop(sender);

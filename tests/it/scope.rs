@@ -107,10 +107,10 @@ fn a_leaked_stream_neither_dangles_nor_keeps_the_scope() {
     for _ in 0..20 {
         let data = vec![String::from("data"); 1000];
         scope(2, |s| {
-            let mut stream = s.imap(data.iter().cycle(), |word| word.len());
+            let mut stream = s.imap(data.iter().cycle(), String::len);
             assert_eq!(stream.next(), Some(4));
             mem::forget(stream);
-            mem::forget(s.imap(data.iter(), |word| word.len()));
+            mem::forget(s.imap(data.iter(), String::len));
         });
         drop(data);
     }
@@ -245,18 +245,18 @@ fn a_token_ends_a_stream_over_borrowed_data() {
     let _watch = watch();
     let token = CancelToken::new();
     let one = 1;
-    let taken = scope(2, |s| {
-        let mut taken = 0;
+    let seen = scope(2, |s| {
+        let mut count = 0;
         for x in s.imap(0.., |x| x + one).cancel_on(&token) {
-            taken += 1;
-            assert_eq!(x, taken);
+            count += 1;
+            assert_eq!(x, count);
             if x == 100 {
                 token.cancel();
             }
         }
-        taken
+        count
     });
-    assert!(taken >= 100);
+    assert!(seen >= 100);
 }
 
 #[test]

@@ -76,9 +76,9 @@ fn tasks_begin_in_the_order_in_which_they_were_spawned() {
 fn join_raises_the_panic_and_try_join_returns_it() {
     let _watch = watch();
     let pool = pool(2);
-    let payload = catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic_any(7_u8)).join())).map(|()| ()).expect_err("7");
+    let payload = catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic_any(7_u8)).join())).expect_err("7");
     assert_eq!(payload.downcast_ref(), Some(&7_u8));
-    let panic = pool.spawn(|| panic!("on purpose")).try_join().map(|()| ()).expect_err("it panics");
+    let panic = pool.spawn(|| panic!("on purpose")).try_join().expect_err("it panics");
     assert_eq!((panic.message(), panic.index()), ("on purpose", 0));
     assert!(
         panic.worker().starts_with("PoolWorker-") && panic.location().is_some_and(|place| place.contains("task.rs"))
@@ -86,12 +86,8 @@ fn join_raises_the_panic_and_try_join_returns_it() {
     assert!(panic.to_string().contains("task panicked at tests/it/task.rs:"), "{panic}");
     assert!(panic.to_string().contains("in Pool::spawn called at tests/it/task.rs:"), "{panic}");
     assert!(
-        catch_unwind(AssertUnwindSafe(|| pool
-            .spawn(|| panic!("in time"))
-            .join_timeout(Duration::MAX)
-            .map(|()| ())
-            .is_ok()))
-        .is_err()
+        catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic!("in time")).join_timeout(Duration::MAX).is_ok()))
+            .is_err()
     );
     assert_eq!(pool.spawn(|| 1).try_join().ok(), Some(1));
 }
@@ -215,7 +211,7 @@ fn a_task_that_finds_no_seat_runs_later() {
                     let sender = sender.clone();
                     tasks.lock().expect("no panic").push(pool.spawn(move || sender.send(1).expect("the test listens")));
                 },
-                || thread::yield_now(),
+                thread::yield_now,
             );
         });
         assert_eq!(receiver.recv(), Ok(1));
@@ -258,7 +254,7 @@ fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
         }
         drop(task);
         // One that was asked for its panic prints none.
-        assert!(pool.spawn(|| panic!("handed over")).try_join().map(|()| ()).is_err());
+        assert!(pool.spawn(|| panic!("handed over")).try_join().is_err());
         assert_eq!(pool.spawn(|| 1).join(), 1);
     });
     seen.succeeded();
@@ -276,9 +272,7 @@ fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
 fn a_joined_panic_is_told_once() {
     let seen = seen::child("task::a_joined_panic_is_told_once", || {
         let pool = Pool::builder().threads(1).name("Heard").build().expect("a thread");
-        catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic!("on purpose")).join()))
-            .map(|()| ())
-            .expect_err("it panics");
+        catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic!("on purpose")).join())).expect_err("it panics");
     });
     seen.succeeded();
     assert_eq!(seen.count("on purpose"), 1, "{}", seen.stderr);
@@ -301,21 +295,25 @@ fn what_a_task_holds_is_dropped_once_on_every_path() {
     drop(spawn(false).join());
     drop(spawn(false));
     assert!(spawn(true).try_join().is_err());
-    let token = CancelToken::new();
-    token.cancel();
-    assert!(spawn(false).cancel_on(&token).try_join().is_err() || cfg!(not(miri)));
     let gate = Arc::new(Gate::default());
     let held = holds(&pool, &gate);
+    let token = CancelToken::new();
+    let cancelled = spawn(false).cancel_on(&token);
+    token.cancel();
+    assert!(cancelled.try_join().is_err());
     let queued = spawn(false);
     drop(spawn(false));
     thread::scope(|threads| {
-        let last = pool.clone();
-        drop(threads.spawn(move || drop(last)));
+        threads.spawn(|| {
+            while !queued.is_finished() {
+                thread::yield_now();
+            }
+            gate.open();
+        });
+        drop(pool);
     });
-    gate.open();
     held.join();
-    drop(pool);
-    drop(queued);
+    assert!(queued.try_join().is_err());
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
 
@@ -383,7 +381,7 @@ fn it_can_be_awaited() {
         total
     });
     assert_eq!(total, 1225);
-    let end = catch_unwind(AssertUnwindSafe(|| block_on(pool.spawn(|| panic!("awaited"))))).map(|()| ());
+    let end = catch_unwind(AssertUnwindSafe(|| block_on(pool.spawn(|| panic!("awaited")))));
     assert_eq!(text(&*end.expect_err("it panics")), "awaited");
 }
 
@@ -436,13 +434,13 @@ fn a_token_cancels_what_has_not_started() {
     token.cancel();
     // Its worker is still busy, and nobody waits for it.
     assert!(queued.is_finished());
-    let panic = queued.try_join().map(|()| ()).expect_err("it did not run");
+    let panic = queued.try_join().expect_err("it did not run");
     assert_eq!(panic.message(), "the task was cancelled before it started");
     assert!(panic.to_string().contains("task did not run: "), "{panic}");
-    let raised = catch_unwind(AssertUnwindSafe(|| joined.join())).map(|()| ()).expect_err("it did not run");
+    let raised = catch_unwind(AssertUnwindSafe(|| joined.join())).expect_err("it did not run");
     assert_eq!(text(&*raised), "the task was cancelled before it started");
     let before = pool.spawn(|| unreachable!("its token was cancelled before")).cancel_on(&token);
-    assert!(before.try_join().map(|()| ()).is_err());
+    assert!(before.try_join().is_err());
     gate.open();
     held.join();
     assert_eq!(pool.spawn(|| 1).join(), 1);
@@ -455,6 +453,6 @@ fn without_threads_it_runs_where_it_is_spawned() {
     let task = pool.spawn(|| thread::current().id());
     assert!(task.is_finished());
     assert_eq!(task.join(), here);
-    let panic = pool.spawn(|| panic!("inline")).try_join().map(|()| ()).expect_err("it panics");
+    let panic = pool.spawn(|| panic!("inline")).try_join().expect_err("it panics");
     assert_eq!(panic.message(), "inline");
 }
