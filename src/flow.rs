@@ -346,7 +346,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     fn run(&self, chunk: Chunk<T>) -> Done<W::Output> {
-        run_chunk(self.work(), &self.call, &self.brake, chunk, &mut None)
+        run_chunk(self.work(), &self.call, &self.brake, Vec::new(), chunk, &mut None)
     }
 
     /// Hands over a chunk and takes the next.

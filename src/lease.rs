@@ -11,6 +11,7 @@ use std::{mem, thread};
 
 use parking_lot::Mutex;
 
+use crate::observe::SharedObserver;
 use crate::pool::{self, Pool};
 use crate::trace::Trace;
 
@@ -88,6 +89,14 @@ impl Workers {
         match self {
             Workers::Leased(_) => None,
             Workers::Shared(pool) => pool.trace(),
+        }
+    }
+
+    /// Who is told of its items, where the pool says.
+    pub(crate) fn observer(&self) -> Option<SharedObserver> {
+        match self {
+            Workers::Leased(_) => None,
+            Workers::Shared(pool) => pool.observer(),
         }
     }
 

@@ -86,7 +86,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-fn name_of_this_thread() -> Arc<str> {
+pub(crate) fn name_of_this_thread() -> Arc<str> {
     if let Some(worker) = Worker::current() {
         return worker.shared_name();
     }

@@ -10,11 +10,12 @@
 use crate::cancel::CancelToken;
 use crate::chunk::{Plan, Sizer};
 use crate::lease::{Lease, Workers};
+use crate::observe::{Observer, Watch};
 use crate::panic::{self, Payload, TaskPanic};
 use crate::pool::{self, Crew};
 use crate::puller::{Done, Exchange};
 use crate::trace::Trace;
-use crate::work::{Catching, Work};
+use crate::work::{Catching, Observed, Work};
 use std::any::type_name;
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
@@ -60,13 +61,9 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         sizer: impl FnOnce(usize) -> Sizer,
     ) -> Self {
         let count = workers.threads();
-        PoolMap {
-            source,
-            exchange: Exchange::new(work, call, count, sizer(count)),
-            delivery: Delivery::new(),
-            workers,
-            threadless: false,
-        }
+        let mut exchange = Exchange::new(work, call, count, sizer(count));
+        exchange.set_pool_watch(workers.observer().map(Watch::shared));
+        PoolMap { source, exchange, delivery: Delivery::new(), workers, threadless: false }
     }
 
     /// Gives every chunk `items` items (the last ones may hold fewer), in place of sizes measured during the run.
@@ -169,6 +166,42 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         self
     }
 
+    /// Tells `observer` what this call does: when it starts, each item that ran, when it ends.
+    ///
+    /// Several observers may be attached. Without one nothing is measured.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, Timeline};
+    ///
+    /// let timeline = Timeline::new();
+    /// let squares: Vec<u64> = (0..8).pool_map(4, |x| x * x).observe(&timeline).collect();
+    /// println!("{timeline}"); // who did how much, how long they waited, which items were slow
+    /// assert_eq!(timeline.items(), 8);
+    /// # assert_eq!(squares.len(), 8);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn observe(self, observer: &dyn Observer) -> PoolMap<I, Observed<'_, W>> {
+        assert!(self.delivery.pulled == 0, "observe has to come before the first result is asked for");
+        let (work, call, sizer, brake) = self.exchange.into_parts();
+        let work = Observed { work, watch: Watch::borrowed(observer) };
+        let mut observed = PoolMap::assemble(self.source, self.workers, work, call, |_| sizer);
+        observed.exchange.brake = brake;
+        observed
+    }
+
+    /// Tells the observers that the call starts, the first time that it is asked for a result.
+    fn announce(&self) {
+        for watch in self.exchange.watches() {
+            watch.start(&self.exchange.call, self.exchange.workers(), self.delivery.size_hint(&self.source));
+        }
+    }
+
     /// The pool to run on, or none: on a worker (where waiting could deadlock) and where threads cannot start, the call
     /// runs on the thread that asks for the results.
     fn lease(&mut self) -> Option<Lease> {
@@ -190,6 +223,7 @@ where
     /// Hands the results to `consume` while the workers go on.
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, '_, '_, I, W>) -> B) -> B {
         let lease = self.lease();
+        self.announce();
         let PoolMap { source, exchange, delivery, .. } = &mut self;
         let exchange = &*exchange;
         let Some(lease) = lease else {
@@ -215,9 +249,11 @@ where
     fn next_batch(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
             if self.delivery.finished(self.exchange.brake.is_cancelled()) {
+                self.exchange.finish();
                 return None;
             }
             let lease = self.lease();
+            self.announce();
             let PoolMap { source, exchange, delivery, .. } = self;
             let exchange = &*exchange;
             let Some(lease) = lease else {
@@ -326,7 +362,7 @@ where
             } else if self.may_pull() {
                 self.pull(crew, usize::MAX);
             } else if self.delivery.out > 0 {
-                let (plan, pullers) = self.exchange.wait(&mut self.delivery.ready);
+                let (plan, pullers) = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready));
                 self.delivery.plan = plan;
                 self.start_pullers(crew, pullers);
             }
@@ -410,7 +446,7 @@ where
         }
         self.exchange.close();
         loop {
-            match self.exchange.wait_for_all() {
+            match self.exchange.waiting(|| self.exchange.wait_for_all()) {
                 0 => break,
                 pullers => self.start_pullers(crew, pullers),
             }
@@ -427,7 +463,7 @@ where
         }
         // Should the source panic, the iterator is over.
         self.delivery.over = true;
-        let item = self.source.next();
+        let item = self.exchange.pull_here(|| self.source.next());
         self.delivery.over = false;
         let Some(item) = item else {
             self.delivery.source = SourceState::Ended;

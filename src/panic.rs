@@ -23,7 +23,8 @@ use std::thread;
 use backtrace::{Backtrace, BacktraceFrame};
 use once_cell::sync::{Lazy, OnceCell};
 
-use crate::trace::{self, Aside, Frame, Frames, Report, Style, Trace};
+pub(crate) use crate::trace::Aside;
+use crate::trace::{self, Frame, Frames, Report, Style, Trace};
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -87,6 +88,14 @@ impl Call {
         self.site
     }
 
+    pub(crate) fn method(&self) -> &'static str {
+        self.method
+    }
+
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
     pub(crate) fn set_label(&mut self, label: String) {
         self.label = Some(Arc::from(label));
     }
@@ -117,8 +126,8 @@ enum Event {
     Raised(Story),
     /// An inner call raised its panic again on this thread. The same holds.
     Inner(Story),
-    /// A panic of a value's destructor, which went no further.
-    Contained(Story),
+    /// A panic of a value's destructor or of an observer, which went no further.
+    Contained(Story, Aside),
 }
 
 /// All that is known of one panic, but for its payload.
@@ -318,7 +327,7 @@ fn sort_out(call: &Arc<Call>, item: u64, payload: Option<Payload>, events: Vec<E
             Event::Raised(raised) if own == Some(at) => story = Some(raised),
             Event::Inner(inner) if own == Some(at) => story = Some(Story::around(call, item, inner)),
             Event::Raised(raised) => notes.extend(caught.line(&raised, Aside::Caught)),
-            Event::Contained(raised) => notes.extend(caught.line(&raised, Aside::Contained)),
+            Event::Contained(raised, aside) => notes.extend(caught.line(&raised, aside)),
             Event::Inner(_) => {}
         }
     }
@@ -369,17 +378,22 @@ pub(crate) fn resume(payload: Payload) -> ! {
 }
 
 /// Drops a value whose destructor may panic, and keeps the panic in.
+pub(crate) fn contain<T>(value: T) {
+    keep_in(Aside::Contained, || drop(value));
+}
+
+/// Runs code of the user's that is not `f`, and keeps a panic of it in; false if there was one.
 ///
 /// It was told by the hook or, inside a job, becomes a note.
-pub(crate) fn contain<T>(value: T) {
+pub(crate) fn keep_in(aside: Aside, act: impl FnOnce()) -> bool {
     let before = with_job(|job| job.events.len());
-    if let Err(payload) = catch(|| drop(value)) {
-        with_job(|job| job.contained(before.unwrap_or(0)));
-        // The payload may in turn have a destructor that panics, with a payload that has. This has to end somewhere.
-        if let Err(bomb) = catch(|| drop(payload)) {
-            std::mem::forget(bomb);
-        }
+    let Err(payload) = catch(act) else { return true };
+    with_job(|job| job.contained(before.unwrap_or(0), aside));
+    // The payload may in turn have a destructor that panics, with a payload that has. This has to end somewhere.
+    if let Err(bomb) = catch(|| drop(payload)) {
+        std::mem::forget(bomb);
     }
+    false
 }
 
 /// Drops values one by one, so that a destructor that panics does not keep the others from running.
@@ -414,12 +428,12 @@ impl Job {
         self.events.push(Event::Raised(story));
     }
 
-    /// Marks the panics since the event `from` as those of a destructor.
-    fn contained(&mut self, from: usize) {
+    /// Marks the panics since the event `from` as what `aside` says.
+    fn contained(&mut self, from: usize, aside: Aside) {
         let from = from.min(self.events.len());
         for event in self.events.split_off(from) {
             self.events.push(match event {
-                Event::Raised(story) => Event::Contained(story),
+                Event::Raised(story) => Event::Contained(story, aside),
                 other => other,
             });
         }
@@ -441,7 +455,7 @@ impl Job {
                         story.line(Aside::Caught, Style::Plain)
                     };
                 }
-                Event::Inner(_) | Event::Contained(_) => {}
+                Event::Inner(_) | Event::Contained(..) => {}
             }
         }
         text

@@ -17,6 +17,7 @@ use crate::Trace;
 use crate::lobby::{Errand, Lobby};
 use crate::log::{self, Sink};
 use crate::names::Block;
+use crate::observe::{Observer, SharedObserver};
 use crate::panic;
 use crate::seat;
 use crate::worker::{BADGE, Badge, Worker};
@@ -61,6 +62,8 @@ struct Shared {
     width: usize,
     /// The level set on the builder; `None` leaves it to the call and the environment.
     trace: Option<Trace>,
+    /// Told of every call on this pool.
+    observer: Option<SharedObserver>,
     /// Whether a handle was given up by [`Pool::join`], so that the end of the pool waits for the errands in the lobby.
     finishes: AtomicBool,
     /// `None` in an inline pool, and only there.
@@ -111,6 +114,7 @@ impl Pool {
             name: Arc::from(DEFAULT_NAME),
             stack_size: None,
             trace: None,
+            observer: None,
             sink: None,
             on_start: None,
             on_exit: None,
@@ -158,6 +162,7 @@ impl Pool {
             name: Arc::from("inline"),
             width: 1,
             trace: None,
+            observer: None,
             finishes: AtomicBool::new(false),
             threads: None,
         };
@@ -247,6 +252,11 @@ impl Pool {
     /// The level set with [`PoolBuilder::trace`].
     pub(crate) fn trace(&self) -> Option<Trace> {
         self.shared.trace
+    }
+
+    /// The one set with [`PoolBuilder::observer`].
+    pub(crate) fn observer(&self) -> Option<SharedObserver> {
+        self.shared.observer.clone()
     }
 
     /// Whether there are threads to give work to: neither an inline pool nor one that stayed behind at a `fork`.
@@ -378,6 +388,8 @@ pub struct PoolBuilder {
     stack_size: Option<usize>,
     /// Handed through to the pool.
     trace: Option<Trace>,
+    /// Handed through to the pool.
+    observer: Option<SharedObserver>,
     /// Worn by the workers, for the log.
     sink: Option<Sink>,
     /// Run by each worker before its first job.
@@ -410,6 +422,29 @@ impl PoolBuilder {
     /// How much of a panic's trace calls on this pool print, where the call itself does not say.
     pub fn trace(mut self, trace: Trace) -> Self {
         self.trace = Some(trace);
+        self
+    }
+
+    /// Who is told of every call on this pool and of its items; with an [`Arc`], you keep a hand on it.
+    ///
+    /// Calls made in place by one of its workers are told of too. A call may have [observers](crate::PoolMap::observe) of its own
+    /// besides; one that is both is told once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{Pool, Timeline};
+    /// use std::sync::Arc;
+    ///
+    /// let timeline = Arc::new(Timeline::new());
+    /// let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build()?;
+    /// pool.map(0..8, |x| x * x);
+    /// pool.map(0..8, |x| x + x);
+    /// assert_eq!(timeline.items(), 16);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -452,8 +487,9 @@ impl PoolBuilder {
             return Err(Reason::Forked.into());
         }
         let threads = self.start(width)?;
+        let Self { name, trace, observer, .. } = self;
         let finishes = AtomicBool::new(false);
-        let shared = Shared { name: self.name, width, trace: self.trace, finishes, threads: Some(threads) };
+        let shared = Shared { name, width, trace, observer, finishes, threads: Some(threads) };
         let pool = Pool { shared: Arc::new(shared) };
         if !seat::is_calibrated() {
             pool.calibrate();

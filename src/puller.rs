@@ -9,7 +9,8 @@
 
 use crate::cancel::Brake;
 use crate::chunk::{Plan, Sizer};
-use crate::panic::{self, Call, TaskPanic};
+use crate::observe::{Outcome, Round, Watch};
+use crate::panic::{self, Call, JobEnd, TaskPanic};
 use crate::pool;
 use crate::seat::Seat;
 use crate::window::{Chunk, Window};
@@ -21,6 +22,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::vec;
 
 /// What came of one chunk.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) struct Done<R> {
 pub(crate) struct Exchange<T, W: Work<T>> {
     pub(crate) work: W,
     pub(crate) call: Arc<Call>,
+    /// The observer of the pool; those of the call itself are in `work`.
+    pool_watch: Option<Watch<'static>>,
     /// One state for each worker, in the hands of its puller while that runs.
     states: Vec<Mutex<Option<W::State>>>,
     /// What lets nothing more start: a panic, the caller, a token.
@@ -99,6 +103,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
         Exchange {
             work,
             call,
+            pool_watch: None,
             states: std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect(),
             brake: Arc::new(Brake::new()),
             front_ready: AtomicBool::new(false),
@@ -125,8 +130,54 @@ impl<T, W: Work<T>> Exchange<T, W> {
         Arc::make_mut(&mut self.call)
     }
 
+    pub(crate) fn set_pool_watch(&mut self, watch: Option<Watch<'static>>) {
+        self.pool_watch = watch;
+    }
+
     pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer, Arc<Brake>) {
         (self.work, self.call, self.desk.into_inner().sizer, self.brake)
+    }
+
+    // Who watches.
+
+    /// All who watch this call, each once.
+    pub(crate) fn watches(&self) -> Vec<&Watch<'_>> {
+        let mut watches = Vec::new();
+        self.work.add_watches(&mut watches);
+        let own = self.pool_watch.as_ref().filter(|own| !watches.iter().any(|watch| watch.is_twin_of(own)));
+        watches.extend(own);
+        watches
+    }
+
+    /// Tells those who watch that this call is over.
+    pub(crate) fn finish(&self) {
+        self.watches().into_iter().for_each(Watch::finish);
+    }
+
+    /// Asks the source for one item on behalf of a call without workers.
+    pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<T>) -> Option<T> {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return next();
+        }
+        let start = Instant::now();
+        let item = next();
+        let took = start.elapsed();
+        watches.iter().for_each(|watch| watch.pulled(usize::from(item.is_some()), took));
+        item
+    }
+
+    /// Lets those who watch know how long the caller waits for results in `wait`.
+    pub(crate) fn waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return wait();
+        }
+        let start = Instant::now();
+        let result = wait();
+        let took = start.elapsed();
+        watches.iter().for_each(|watch| watch.waited(took));
+        result
     }
 
     // What the caller does.
@@ -175,6 +226,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// Queues items, `first` being the index of the first. Gives how many pullers the caller has to start.
     pub(crate) fn submit(&self, first: u64, items: Vec<T>, pull: Duration, last: bool) -> (Plan, usize) {
+        self.watches().iter().for_each(|watch| watch.pulled(items.len(), pull));
         let mut desk = self.desk.lock();
         desk.sizer.pulled(items.len(), pull);
         desk.window.push(first, items);
@@ -252,10 +304,29 @@ impl<T, W: Work<T>> Exchange<T, W> {
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
         let mut state = self.states[0].lock().take();
-        let outcome =
-            panic::run_item(&self.call, index, || self.work.run(&mut state, item, At { call: &self.call, index }));
+        let run =
+            || panic::run_item(&self.call, index, || self.work.run(&mut state, item, At { call: &self.call, index }));
+        let watches = self.watches();
+        let outcome = if watches.is_empty() { run() } else { self.run_here_watched(watches, index, run) };
         *self.states[0].lock() = state;
         outcome
+    }
+
+    #[cold]
+    fn run_here_watched(
+        &self,
+        watches: Vec<&Watch<'_>>,
+        index: u64,
+        run: impl FnOnce() -> Result<W::Output, TaskPanic>,
+    ) -> Result<W::Output, TaskPanic> {
+        let round = Round::begin(watches);
+        let start = Instant::now();
+        let result = self.waiting(run);
+        let panicked = result.as_ref().map_or(true, W::is_panic);
+        // As a job, so that what there is to say about an observer's panic is said like that of any other.
+        let end = panic::run_job(&self.call, index, |_| round.tell(index, start, outcome(panicked)));
+        panic::tell(end.notes.concat());
+        result
     }
 
     // What the workers do.
@@ -274,7 +345,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
                 another();
             }
             let ticket = chunk.ticket;
-            done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, chunk, &mut state)));
+            done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, self.watches(), chunk, &mut state)));
         }
         *slot.lock() = state;
     }
@@ -329,6 +400,7 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
     work: &W,
     call: &Arc<Call>,
     brake: &Brake,
+    watches: Vec<&Watch<'_>>,
     chunk: Chunk<T>,
     state: &mut Option<W::State>,
 ) -> Done<W::Output> {
@@ -339,15 +411,19 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
     // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
     // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
     // this call.
-    let mut end = panic::run_job(call, first, |position| {
-        let mut index = first;
-        while index < brake.end() {
-            let Some(item) = items.next() else { break };
-            position.set(index);
-            results.push(work.run(state, item, At { call, index }));
-            index += 1;
-        }
-    });
+    let mut end = if watches.is_empty() {
+        panic::run_job(call, first, |position| {
+            let mut index = first;
+            while index < brake.end() {
+                let Some(item) = items.next() else { break };
+                position.set(index);
+                results.push(work.run(state, item, At { call, index }));
+                index += 1;
+            }
+        })
+    } else {
+        run_watched(work, call, brake, watches, first, (&mut items, &mut results), state)
+    };
     let busy = start.elapsed();
     if let Some(panic) = &end.panic {
         brake.stop_at(panic.index() as u64);
@@ -363,4 +439,44 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
         end.notes.extend(panic::run_job(call, left, drop_all).notes);
     }
     Done { results, items: count, panic: end.panic, notes: end.notes, busy }
+}
+
+/// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told.
+#[cold]
+#[inline(never)]
+fn run_watched<T, W: Work<T>>(
+    work: &W,
+    call: &Arc<Call>,
+    brake: &Brake,
+    watches: Vec<&Watch<'_>>,
+    first: u64,
+    (items, results): (&mut vec::IntoIter<T>, &mut Vec<W::Output>),
+    state: &mut Option<W::State>,
+) -> JobEnd {
+    let round = Round::begin(watches);
+    // When the item began that runs now.
+    let begun = Cell::new(None);
+    let mut end = panic::run_job(call, first, |position| {
+        let mut index = first;
+        while index < brake.end() {
+            let Some(item) = items.next() else { break };
+            position.set(index);
+            let start = Instant::now();
+            begun.set(Some(start));
+            let result = work.run(state, item, At { call, index });
+            begun.set(None);
+            round.tell(index, start, outcome(W::is_panic(&result)));
+            results.push(result);
+            index += 1;
+        }
+    });
+    if let (Some(start), Some(panic)) = (begun.get(), &end.panic) {
+        let index = panic.index() as u64;
+        end.notes.extend(panic::run_job(call, index, |_| round.tell(index, start, Outcome::Panicked)).notes);
+    }
+    end
+}
+
+fn outcome(panicked: bool) -> Outcome {
+    if panicked { Outcome::Panicked } else { Outcome::Returned }
 }

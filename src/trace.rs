@@ -359,12 +359,13 @@ impl Report<'_> {
         let body = match aside {
             Aside::Caught => join([&self.item(":"), "panic caught inside the closure", self.place]),
             Aside::Contained => join([&self.item(":"), "panic in a destructor", self.place]),
+            Aside::Observer => join([&self.item(":"), "panic in the observer", self.place]),
             Aside::Stopping => join(["  also panicked while stopping:", &self.item(""), self.place]),
             Aside::Unreached => join([&self.item(""), self.verb, self.place]),
         };
         let closing = match aside {
             Aside::Unreached => " (not reached: the iterator was dropped before it)",
-            Aside::Caught | Aside::Contained | Aside::Stopping => "",
+            Aside::Caught | Aside::Contained | Aside::Observer | Aside::Stopping => "",
         };
         let message = cut(self.message.lines().next().unwrap_or_default());
         tag(self.worker, &format!("{body}: {message}{closing}"), style)
@@ -382,6 +383,8 @@ pub(crate) enum Aside {
     Caught,
     /// It came from the destructor of a value that we dropped, and went no further.
     Contained,
+    /// It came from somebody who watches the call, and went no further.
+    Observer,
     /// It came after the one that is raised again.
     Stopping,
     /// The iterator was dropped before its turn.

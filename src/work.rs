@@ -2,6 +2,7 @@
 //!
 //! The engine knows only [`Work`]; each adaptor of [`PoolIterator`](crate::PoolIterator) is one implementation of it.
 
+use crate::observe::Watch;
 use crate::panic::{self, Call, TaskPanic};
 use crate::star::StarFn;
 use std::sync::Arc;
@@ -19,6 +20,16 @@ pub trait Work<T>: Sync + sealed::Sealed {
     /// Runs on the worker. `state` is this worker's alone, and `None` until its first item.
     #[doc(hidden)]
     fn run(&self, state: &mut Option<Self::State>, item: T, at: At<'_>) -> Self::Output;
+
+    /// Adds those who watch this work.
+    #[doc(hidden)]
+    fn add_watches<'s>(&'s self, _watches: &mut Vec<&'s Watch<'s>>) {}
+
+    /// Whether an output stands for a panic.
+    #[doc(hidden)]
+    fn is_panic(_: &Self::Output) -> bool {
+        false
+    }
 }
 
 /// Which item of which call is at work.
@@ -35,6 +46,7 @@ mod sealed {
     impl<F> Sealed for super::Spread<F> {}
     impl<N, F> Sealed for super::WithState<N, F> {}
     impl<W> Sealed for super::Catching<W> {}
+    impl<W> Sealed for super::Observed<'_, W> {}
 }
 
 /// `f(item)`: the work of [`pool_map`](crate::PoolIterator::pool_map).
@@ -117,6 +129,41 @@ where
             panic::contain(state.take());
         })
     }
+
+    fn add_watches<'s>(&'s self, watches: &mut Vec<&'s Watch<'s>>) {
+        self.0.add_watches(watches);
+    }
+
+    fn is_panic(output: &Self::Output) -> bool {
+        output.is_err()
+    }
+}
+
+/// Any other work under the eyes of an observer: the work of [`observe`](crate::PoolMap::observe).
+///
+/// It runs what it holds and nothing else: the engine sees the watch, and reads the clock.
+pub struct Observed<'a, W> {
+    pub(crate) work: W,
+    pub(crate) watch: Watch<'a>,
+}
+
+impl<T, W: Work<T>> Work<T> for Observed<'_, W> {
+    type Output = W::Output;
+    type State = W::State;
+
+    #[inline]
+    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> W::Output {
+        self.work.run(state, item, at)
+    }
+
+    fn add_watches<'s>(&'s self, watches: &mut Vec<&'s Watch<'s>>) {
+        self.work.add_watches(watches);
+        watches.push(&self.watch);
+    }
+
+    fn is_panic(output: &W::Output) -> bool {
+        W::is_panic(output)
+    }
 }
 
 macro_rules! opaque_debug {
@@ -129,4 +176,5 @@ macro_rules! opaque_debug {
     )+};
 }
 
-opaque_debug!("Each" => [F] Each<F>, "Spread" => [F] Spread<F>, "WithState" => [N, F] WithState<N, F>, "Catching" => [W] Catching<W>);
+opaque_debug!("Each" => [F] Each<F>, "Spread" => [F] Spread<F>, "WithState" => [N, F] WithState<N, F>);
+opaque_debug!("Catching" => [W] Catching<W>, "Observed" => ['a, W] Observed<'a, W>);

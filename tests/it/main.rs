@@ -28,6 +28,7 @@ mod shutdown;
 mod pool;
 mod lease;
 mod log;
+mod observe;
 
 mod child;
 mod gate;

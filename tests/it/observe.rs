@@ -1,0 +1,435 @@
+//! Observers are told of every call and of every item that ran, once, and change nothing.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use pool_map::{CallInfo, Observer, Outcome, Pool, PoolIterator, TaskInfo, Trace};
+
+use crate::gate::{Gate, text, watch};
+
+/// What an observer was told, in its own words.
+#[derive(Clone, Debug, PartialEq)]
+enum News {
+    Started { call: u64, hint: (usize, Option<usize>), workers: usize, depth: usize, label: Option<String> },
+    Task(Task),
+    Finished { call: u64, items: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Task {
+    call: u64,
+    index: usize,
+    worker: String,
+    worker_index: Option<usize>,
+    depth: usize,
+    outcome: Outcome,
+    times: (Instant, Instant),
+}
+
+/// Writes everything down.
+#[derive(Default)]
+struct Diary(Mutex<Vec<News>>);
+
+impl Diary {
+    fn add(&self, news: News) {
+        self.0.lock().expect("no test panics in here").push(news);
+    }
+
+    fn read(&self) -> Vec<News> {
+        self.0.lock().expect("no test panics in here").clone()
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        let tasks = self.read().into_iter().filter_map(|news| match news {
+            News::Task(task) => Some(task),
+            _ => None,
+        });
+        tasks.collect()
+    }
+
+    /// The indices of the items that ended so, in order.
+    fn indices(&self, outcome: Outcome) -> Vec<usize> {
+        let mut indices: Vec<_> =
+            self.tasks().iter().filter(|task| task.outcome == outcome).map(|task| task.index).collect();
+        indices.sort_unstable();
+        indices
+    }
+
+    fn finished(&self) -> usize {
+        self.read().iter().filter(|news| matches!(news, News::Finished { .. })).count()
+    }
+
+    /// Checks that it holds one call, well told, and gives how many items it pulled.
+    #[track_caller]
+    fn is_one_call(&self) -> u64 {
+        let news = self.read();
+        let (Some(News::Started { call, .. }), Some(News::Finished { call: finished, items })) =
+            (news.first(), news.last())
+        else {
+            panic!("a start first and an end last: {news:?}");
+        };
+        assert_eq!(call, finished);
+        let tasks = self.tasks();
+        assert_eq!(tasks.len() + 2, news.len(), "one start, one end");
+        assert!(tasks.iter().all(|task| task.call == *call));
+        let indices: BTreeSet<_> = tasks.iter().map(|task| task.index).collect();
+        assert_eq!(indices.len(), tasks.len(), "each item once");
+        *items
+    }
+}
+
+impl Observer for Diary {
+    fn call_started(&self, call: &CallInfo<'_>) {
+        let (id, hint, workers, depth) = (call.id(), call.size_hint(), call.workers(), call.depth());
+        assert_eq!(call.site().file(), "tests/it/observe.rs");
+        self.add(News::Started { call: id, hint, workers, depth, label: call.label().map(str::to_owned) });
+    }
+
+    fn task_finished(&self, task: &TaskInfo<'_>) {
+        assert_eq!(task.end().duration_since(task.start()), task.duration());
+        self.add(News::Task(Task {
+            call: task.call(),
+            index: task.index(),
+            worker: task.worker().to_owned(),
+            worker_index: task.worker_index(),
+            depth: task.depth(),
+            outcome: task.outcome(),
+            times: (task.start(), task.end()),
+        }));
+    }
+
+    fn call_finished(&self, call: &CallInfo<'_>) {
+        assert!(call.source_time() + call.waiting_time() <= call.elapsed(), "parts of the whole");
+        self.add(News::Finished { call: call.id(), items: call.items() });
+    }
+}
+
+fn boom(x: u64) -> u64 {
+    assert_ne!(x, 7, "boom");
+    x
+}
+
+#[test]
+fn every_item_is_told_once_by_every_method() {
+    let pool = Pool::new(3).expect("threads");
+    let diary = Diary::default();
+    assert_eq!((0..100).pool_map(&pool, |x| x + 1).observe(&diary).sum::<u64>(), 5050);
+    assert_eq!(diary.is_one_call(), 100);
+    assert_eq!(diary.indices(Outcome::Returned), (0..100).collect::<Vec<_>>());
+
+    let diary = Diary::default();
+    let powers: Vec<u64> = [(2, 5), (3, 2)].into_iter().pool_starmap(&pool, u64::pow).observe(&diary).collect();
+    assert_eq!((powers, diary.is_one_call()), (vec![32, 9], 2));
+
+    let diary = Diary::default();
+    let add = |sum: &mut u64, x: u64| {
+        *sum += x;
+    };
+    for () in (0..100).pool_map_init(&pool, || 0, add).observe(&diary) {}
+    assert_eq!(diary.is_one_call(), 100);
+    assert_eq!(diary.indices(Outcome::Returned).len(), 100);
+}
+
+#[test]
+fn a_start_says_what_is_known() {
+    let diary = Diary::default();
+    let known = |x: &u64| x % 2 == 0;
+    (0..10_u64).filter(known).pool_map(3, drop).named("even").observe(&diary).for_each(drop);
+    let Some(News::Started { hint, workers, depth, label, .. }) = diary.read().into_iter().next() else {
+        panic!("a start");
+    };
+    assert_eq!((hint, workers, depth, label.as_deref()), ((0, Some(10)), 3, 0, Some("even")));
+}
+
+#[test]
+fn nothing_is_told_of_a_call_that_is_not_asked() {
+    let diary = Diary::default();
+    drop((0..8).pool_map(2, |x| x).observe(&diary));
+    assert_eq!(diary.read(), []);
+}
+
+#[test]
+fn items_lie_within_their_call_and_come_from_its_workers() {
+    let pool = Pool::builder().threads(2).name("Seen").build().expect("threads");
+    let diary = Diary::default();
+    let before = Instant::now();
+    (0..50).pool_map(&pool, drop).chunk_size(1).observe(&diary).for_each(drop);
+    let after = Instant::now();
+    for Task { worker, worker_index, times: (start, end), .. } in diary.tasks() {
+        let index = worker_index.expect("it is a worker");
+        assert_eq!(worker, pool.worker_names()[index]);
+        assert!(before <= start && start <= end && end <= after);
+    }
+}
+
+#[test]
+fn an_item_is_timed_while_it_runs() {
+    let _watch = watch();
+    let diary = Diary::default();
+    let moments: Vec<(Instant, Instant)> =
+        (0..20).pool_map(2, |_: u32| (Instant::now(), Instant::now())).observe(&diary).collect();
+    for Task { index, times: (start, end), .. } in diary.tasks() {
+        assert!(start <= moments[index].0 && moments[index].1 <= end);
+    }
+}
+
+#[test]
+fn the_end_is_told_when_nothing_is_left() {
+    let diary = Diary::default();
+    let mut results = (0..5).pool_map(2, |x| x).observe(&diary);
+    assert_eq!(results.by_ref().count(), 5);
+    assert_eq!(diary.finished(), 1, "though the iterator lives");
+    assert_eq!(results.next(), None);
+    drop(results);
+    assert_eq!(diary.finished(), 1, "once");
+}
+
+#[test]
+fn the_end_is_told_at_a_break() {
+    let diary = Diary::default();
+    for x in (0..).pool_map(2, |x: u64| x).observe(&diary) {
+        if x == 20 {
+            break;
+        }
+    }
+    let pulled = diary.is_one_call();
+    assert!(pulled >= 21);
+    assert_eq!(diary.tasks().len() as u64, pulled, "a batch runs to its end");
+}
+
+#[test]
+fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
+    let diary = Diary::default();
+    let results = (0..100).pool_map(2, boom).trace(Trace::Header).observe(&diary);
+    let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
+    assert!(text(&*payload).contains("boom"));
+    diary.is_one_call();
+    assert_eq!(diary.indices(Outcome::Panicked), [7]);
+    assert!(diary.indices(Outcome::Returned).starts_with(&[0, 1, 2, 3, 4, 5, 6]));
+}
+
+#[test]
+fn a_panic_in_place_is_an_outcome() {
+    let diary = Diary::default();
+    let results = (0..100).pool_map(&Pool::inline(), boom).trace(Trace::Header).observe(&diary);
+    let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
+    assert!(text(&*payload).contains("boom"));
+    assert_eq!(diary.is_one_call(), 8);
+    assert_eq!(diary.indices(Outcome::Panicked), [7]);
+    assert_eq!(diary.indices(Outcome::Returned), [0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_panic_as_a_value_is_an_outcome() {
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let (before, after) = (Diary::default(), Diary::default());
+        let call = || (5..10).pool_map(&pool, boom);
+        assert_eq!(call().observe(&before).catch_panics().filter(Result::is_err).count(), 1);
+        assert_eq!(call().catch_panics().observe(&after).filter(Result::is_err).count(), 1);
+        for diary in [before, after] {
+            assert_eq!(diary.is_one_call(), 5);
+            assert_eq!(diary.indices(Outcome::Panicked), [2]);
+            assert_eq!(diary.indices(Outcome::Returned), [0, 1, 3, 4]);
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_the_source_ends_the_call() {
+    let diary = Diary::default();
+    let results = (0..10).inspect(|&x| _ = boom(x)).pool_map(2, |x| x).observe(&diary);
+    catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("the source panics");
+    assert_eq!(diary.is_one_call(), 7);
+}
+
+#[test]
+fn calls_in_place_are_told_with_the_callers_name() {
+    let diary = Diary::default();
+    let call = || (0..5).pool_map(&Pool::inline(), drop).observe(&diary).for_each(drop);
+    thread::scope(|scope| {
+        let caller = thread::Builder::new().name("caller".to_owned()).spawn_scoped(scope, call);
+        caller.expect("a thread").join().expect("no panic");
+    });
+    assert_eq!(diary.is_one_call(), 5);
+    let here = |task: &Task| (&*task.worker, task.worker_index, task.depth) == ("caller", None, 0);
+    assert!(diary.tasks().iter().all(here));
+}
+
+#[test]
+fn nested_calls_are_told_with_their_depth() {
+    let _watch = watch();
+    let diary = Arc::new(Diary::default());
+    let pool = Pool::builder().threads(2).observer(Arc::clone(&diary)).build().expect("threads");
+    let sums = pool.map(0..4_u64, |x| (0..3).pool_map(&pool, |y| x * y).sum::<u64>());
+    assert_eq!(sums, [0, 3, 6, 9]);
+    let tasks = diary.tasks();
+    let outer: Vec<_> = tasks.iter().filter(|task| task.depth == 0).collect();
+    let inner: Vec<_> = tasks.iter().filter(|task| task.depth == 1).collect();
+    assert_eq!((outer.len(), inner.len(), tasks.len()), (4, 12, 16));
+    for task in inner {
+        let holds = |outer: &&&Task| outer.times.0 <= task.times.0 && task.times.1 <= outer.times.1;
+        let around: Vec<_> = outer.iter().filter(|outer| outer.worker == task.worker).filter(holds).collect();
+        assert_eq!(around.len(), 1, "inside one item of its own thread");
+    }
+    let depths: Vec<_> = diary
+        .read()
+        .into_iter()
+        .filter_map(|news| match news {
+            News::Started { depth, .. } => Some(depth),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(depths, [0, 1, 1, 1, 1]);
+    assert_eq!(diary.finished(), 5);
+}
+
+#[test]
+fn another_observers_items_are_no_depth() {
+    let (outer, inner) = (Diary::default(), Diary::default());
+    let nested = |_: u32| (0..2).pool_map(2, |x: u32| x).observe(&inner).sum::<u32>();
+    assert_eq!((0..3).pool_map(2, nested).observe(&outer).sum::<u32>(), 3);
+    assert_eq!((outer.tasks().len(), inner.tasks().len()), (3, 6));
+    assert!(outer.tasks().iter().chain(&inner.tasks()).all(|task| task.depth == 0));
+}
+
+#[test]
+fn depth_ends_with_the_item() {
+    let diary = Diary::default();
+    let pool = Pool::new(1).expect("a thread");
+    let nested = |x: u64| {
+        if x == 0 {
+            let inner = (7..8).pool_map(1, boom).trace(Trace::Off).observe(&diary);
+            catch_unwind(AssertUnwindSafe(|| inner.for_each(drop))).expect_err("it panics");
+        }
+    };
+    (0..2).pool_map(&pool, nested).trace(Trace::Off).chunk_size(1).observe(&diary).for_each(drop);
+    (0..1).pool_map(&pool, |x: u64| x).observe(&diary).for_each(drop);
+    let depths: Vec<_> = diary.tasks().into_iter().map(|task| task.depth).collect();
+    assert_eq!(depths, [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_pools_observer_sees_every_call_on_it() {
+    let diary = Arc::new(Diary::default());
+    let pool = Pool::builder().threads(2).observer(diary.clone()).build().expect("threads");
+    assert_eq!(pool.map(0..3, |x: u32| x), [0, 1, 2]);
+    (0..4).pool_for_each(&pool, |_| ());
+    (0..5).pool_map(2, |x| x).for_each(drop);
+    assert_eq!((diary.tasks().len(), diary.finished()), (7, 2), "not those on other workers");
+    drop(pool);
+    assert_eq!(Arc::strong_count(&diary), 1, "the pool lets it go");
+}
+
+#[test]
+fn several_observers_are_told_alike_and_one_twice_attached_once() {
+    let pools = Arc::new(Diary::default());
+    let pool = Pool::builder().threads(2).observer(Arc::clone(&pools)).build().expect("threads");
+    let (first, second) = (Diary::default(), Diary::default());
+    (0..9).pool_map(&pool, drop).observe(&first).observe(&second).for_each(drop);
+    for diary in [&first, &second, &*pools] {
+        assert_eq!(diary.is_one_call(), 9);
+    }
+    (0..9).pool_map(&pool, drop).observe(&*pools).for_each(drop);
+    assert_eq!((pools.tasks().len(), pools.finished()), (18, 2));
+}
+
+/// Panics at every piece of news of one kind, and counts all.
+struct Clumsy {
+    at: char,
+    told: Mutex<String>,
+}
+
+impl Clumsy {
+    fn hear(&self, kind: char) {
+        self.told.lock().expect("released before the panic").push(kind);
+        assert_ne!(kind, self.at, "clumsy");
+    }
+}
+
+impl Observer for Clumsy {
+    fn call_started(&self, _: &CallInfo<'_>) {
+        self.hear('s');
+    }
+
+    fn task_finished(&self, _: &TaskInfo<'_>) {
+        self.hear('t');
+    }
+
+    fn call_finished(&self, _: &CallInfo<'_>) {
+        self.hear('f');
+    }
+}
+
+#[test]
+fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
+    let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
+    for (pool, (at, want)) in
+        pools.iter().flat_map(|pool| [('s', "s"), ('t', "st"), ('f', "sttttf")].map(|c| (pool, c)))
+    {
+        let clumsy = Clumsy { at, told: Mutex::default() };
+        let careful = Diary::default();
+        let results: Vec<u32> = (0..4).pool_map(pool, |x| x).observe(&clumsy).observe(&careful).collect();
+        assert_eq!(results, [0, 1, 2, 3]);
+        assert_eq!(*clumsy.told.lock().expect("nobody panics under it"), want);
+        assert_eq!(careful.is_one_call(), 4, "the others are told all the same");
+    }
+}
+
+#[test]
+fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
+    for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
+        for at in ['t', 'f'] {
+            let clumsy = Clumsy { at, told: Mutex::default() };
+            let results = (7..9).pool_map(&pool, boom).trace(Trace::Off).observe(&clumsy);
+            let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 0 panics");
+            assert!(text(&*payload).contains("boom"));
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_panic_of_an_observer_leaves_a_line() {
+    let seen = crate::seen::child("observe::a_panic_of_an_observer_leaves_a_line", || {
+        let clumsy = Clumsy { at: 't', told: Mutex::default() };
+        (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
+    });
+    seen.succeeded();
+    assert!(seen.stderr.starts_with("[TRACE:PoolWorker-1] item 0: panic in the observer at tests/it/observe.rs:"));
+    assert_eq!(seen.stderr.lines().count(), seen.count("[TRACE:"), "{}", seen.stderr);
+}
+
+#[test]
+#[should_panic(expected = "observe has to come before the first result is asked for")]
+fn too_late_to_observe() {
+    let diary = Diary::default();
+    let mut results = (0..3).pool_map(2, |x| x);
+    results.next();
+    let _ = results.observe(&diary);
+}
+
+#[test]
+fn an_observer_hears_of_an_item_while_others_run() {
+    let _watch = watch();
+
+    struct Opens<'a>(&'a Gate);
+    impl Observer for Opens<'_> {
+        fn task_finished(&self, task: &TaskInfo<'_>) {
+            if task.index() == 1 {
+                self.0.open();
+            }
+        }
+    }
+
+    let gate = Gate::default();
+    // Item 0 ends only after somebody was told of item 1.
+    let wait = |x: u32| {
+        if x == 0 {
+            gate.wait();
+        }
+    };
+    (0..2).pool_map(2, wait).chunk_size(1).observe(&Opens(&gate)).for_each(drop);
+}
