@@ -1,17 +1,12 @@
 //! `sha256sum [--workers N] FILE…`, like that of coreutils. Without FILE the names come from standard input, one a line.
+mod hash;
+
+use hash::sha256;
 use pool_map::PoolIterator;
-use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{env, fs::File, io, process, slice, thread};
-
-/// Reads in blocks, so a large file takes no more memory than a small one.
-fn sha256(mut file: impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut hasher)?;
-    Ok(format!("{:x}", hasher.finalize()))
-}
 
 /// One line; a name that would break it is escaped, and a backslash in front says so.
 fn print(hash: &str, name: &[u8]) -> io::Result<()> {

@@ -151,7 +151,7 @@ pub use crate::iter::PoolIterator;
 pub use crate::lease::IntoPool;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
 pub use crate::map::PoolMap;
-pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo};
+pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo, Timeline};
 pub use crate::panic::{TaskPanic, traced};
 pub use crate::pool::{Pool, PoolBuilder, PoolError};
 pub use crate::scope::{Scope, scope};

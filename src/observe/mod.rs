@@ -3,6 +3,14 @@
 //! A [`Watch`] is one observer of one call. The call's `Exchange` asks for its watches once a chunk, so a call that has none
 //! pays for that question and nothing else; with one, each item has its clock readings and is told when it ends.
 
+mod chrome;
+mod joblog;
+mod summary;
+mod svg;
+mod timeline;
+
+pub use self::timeline::Timeline;
+
 use crate::log;
 use crate::panic::{self, Aside, Call};
 use crate::pool;

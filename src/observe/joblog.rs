@@ -1,0 +1,68 @@
+//! A timeline as the table that GNU parallel writes with `--joblog`.
+
+use super::timeline::{Picture, Span, Timeline};
+use std::io::{self, BufWriter, Write};
+use std::time::{Duration, UNIX_EPOCH};
+
+impl Timeline {
+    /// Writes the timeline as the table of GNU parallel's `--joblog`, for the tools that read one.
+    ///
+    /// A line for each item, tab-separated, in the order of their starts: `Seq` is its index counted from 1, `Host` the worker,
+    /// `Starttime` seconds since 1970, `JobRuntime` seconds, `Exitval` 0 or, for a panic, 101, `Command` the name of the call
+    /// and the index. `Send`, `Receive` and `Signal` are 0. Where a thread ran very many items, neighbours are one
+    /// line, with their number in `Command`, and their time at work as `JobRuntime`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, Timeline};
+    ///
+    /// let timeline = Timeline::new();
+    /// (0..3).pool_map(1, drop).observe(&timeline).for_each(drop);
+    /// let mut table = Vec::new();
+    /// timeline.write_joblog(&mut table)?;
+    /// let table = String::from_utf8(table).unwrap();
+    /// assert!(table.starts_with("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n1\tPoolWorker-"));
+    /// assert!(table.ends_with("\t0\t0\t0\t0\tpool_map 2\n"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `out` fails with.
+    pub fn write_joblog(&self, out: impl Write) -> io::Result<()> {
+        write(&self.picture(), &mut BufWriter::new(out))
+    }
+}
+
+fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")?;
+    let names: Vec<String> = picture.lanes.iter().map(|lane| field(&lane.name)).collect();
+    let mut lines: Vec<(&str, &Span)> = Vec::new();
+    for (lane, name) in picture.lanes.iter().zip(&names) {
+        let spans = lane.outer.list.iter().chain(&lane.nested.list);
+        lines.extend(spans.map(|span| (name.as_str(), span)));
+    }
+    lines.sort_by_key(|(_, span)| (span.start, span.call, span.index));
+    lines.iter().try_for_each(|(worker, span)| line(out, picture, worker, span))?;
+    out.flush()
+}
+
+fn line(out: &mut impl Write, picture: &Picture, worker: &str, span: &Span) -> io::Result<()> {
+    let since_1970 = picture.origin_date.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let start = since_1970 + Duration::from_nanos(span.start);
+    let status = if span.panics > 0 { 101 } else { 0 };
+    let (seconds, millis) = (start.as_secs(), start.subsec_millis());
+    let runtime = Duration::from_nanos(span.busy).as_secs_f64();
+    write!(out, "{}\t{worker}\t{seconds}.{millis:03}\t{runtime:.9}\t0\t0\t{status}\t0\t", span.index + 1)?;
+    write!(out, "{} {}", field(picture.name(span.call)), span.index)?;
+    if span.items > 1 {
+        write!(out, " and {} more", span.items - 1)?;
+    }
+    writeln!(out)
+}
+
+/// Text without what ends a field or a line.
+fn field(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
