@@ -462,7 +462,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         panic::contain_all(items);
         let mut panics = Vec::new();
         for done in line {
-            panic::tell(done.notes.concat());
+            panic::tell_by(self.call.outlet(), done.notes.concat());
             panics.extend(done.panic);
             panic::contain_all(done.results);
         }

@@ -48,6 +48,8 @@ struct Outlet<I: Iterator, W: Work<I::Item>> {
     /// Results that came out before `current`, and in it.
     given: usize,
     is_ordered: bool,
+    /// Where its traces go.
+    told_by: panic::Outlet,
     /// The size hint of the source before it went to its feeder.
     hint: (usize, Option<usize>),
 }
@@ -101,7 +103,7 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
             Setup {
                 source,
                 work,
-                call: Arc::new(Call::here(method, workers.trace())),
+                call: Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet())),
                 sizer: Sizer::new::<I::Item, W::Output>(count),
                 workers: count,
                 ordered,
@@ -114,6 +116,7 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
         let outlet = Outlet {
             is_ordered: setup.ordered,
+            told_by: setup.call.outlet(),
             stage: Stage::Ready(setup),
             current: Vec::new().into_iter(),
             failure: None,
@@ -307,7 +310,7 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
     }
 
     fn take_up(&mut self, done: Done<W::Output>) {
-        panic::tell(done.notes.concat());
+        panic::tell_by(self.told_by, done.notes.concat());
         self.handed = done.items;
         self.given += done.results.len();
         // Only a token leaves items out without a panic. Without order, what comes behind the gap is as good.

@@ -12,6 +12,7 @@ use std::{mem, thread};
 use parking_lot::Mutex;
 
 use crate::observe::SharedObserver;
+use crate::panic::Outlet;
 use crate::pool::{self, Pool};
 use crate::trace::Trace;
 
@@ -89,6 +90,14 @@ impl Workers {
         match self {
             Workers::Leased(_) => None,
             Workers::Shared(pool) => pool.trace(),
+        }
+    }
+
+    /// Where its traces go.
+    pub(crate) fn outlet(&self) -> Outlet {
+        match self {
+            Workers::Leased(_) => Outlet::default(),
+            Workers::Shared(pool) => pool.outlet(),
         }
     }
 

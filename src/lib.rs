@@ -128,8 +128,10 @@ mod lease;
 
 mod panic;
 mod trace;
+mod span;
 
 mod log;
+mod logger;
 
 mod observe;
 

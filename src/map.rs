@@ -11,7 +11,7 @@ use crate::cancel::CancelToken;
 use crate::chunk::{Plan, Sizer};
 use crate::lease::{Lease, Workers};
 use crate::observe::{Observer, Watch};
-use crate::panic::{self, Payload, TaskPanic};
+use crate::panic::{self, Outlet, Payload, TaskPanic};
 use crate::pool::{self, Crew};
 use crate::puller::{Done, Exchange};
 use crate::trace::Trace;
@@ -49,7 +49,7 @@ pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
 impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     #[track_caller]
     pub(crate) fn new(source: I, workers: Workers, work: W, method: &'static str) -> Self {
-        let call = Arc::new(panic::Call::here(method, workers.trace()));
+        let call = Arc::new(panic::Call::here(method, workers.trace()).with_outlet(workers.outlet()));
         PoolMap::assemble(source, workers, work, call, Sizer::new::<I::Item, W::Output>)
     }
 
@@ -61,9 +61,10 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         sizer: impl FnOnce(usize) -> Sizer,
     ) -> Self {
         let count = workers.threads();
+        let delivery = Delivery::new(call.outlet());
         let mut exchange = Exchange::new(work, call, count, sizer(count));
         exchange.set_pool_watch(workers.observer().map(Watch::shared));
-        PoolMap { source, exchange, delivery: Delivery::new(), workers, threadless: false }
+        PoolMap { source, exchange, delivery, workers, threadless: false }
     }
 
     /// Gives every chunk `items` items (the last ones may hold fewer), in place of sizes measured during the run.
@@ -536,6 +537,8 @@ enum SourceState {
 
 /// What the caller keeps of a call: how far it is, and what is at hand.
 struct Delivery<R> {
+    /// Where its traces go.
+    outlet: Outlet,
     /// The results whose turn it is.
     current: vec::IntoIter<R>,
     /// What finished after them, in order.
@@ -569,8 +572,9 @@ impl SourceState {
 }
 
 impl<R> Delivery<R> {
-    fn new() -> Self {
+    fn new(outlet: Outlet) -> Self {
         Delivery {
+            outlet,
             current: Vec::new().into_iter(),
             ready: VecDeque::new(),
             failure: None,
@@ -611,7 +615,7 @@ impl<R> Delivery<R> {
                 self.settle();
             }
             let Some(done) = self.ready.pop_front() else { return false };
-            panic::tell(done.notes.concat());
+            panic::tell_by(self.outlet, done.notes.concat());
             self.out -= done.items;
             self.lost = done.items - done.results.len();
             self.cut = self.lost > 0 && done.panic.is_none();
@@ -656,7 +660,7 @@ impl<R> Delivery<R> {
         panic::contain_all(mem::take(&mut self.current));
         let mut panics: Vec<_> = self.failure.take().into_iter().collect();
         for done in self.ready.drain(..) {
-            panic::tell(done.notes.concat());
+            panic::tell_by(self.outlet, done.notes.concat());
             panics.extend(done.panic);
             panic::contain_all(done.results);
         }

@@ -23,6 +23,8 @@ use std::thread;
 use backtrace::{Backtrace, BacktraceFrame};
 use once_cell::sync::{Lazy, OnceCell};
 
+use crate::logger;
+use crate::span::Surroundings;
 pub(crate) use crate::trace::Aside;
 use crate::trace::{self, Frame, Frames, Report, Style, Trace};
 
@@ -55,6 +57,19 @@ pub(crate) struct Call {
     /// What the job is a part of.
     subject: Subject,
     trace: Trace,
+    outlet: Outlet,
+    /// What was current where the call was made.
+    surroundings: Surroundings,
+}
+
+/// Where traces go besides the program's logger, which gets them all where the feature `log` is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outlet {
+    #[default]
+    Stderr,
+    /// Nowhere, unless there is no logger that takes them.
+    #[cfg_attr(not(feature = "log"), expect(dead_code, reason = "chosen by a method that comes with the feature"))]
+    OnlyLogger,
 }
 
 /// What a trace speaks of.
@@ -74,8 +89,9 @@ impl Call {
     pub(crate) fn here(method: &'static str, trace: Option<Trace>) -> Call {
         install();
         let trace = trace.unwrap_or_default();
-        let subject = Subject::Items;
-        Call { method, site: Location::caller(), label: None, caller: Some(thread_name()), subject, trace }
+        let (subject, outlet, surroundings) = (Subject::Items, Outlet::default(), Surroundings::here());
+        let (site, caller) = (Location::caller(), Some(thread_name()));
+        Call { method, site, label: None, caller, subject, trace, outlet, surroundings }
     }
 
     /// The same for a task, which has no items.
@@ -98,6 +114,25 @@ impl Call {
 
     pub(crate) fn set_label(&mut self, label: String) {
         self.label = Some(Arc::from(label));
+    }
+
+    pub(crate) fn with_outlet(self, outlet: Outlet) -> Call {
+        Call { outlet, ..self }
+    }
+
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.outlet
+    }
+
+    /// Whether each item of the call runs in a span of its own.
+    pub(crate) fn spans_items(&self) -> bool {
+        self.surroundings.span_items(self.label())
+    }
+
+    /// Runs one item, in a span of its own where that is wanted.
+    #[inline]
+    pub(crate) fn in_item_span<R>(&self, index: u64, f: impl FnOnce() -> R) -> R {
+        self.surroundings.item(self.label(), index, f)
     }
 
     pub(crate) fn set_trace(&mut self, trace: Trace) {
@@ -280,9 +315,12 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     let job = Box::new(Job { call: Arc::clone(call), events: Vec::new(), forgotten: 0 });
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
+    // An item as a job of its own within a job of the same call is in the caller's surroundings already.
+    let is_inside = below.as_ref().is_some_and(|job| Arc::ptr_eq(&job.call, call));
     let (outcome, item) = POSITION.with(|position| {
         let item_below = position.replace(first);
-        let outcome = catch(|| __rust_begin_short_backtrace(|| body(position)));
+        let run = || __rust_begin_short_backtrace(|| body(position));
+        let outcome = catch(|| if is_inside { run() } else { call.surroundings.around(run) });
         (outcome, position.replace(item_below))
     });
     let job = JOB.try_with(|slot| slot.replace(below)).ok().flatten();
@@ -294,7 +332,7 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
 pub(crate) fn run_item<R>(call: &Arc<Call>, index: u64, f: impl FnOnce() -> R) -> Result<R, TaskPanic> {
     let mut result = None;
     let end = run_job(call, index, |_| result = Some(f()));
-    tell(end.notes.concat());
+    tell_by(call.outlet, end.notes.concat());
     match end.panic {
         Some(panic) => Err(panic),
         None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
@@ -702,7 +740,7 @@ impl TaskPanic {
     /// Tells its whole block, once.
     pub(crate) fn report(&self) {
         if let Some(text) = self.unreported() {
-            tell(text);
+            tell_by(self.story.call.outlet, text);
         }
     }
 
@@ -741,7 +779,8 @@ impl TaskPanic {
 /// Tells of panics that are not raised again, in a line each, and drops them: those that came with one that is, or
 /// those that nobody got to because the iterator was dropped before.
 pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
-    tell(lines_about(&panics, beside_another));
+    let outlet = panics.first().map_or_else(Outlet::default, |panic| panic.story.call.outlet);
+    tell_by(outlet, lines_about(&panics, beside_another));
     contain_all(panics);
 }
 
@@ -788,10 +827,13 @@ impl std::error::Error for TaskPanic {}
 ///
 /// One `eprint!`, so that libtest shows it with the test that called, and so that a caller who holds the lock of
 /// standard error is not kept waiting for itself.
-pub(crate) fn tell(text: String) {
+pub(crate) fn tell_by(outlet: Outlet, text: String) {
     if let Some(text) = hand_over(text) {
-        // `eprint!` panics where standard error is closed.
-        quietly(|| eprint!("{text}"));
+        // A logger is the user's, and `eprint!` panics where standard error is closed.
+        let logged = quietly(|| logger::error(&text)).unwrap_or(false);
+        if outlet == Outlet::Stderr || !logged {
+            quietly(|| eprint!("{text}"));
+        }
     }
 }
 
@@ -799,6 +841,7 @@ pub(crate) fn tell(text: String) {
 /// worker, so it goes past that lock.
 pub(crate) fn tell_there(text: &str) {
     if let Some(text) = hand_over(text.to_owned()) {
+        quietly(|| logger::error(&text));
         write_raw(&text);
     }
 }
@@ -862,8 +905,9 @@ fn write_raw(text: &str) {
 pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     install();
     let trace = Trace::default();
+    let (site, outlet, surroundings) = (Location::caller(), Outlet::default(), Surroundings::none());
     let subject = Subject::Closure;
-    let call = Call { method: "traced", site: Location::caller(), label: None, caller: None, subject, trace };
+    let call = Call { method: "traced", site, label: None, caller: None, subject, trace, outlet, surroundings };
     let mut result = None;
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);

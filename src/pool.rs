@@ -18,7 +18,7 @@ use crate::lobby::{Errand, Lobby};
 use crate::log::{self, Sink};
 use crate::names::Block;
 use crate::observe::{Observer, SharedObserver};
-use crate::panic;
+use crate::panic::{self, Outlet};
 use crate::seat;
 use crate::worker::{BADGE, Badge, Worker};
 use once_cell::sync::OnceCell;
@@ -62,6 +62,8 @@ struct Shared {
     width: usize,
     /// The level set on the builder; `None` leaves it to the call and the environment.
     trace: Option<Trace>,
+    /// Where the traces of its calls go.
+    outlet: Outlet,
     /// Told of every call on this pool.
     observer: Option<SharedObserver>,
     /// Whether a handle was given up by [`Pool::join`], so that the end of the pool waits for the errands in the lobby.
@@ -114,6 +116,7 @@ impl Pool {
             name: Arc::from(DEFAULT_NAME),
             stack_size: None,
             trace: None,
+            outlet: Outlet::default(),
             observer: None,
             sink: None,
             on_start: None,
@@ -162,6 +165,7 @@ impl Pool {
             name: Arc::from("inline"),
             width: 1,
             trace: None,
+            outlet: Outlet::default(),
             observer: None,
             finishes: AtomicBool::new(false),
             threads: None,
@@ -252,6 +256,11 @@ impl Pool {
     /// The level set with [`PoolBuilder::trace`].
     pub(crate) fn trace(&self) -> Option<Trace> {
         self.shared.trace
+    }
+
+    /// Where the traces of its calls go.
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.shared.outlet
     }
 
     /// The one set with [`PoolBuilder::observer`].
@@ -389,6 +398,8 @@ pub struct PoolBuilder {
     /// Handed through to the pool.
     trace: Option<Trace>,
     /// Handed through to the pool.
+    outlet: Outlet,
+    /// Handed through to the pool.
     observer: Option<SharedObserver>,
     /// Worn by the workers, for the log.
     sink: Option<Sink>,
@@ -422,6 +433,23 @@ impl PoolBuilder {
     /// How much of a panic's trace calls on this pool print, where the call itself does not say.
     pub fn trace(mut self, trace: Trace) -> Self {
         self.trace = Some(trace);
+        self
+    }
+
+    /// Sends the traces of this pool's calls to the program's logger alone, not to standard error besides.
+    ///
+    /// They are records at level `ERROR` with the target `pool_map`. While there is no logger that takes such, they go to
+    /// standard error all the same: no panic is passed over in silence. With the feature `log` only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::builder().threads(2).traces_to_logger_only().build()?;
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[cfg(feature = "log")]
+    pub fn traces_to_logger_only(mut self) -> Self {
+        self.outlet = Outlet::OnlyLogger;
         self
     }
 
@@ -487,9 +515,9 @@ impl PoolBuilder {
             return Err(Reason::Forked.into());
         }
         let threads = self.start(width)?;
-        let Self { name, trace, observer, .. } = self;
+        let Self { name, trace, outlet, observer, .. } = self;
         let finishes = AtomicBool::new(false);
-        let shared = Shared { name, width, trace, observer, finishes, threads: Some(threads) };
+        let shared = Shared { name, width, trace, outlet, observer, finishes, threads: Some(threads) };
         let pool = Pool { shared: Arc::new(shared) };
         if !seat::is_calibrated() {
             pool.calibrate();

@@ -304,8 +304,11 @@ impl<T, W: Work<T>> Exchange<T, W> {
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
         let mut state = self.states[0].lock().take();
-        let run =
-            || panic::run_item(&self.call, index, || self.work.run(&mut state, item, At { call: &self.call, index }));
+        let run = || {
+            panic::run_item(&self.call, index, || {
+                self.call.in_item_span(index, || self.work.run(&mut state, item, At { call: &self.call, index }))
+            })
+        };
         let watches = self.watches();
         let outcome = if watches.is_empty() { run() } else { self.run_here_watched(watches, index, run) };
         *self.states[0].lock() = state;
@@ -325,7 +328,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
         let panicked = result.as_ref().map_or(true, W::is_panic);
         // As a job, so that what there is to say about an observer's panic is said like that of any other.
         let end = panic::run_job(&self.call, index, |_| round.tell(index, start, outcome(panicked)));
-        panic::tell(end.notes.concat());
+        panic::tell_by(self.call.outlet(), end.notes.concat());
         result
     }
 
@@ -411,7 +414,7 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
     // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
     // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
     // this call.
-    let mut end = if watches.is_empty() {
+    let mut end = if watches.is_empty() && !call.spans_items() {
         panic::run_job(call, first, |position| {
             let mut index = first;
             while index < brake.end() {
@@ -441,7 +444,7 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
     Done { results, items: count, panic: end.panic, notes: end.notes, busy }
 }
 
-/// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told.
+/// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told, and its span.
 #[cold]
 #[inline(never)]
 fn run_watched<T, W: Work<T>>(
@@ -463,7 +466,7 @@ fn run_watched<T, W: Work<T>>(
             position.set(index);
             let start = Instant::now();
             begun.set(Some(start));
-            let result = work.run(state, item, At { call, index });
+            let result = call.in_item_span(index, || work.run(state, item, At { call, index }));
             begun.set(None);
             round.tell(index, start, outcome(W::is_panic(&result)));
             results.push(result);

@@ -1,7 +1,7 @@
 //! [`Task`]: one closure on a worker, and what comes of it.
 
 use crate::cancel::{CancelToken, OnCancel};
-use crate::panic::{self, Call, TaskPanic};
+use crate::panic::{self, Call, Outlet, TaskPanic};
 use crate::pool::{self, Pool};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::pin::Pin;
@@ -63,6 +63,8 @@ struct Outcome<R> {
     result: Result<R, TaskPanic>,
     /// What there is to print before the outcome is given: panics that the closure caught, traces of calls in it.
     notes: Vec<String>,
+    /// Where it is printed.
+    outlet: Outlet,
 }
 
 impl Pool {
@@ -92,7 +94,7 @@ impl Pool {
         R: Send + 'static,
         F: FnOnce() -> R + Send + 'static,
     {
-        let call = Arc::new(Call::task("Pool::spawn", self.trace()));
+        let call = Arc::new(Call::task("Pool::spawn", self.trace()).with_outlet(self.outlet()));
         let state = State { stage: Stage::Waiting(Box::new(f)), waker: None, unheard: false };
         let slip = Arc::new(Slip { call, state: Mutex::new(state), done: Condvar::new() });
         let errand = Errand(Arc::clone(&slip));
@@ -165,7 +167,7 @@ impl<R> Task<R> {
     /// dropped before it started.
     pub fn try_join(self) -> Result<R, TaskPanic> {
         let outcome = self.slip.outcome();
-        panic::tell(outcome.notes.concat());
+        panic::tell_by(outcome.outlet, outcome.notes.concat());
         outcome.result
     }
 
@@ -252,7 +254,7 @@ impl<R> Slip<R> {
             None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
             Some(panic) => Err(panic),
         };
-        self.finish(Outcome { result, notes: end.notes });
+        self.finish(Outcome { result, notes: end.notes, outlet: self.call.outlet() });
     }
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
@@ -270,7 +272,8 @@ impl<R> Slip<R> {
     fn give_up(&self, why: &'static str) {
         let Some(f) = self.claim() else { return };
         panic::contain(f);
-        self.finish(Outcome { result: Err(TaskPanic::not_run(&self.call, why)), notes: Vec::new() });
+        let result = Err(TaskPanic::not_run(&self.call, why));
+        self.finish(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
     }
 
     fn finish(&self, outcome: Outcome<R>) {
@@ -334,13 +337,13 @@ fn take<R>(state: &mut MutexGuard<'_, State<R>>) -> Option<Outcome<R>> {
 
 impl<R> Outcome<R> {
     fn raise(self) -> R {
-        panic::tell(self.notes.concat());
+        panic::tell_by(self.outlet, self.notes.concat());
         self.result.unwrap_or_else(|panic| panic.resume())
     }
 
     /// Drops what nobody asked for, on the thread that had the task. A panic is printed with its whole trace.
     fn forget_here(self) {
-        panic::tell(self.notes.concat());
+        panic::tell_by(self.outlet, self.notes.concat());
         match self.result {
             Ok(result) => panic::contain(result),
             Err(panic) => {

@@ -29,6 +29,8 @@ mod pool;
 mod lease;
 mod log;
 mod observe;
+mod spans;
+mod logger;
 
 mod child;
 mod gate;

@@ -1,0 +1,25 @@
+//! Log lines and traces through env_logger, each after the worker and the time.
+//!
+//! ```text
+//! cargo run --example logger --features log
+//! ```
+
+use std::io::Write;
+
+use pool_map::{Pool, PoolIterator};
+
+fn main() {
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Info)
+        .format(|out, record| writeln!(out, "{} {} {}", pool_map::prefix(), record.level(), record.args()))
+        .init();
+
+    // Without the switch the trace would be on standard error a second time, where env_logger writes, too.
+    let pool = Pool::builder().threads(2).traces_to_logger_only().build().expect("two threads start");
+    let ratio = |x: u32| {
+        log::info!("x={x}");
+        12 / x
+    };
+    let ratios: Vec<u32> = [3, 2, 1, 0].into_iter().pool_map(&pool, ratio).collect();
+    println!("{ratios:?}"); // Not reached.
+}
