@@ -1,4 +1,4 @@
-//! Log lines and traces through env_logger, each after the worker and the time.
+//! Log lines and traces through `env_logger`, each after the worker and the time.
 //!
 //! ```text
 //! cargo run --example logger --features log

@@ -19,10 +19,12 @@
 //!   [`pool_map_init`] (a state for each worker) and [`pool_for_each`] (the loop body itself).
 //! - They return a [`PoolMap`], an ordinary lazy [`Iterator`] with a few options: [`chunk_size`](PoolMap::chunk_size),
 //!   [`max_in_flight`](PoolMap::max_in_flight), [`named`](PoolMap::named), [`trace`](PoolMap::trace),
-//!   [`catch_panics`](PoolMap::catch_panics).
+//!   [`catch_panics`](PoolMap::catch_panics), [`observe`](PoolMap::observe).
 //! - Their first argument is a number of threads, leased from a process-wide stock of idle ones, or a [`Pool`] of your own
 //!   ([`Pool::new`], [`Pool::builder`], [`Pool::global`]).
 //! - [`pool_println!`] prints lines that begin with worker and time; [`prefix`] is the same for your logger.
+//! - A [`Timeline`] records what each worker did, and sums it up, draws it, or writes it for other tools; [`Observer`] is for
+//!   recorders of your own. [Seeing a run](seeing) goes from "it is slow" to the cause.
 //! - [`TaskPanic`] is what is known of a panic; [`traced`] gives any closure, on any thread, the same trace.
 //!
 //! [`pool_map`]: PoolIterator::pool_map
@@ -96,6 +98,13 @@
 //! - The data is a slice or a range and `f` takes nanoseconds: rayon's `par_iter` can split it, which an iterator cannot be.
 //! - Thousands of sockets that mostly wait: that is what async is for. A hundred are fine: `pool_map(100, fetch)`.
 //!
+//! # Features
+//!
+//! None is on by default, and none sets up a logger or a subscriber.
+//!
+//! - `tracing`: `f` runs in the caller's span, under the caller's subscriber.
+//! - `log`: traces of panics go to the program's logger, too. [More of both](seeing#logs).
+//!
 //! # Panics that abort
 //!
 //! With `panic = "abort"` no panic can be caught: the trace is printed on the worker, and the process ends. A panic inside a
@@ -134,6 +143,7 @@ mod log;
 mod logger;
 
 mod observe;
+pub mod seeing;
 
 #[cfg(doctest)]
 mod compile_fail;

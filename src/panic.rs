@@ -199,7 +199,7 @@ enum Origin {
 pub(crate) struct JobEnd {
     /// The panic that ended it early.
     pub(crate) panic: Option<TaskPanic>,
-    /// Tagged lines which the caller has to [`tell`], before the panic: what the closure caught, and inner calls.
+    /// Tagged lines which the caller has to [tell](tell_by), before the panic: what the closure caught, and inner calls.
     pub(crate) notes: Vec<String>,
 }
 

@@ -163,7 +163,9 @@ impl<T, W: Work<T>> Exchange<T, W> {
         let start = Instant::now();
         let item = next();
         let took = start.elapsed();
-        watches.iter().for_each(|watch| watch.pulled(usize::from(item.is_some()), took));
+        for watch in watches {
+            watch.pulled(usize::from(item.is_some()), took);
+        }
         item
     }
 
@@ -176,7 +178,9 @@ impl<T, W: Work<T>> Exchange<T, W> {
         let start = Instant::now();
         let result = wait();
         let took = start.elapsed();
-        watches.iter().for_each(|watch| watch.waited(took));
+        for watch in watches {
+            watch.waited(took);
+        }
         result
     }
 
@@ -226,7 +230,9 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// Queues items, `first` being the index of the first. Gives how many pullers the caller has to start.
     pub(crate) fn submit(&self, first: u64, items: Vec<T>, pull: Duration, last: bool) -> (Plan, usize) {
-        self.watches().iter().for_each(|watch| watch.pulled(items.len(), pull));
+        for watch in self.watches() {
+            watch.pulled(items.len(), pull);
+        }
         let mut desk = self.desk.lock();
         desk.sizer.pulled(items.len(), pull);
         desk.window.push(first, items);

@@ -27,6 +27,7 @@ pub trait Work<T>: Sync + sealed::Sealed {
 
     /// Whether an output stands for a panic.
     #[doc(hidden)]
+    #[must_use]
     fn is_panic(_: &Self::Output) -> bool {
         false
     }

@@ -371,10 +371,11 @@ impl<'a> Watch<'a> {
 
     /// Tells of the start, once.
     pub(crate) fn start(&self, call: &Arc<Call>, workers: usize, size_hint: (usize, Option<usize>)) {
+        static CALLS: AtomicU64 = AtomicU64::new(1);
+
         if self.started.get().is_some() {
             return;
         }
-        static CALLS: AtomicU64 = AtomicU64::new(1);
         let (id, started) = (CALLS.fetch_add(1, Ordering::Relaxed), Instant::now());
         let facts = Facts { id, started, size_hint, workers, depth: depth_of(self), caller: thread_name() };
         if self.started.set((facts, Arc::clone(call))).is_ok() {

@@ -195,7 +195,9 @@ impl<'p> Drawing<'p> {
             let _ = writeln!(self.svg, "<path class=\"{class} l{level}\" d=\"{path}\"/>");
         }
         let wide: Vec<Span> = spans.list.iter().filter(is_wide).copied().collect();
-        wide.iter().for_each(|span| self.bar(span, class, y, high, label));
+        for span in &wide {
+            self.bar(span, class, y, high, label);
+        }
     }
 
     /// The slow items of one thread, each by itself on top: its own times are known even where it is merged with others.
@@ -376,8 +378,8 @@ impl Columns {
             let start = from.max(float(column as u64));
             let end = to.min(float(column as u64 + 1));
             // Even an item of no time at all is to be seen, where it begins.
-            let least = if column == pixel(from).min(last) { 1e-9 } else { 0.0 };
-            self.0[column] += ((end - start) * share).max(least);
+            let at_least = if column == pixel(from).min(last) { 1e-9 } else { 0.0 };
+            self.0[column] += ((end - start) * share).max(at_least);
         }
     }
 

@@ -214,7 +214,7 @@ fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
 #[test]
 fn a_panic_in_place_is_an_outcome() {
     let diary = Diary::default();
-    let results = (0..100).pool_map(&Pool::inline(), boom).trace(Trace::Header).observe(&diary);
+    let results = (0..100).pool_map(Pool::inline(), boom).trace(Trace::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
     assert!(text(&*payload).contains("boom"));
     assert_eq!(diary.is_one_call(), 8);
@@ -248,7 +248,7 @@ fn a_panic_of_the_source_ends_the_call() {
 #[test]
 fn calls_in_place_are_told_with_the_callers_name() {
     let diary = Diary::default();
-    let call = || (0..5).pool_map(&Pool::inline(), drop).observe(&diary).for_each(drop);
+    let call = || (0..5).pool_map(Pool::inline(), drop).observe(&diary).for_each(drop);
     thread::scope(|scope| {
         let caller = thread::Builder::new().name("caller".to_owned()).spawn_scoped(scope, call);
         caller.expect("a thread").join().expect("no panic");
@@ -413,8 +413,6 @@ fn too_late_to_observe() {
 
 #[test]
 fn an_observer_hears_of_an_item_while_others_run() {
-    let _watch = watch();
-
     struct Opens<'a>(&'a Gate);
     impl Observer for Opens<'_> {
         fn task_finished(&self, task: &TaskInfo<'_>) {
@@ -424,6 +422,7 @@ fn an_observer_hears_of_an_item_while_others_run() {
         }
     }
 
+    let _watch = watch();
     let gate = Gate::default();
     // Item 0 ends only after somebody was told of item 1.
     let wait = |x: u32| {

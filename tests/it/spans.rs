@@ -15,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Id, Subscriber, info, info_span, subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::gate::watch;
 
@@ -57,7 +57,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Book {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        let names = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
+        let names = context.event_scope(event).into_iter().flat_map(Scope::from_root);
         let spans: Vec<_> = names.map(|span| span.name()).collect();
         let thread = thread::current().name().unwrap_or("unnamed").to_owned();
         let line = Line { spans: spans.join("/"), message: message.0, thread };
@@ -223,7 +223,7 @@ fn the_span_is_entered_once_for_a_chunk() {
     book.write(LevelFilter::INFO, || {
         let call = info_span!("outer").in_scope(|| (0..10).pool_map(&pool, |_: u32| info!("item")));
         assert_eq!(book.entered.swap(0, Ordering::Relaxed), 1, "by us");
-        assert_eq!(call.chunk_size(10).catch_panics().filter(Result::is_ok).count(), 10);
+        assert_eq!(call.chunk_size(10).catch_panics().flatten().count(), 10);
     });
     assert_eq!(book.entered.load(Ordering::Relaxed), 1);
 }
