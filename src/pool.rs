@@ -445,6 +445,7 @@ impl PoolBuilder {
     ///
     /// ```
     /// let pool = pool_map::Pool::builder().threads(2).traces_to_logger_only().build()?;
+    /// # drop(pool);
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     #[cfg(feature = "log")]
