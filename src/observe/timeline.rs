@@ -176,10 +176,18 @@ pub(super) struct Spans {
     pub(super) list: Vec<Span>,
     /// Spans that begin within the same stretch of so many nanoseconds are one; 0 as long as each item has its own.
     pub(super) resolution: u64,
+    /// Where the stretch of the last span ends.
+    stretch_end: u64,
 }
 
 impl Spans {
     fn push(&mut self, span: Span, stock: &Stock) {
+        let stretch_end = self.stretch_end;
+        let goes_on = |last: &&mut Span| span.start < stretch_end && span.start >= last.end;
+        if let Some(last) = self.list.last_mut().filter(goes_on) {
+            // By far the most, where there are very many.
+            return last.absorb(&span);
+        }
         let before = self.list.len();
         self.list.push(span);
         self.merge_last();
@@ -187,6 +195,9 @@ impl Spans {
             self.coarsen();
         }
         stock.changed(before, self.list.len());
+        if let Some(stretch) = self.list.last().and_then(|last| last.start.checked_div(self.resolution)) {
+            self.stretch_end = (stretch + 1).saturating_mul(self.resolution);
+        }
     }
 
     /// Twice as coarse, or as coarse as it has to be to begin with.
@@ -620,7 +631,7 @@ mod tests {
     #[test]
     fn an_item_around_others_of_its_depth_does_not_count_twice_in_a_span() {
         let span = |start, end| Span { start, end, busy: end - start, call: 1, index: 0, items: 1, panics: 0 };
-        let mut spans = Spans { list: vec![span(10, 20), span(30, 40)], resolution: 1 };
+        let mut spans = Spans { list: vec![span(10, 20), span(30, 40)], resolution: 1, stretch_end: 31 };
         spans.list.push(span(5, 50));
         spans.merge_last();
         assert_eq!(spans.list, [Span { items: 3, ..span(5, 50) }]);
