@@ -139,10 +139,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         I::Item: Send,
     {
         assert!(self.delivery.pulled == 0, "catch_panics has to come before the first result is asked for");
-        let (work, call, sizer, brake) = self.exchange.into_parts();
-        let mut caught = PoolMap::assemble(self.source, self.workers, Catching(work), call, |_| sizer);
-        caught.exchange.brake = brake;
-        caught
+        self.with_work(Catching)
     }
 
     /// Lets `token` stop this call: no new item starts, items that run are let finish, what is done up to the first item
@@ -189,11 +186,15 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     #[track_caller]
     pub fn observe(self, observer: &dyn Observer) -> PoolMap<I, Observed<'_, W>> {
         assert!(self.delivery.pulled == 0, "observe has to come before the first result is asked for");
+        self.with_work(|work| Observed { work, watch: Watch::borrowed(observer) })
+    }
+
+    /// The same call, before its start, with other work.
+    fn with_work<V: Work<I::Item>>(self, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
         let (work, call, sizer, brake) = self.exchange.into_parts();
-        let work = Observed { work, watch: Watch::borrowed(observer) };
-        let mut observed = PoolMap::assemble(self.source, self.workers, work, call, |_| sizer);
-        observed.exchange.brake = brake;
-        observed
+        let mut rewrapped = PoolMap::assemble(self.source, self.workers, wrap(work), call, |_| sizer);
+        rewrapped.exchange.brake = brake;
+        rewrapped
     }
 
     /// Tells the observers that the call starts, the first time that it is asked for a result.
