@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::{mem, thread};
 
 use pool_map::{CancelToken, Pool, Worker, scope};
@@ -129,28 +129,27 @@ fn leaving_waits_for_the_items_that_run() {
     let pool = pool(1);
     for forget in [true, false] {
         for panics in [true, false] {
-            let (started, starts) = mpsc::channel();
-            let gate = Gate::default();
+            let [started, gate] = [Gate::default(), Gate::default()];
             let running = AtomicUsize::new(0);
             let f = |x| {
                 running.fetch_add(1, Ordering::SeqCst);
                 if x == 1 {
-                    started.send(()).expect("the test listens");
+                    started.open();
                     gate.wait();
                 }
                 assert!(x < 2, "nothing more starts");
                 running.fetch_sub(1, Ordering::SeqCst);
             };
             let end = thread::scope(|threads| {
-                let gate = &gate;
-                threads.spawn(move || {
-                    starts.recv().expect("item 1 starts");
+                threads.spawn(|| {
+                    started.wait();
                     gate.open();
                 });
                 catch_unwind(AssertUnwindSafe(|| {
                     scope(&pool, |s| {
                         let mut stream = s.imap(0.., f).chunk_size(1).max_in_flight(2);
                         stream.next();
+                        started.wait();
                         if forget {
                             mem::forget(stream);
                         }
@@ -167,23 +166,25 @@ fn leaving_waits_for_the_items_that_run() {
 #[test]
 fn leaving_waits_for_the_next_in_progress_and_no_longer() {
     let _watch = watch();
-    let gate = Arc::new(Gate::default());
+    let [blocked, dropped, gate] = [Gate::default(), Gate::default(), Gate::default()];
     let pulled = AtomicUsize::new(0);
-    let (blocked, blocks) = mpsc::channel();
     let source = (0..).inspect(|&x: &usize| {
         pulled.fetch_add(1, Ordering::SeqCst);
         if x == 5 {
-            blocked.send(()).expect("the test listens");
+            blocked.open();
             gate.wait();
         }
     });
     thread::scope(|threads| {
-        let opened = Arc::clone(&gate);
-        threads.spawn(move || {
-            blocks.recv().expect("the source blocks");
-            opened.open();
+        threads.spawn(|| {
+            blocked.wait();
+            dropped.wait();
+            gate.open();
         });
-        scope(2, |s| assert_eq!(s.imap(source, |x| x).take(5).sum::<usize>(), 10));
+        scope(2, |s| {
+            assert_eq!(s.imap(source, |x| x).take(5).sum::<usize>(), 10);
+            dropped.open();
+        });
     });
     assert_eq!(pulled.into_inner(), 6);
 }
