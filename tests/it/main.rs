@@ -17,6 +17,7 @@ mod no_unsafe;
 
 mod properties;
 mod stress;
+mod soak;
 mod idle;
 
 mod imap;

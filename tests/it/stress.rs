@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use crate::gate::{text, watch};
 
 /// A small generator of Marsaglia's (xorshift): the same numbers each time.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -46,7 +46,7 @@ impl Drop for Counted<'_> {
 }
 
 /// One call of a random kind, checked.
-fn step(random: &mut Random, pools: &[Pool]) {
+pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
     let pool = &pools[random.below(pools.len())];
     let other = &pools[random.below(pools.len())];
     let items = random.below(120);
