@@ -1,7 +1,7 @@
 //! [`PoolImap`]: the consumer's side of a stream that runs ahead while the loop body runs.
 //!
 //! What the consumer shares with the feeder and the workers is a [`Flow`]; here is what is the consumer's alone. Where a
-//! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::scope) for borrowed data.
+//! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::scope()) for borrowed data.
 
 use crate::cancel::{Brake, CancelToken};
 use crate::chunk::Sizer;
@@ -156,9 +156,9 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     /// Lets at most `items` items be in flight: pulled from the source and not yet delivered, whether they wait for a
     /// worker, are being worked on, or are finished and wait for their turn. It wins over [`chunk_size`](Self::chunk_size).
     ///
-    /// By itself the limit is 6 chunks for each worker, or 16 items for each worker where chunks hold fewer than 3. A chunk
-    /// counts as delivered when the result after its last one is asked for. So with `max_in_flight(1)` nothing runs
-    /// ahead: an item is pulled when its result is asked for.
+    /// By itself the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight). A chunk counts as delivered
+    /// when the result after its last one is asked for. So with `max_in_flight(1)` nothing runs ahead: an item is pulled
+    /// when its result is asked for.
     ///
     /// # Panics
     ///
@@ -449,21 +449,26 @@ impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W,
 /// The threads of a [`PoolImap`] made by [`pool_imap`](crate::PoolIterator::pool_imap): the workers of its pool, and a
 /// feeder that nobody waits for.
 pub struct Background {
-    workers: Workers,
+    /// `None` once the stream has ended, for they may be the last handle of a pool.
+    workers: Option<Workers>,
     /// The lease from the start to the end of the stream. The feeder knows it too, and finds it gone.
     berth: Option<Arc<Berth>>,
 }
 
 impl Background {
     pub(crate) fn new(workers: Workers) -> Self {
-        Background { workers, berth: None }
+        Background { workers: Some(workers), berth: None }
     }
 
     fn let_go(&mut self) {
-        let Some(berth) = self.berth.take() else { return };
+        if pool::is_forked() {
+            // The berth may have been locked at the fork, by a thread that is not here.
+            mem::forget(self.berth.take());
+        }
+        let (workers, berth) = (self.workers.take(), self.berth.take());
         // A leased pool goes back when the last item of this stream is done, for the next lease is to have it alone. A
         // shared one is let go here and now, for dropping its last handle has to be the end of it.
-        if let Workers::Shared(_) = self.workers {
+        if let (Some(Workers::Shared(_)), Some(berth)) = (&workers, berth) {
             let lease = berth.lock().take();
             drop(lease);
         }
@@ -472,9 +477,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if !pool::is_forked() {
-            self.let_go();
-        }
+        self.let_go();
     }
 }
 
@@ -500,7 +503,8 @@ where
 {
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I> {
-        let lease = self.workers.get();
+        let Some(workers) = &self.workers else { return Err(source) };
+        let lease = workers.get();
         if !lease.is_usable() {
             return Err(source);
         }
@@ -522,7 +526,7 @@ where
                 });
             },
         )?;
-        if let Workers::Leased(_) = self.workers {
+        if let Workers::Leased(_) = workers {
             flow.keep(&berth);
         }
         self.berth = Some(berth);

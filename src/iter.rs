@@ -182,7 +182,7 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// The price is that everything is owned and [`Send`], the source too: it is pulled by a thread of its own, the
     /// *feeder* (`PoolFeeder-1`; `ResizeFeeder-1` for a pool named `Resize`). For borrowed data there is
-    /// [`scope`](crate::scope).
+    /// [`scope`](crate::scope()).
     ///
     /// # Examples
     ///

@@ -237,7 +237,7 @@ impl Pool {
     /// dropped. Once a handle was given up by `join`, the pool finishes them, whichever handle is the last.
     ///
     /// While other handles live, it returns at once and the pool goes on; a [`PoolImap`](crate::PoolImap) holds one
-    /// until it is dropped or over. On a worker thread (of any pool) nothing is waited for, since two workers that end
+    /// until it is dropped or has ended. On a worker thread (of any pool) nothing is waited for, since two workers that end
     /// each other's pool would wait for ever: the threads then end on their own, after what was submitted.
     ///
     /// # Examples

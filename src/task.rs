@@ -294,13 +294,18 @@ impl<R> Slip<R> {
 
     /// Waits for the outcome. What has not started is run here, if this is a worker.
     fn wait(&self, timeout: Option<Duration>) {
-        if timeout.is_none_or(|timeout| !timeout.is_zero()) && pool::on_a_worker() {
+        if timeout.is_none_or(|timeout| !timeout.is_zero()) && (pool::on_a_worker() || pool::is_forked()) {
             self.run();
         }
         // A timeout beyond the reach of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let is_forever = timeout.is_none() || deadline.is_none();
         let mut state = self.state.lock();
+        if matches!(state.stage, Stage::Running) && pool::is_forked() {
+            let result =
+                Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
+            state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
+        }
         while matches!(state.stage, Stage::Waiting(_) | Stage::Running) {
             match deadline {
                 Some(deadline) if !is_forever => {

@@ -763,6 +763,36 @@ fn on_an_inline_pool() {
     assert_eq!((stream.size_hint().0, stream.next(), stream.next()), (0, None, None));
 }
 
+/// The child has neither the feeder nor the workers; what they had is the parent's.
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_fork() {
+    let Some(child) = child::of("imap::after_a_fork") else {
+        let pool = pool(2);
+        let mut half = (0..1000).pool_imap(&pool, |x| x).chunk_size(1);
+        assert_eq!(half.next(), Some(0));
+        let gate = Arc::new(Gate::default());
+        let (closed, (started, starts)) = (Arc::clone(&gate), mpsc::channel());
+        let running = pool.spawn(move || {
+            started.send(()).expect("the test listens");
+            closed.wait();
+        });
+        starts.recv().expect("it starts");
+        assert!(crate::without_threads::forked(|| {
+            assert_eq!((half.next(), half.next()), (None, None));
+            drop(half);
+            runs_here((0..20).pool_imap(&pool, |x| (x, thread::current().id())));
+            runs_here((0..20).pool_imap(2, |x| (x, thread::current().id())));
+            pool_map::scope(2, |s| runs_here(s.imap(0..20, |x| (x, thread::current().id()))));
+            assert!(running.try_join().is_err());
+            pool.spawn(|| 3).join() == 3
+        }));
+        gate.open();
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
+
 #[test]
 fn where_threads_cannot_start() {
     // No system has room for such a stack.

@@ -82,7 +82,7 @@ fn where_threads_cannot_start() {
 /// What `body` gives in a child made by `fork`; no answer in time counts as false.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "fork is unsafe")]
-fn forked(body: impl FnOnce() -> bool) -> bool {
+pub(crate) fn forked(body: impl FnOnce() -> bool) -> bool {
     // SAFETY: what may be done in the child is what is tested here; glibc lets it allocate.
     let pid = unsafe { libc::fork() };
     if pid == 0 {

@@ -1,0 +1,291 @@
+//! The names of Python's pools beside ours, each with a line that runs.
+//!
+//! They are threads here, not processes: nothing is pickled or copied, a closure may use what is around it, and there is
+//! no lock that only one of them can hold. [`multiprocessing.Pool`], [`multiprocessing.pool.ThreadPool`] and the executors
+//! of [`concurrent.futures`] therefore all become the one [`Pool`](crate::Pool).
+//!
+//! [`multiprocessing.Pool`]: https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.Pool
+//! [`multiprocessing.pool.ThreadPool`]: https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.ThreadPool
+//! [`concurrent.futures`]: https://docs.python.org/3/library/concurrent.futures.html
+//!
+//! | Python | here |
+//! |---|---|
+//! | `Pool(4)`, `ThreadPool(4)`, `ThreadPoolExecutor(4)`, `ProcessPoolExecutor(4)` | [`Pool::new(4)?`](#pool) |
+//! | `Pool()` | [`Pool::global()`](#pool-without-a-number) |
+//! | `Pool(initializer=…, initargs=…)` | [`on_start`](#initializer), or [`pool_map_init`](#initializer) for what is used in `f` |
+//! | `ThreadPoolExecutor(thread_name_prefix="Resize")` | [`.name("Resize")`](#thread_name_prefix) |
+//! | `Pool(maxtasksperchild=…)` | [no](#what-there-is-not) |
+//! | `pool.map(f, items)` | [`pool.map(items, f)`](#map) |
+//! | `pool.map(f, items, chunksize=10)` | [`.chunk_size(10)`](#chunksize) |
+//! | `pool.imap(f, items)` | [`pool.imap(items, f)`](#imap) |
+//! | `pool.imap_unordered(f, items)` | [`pool.imap_unordered(items, f)`](#imap_unordered) |
+//! | `imap(…).next(timeout)` | [no](#what-there-is-not) |
+//! | `pool.starmap(f, pairs)` | [`pool.starmap(pairs, f)`](#starmap) |
+//! | `pool.apply(f, args)` | [`pool.install(\|\| f(…))`](#apply) |
+//! | `pool.apply_async(f, args)`, `executor.submit(f, …)` | [`pool.spawn(move \|\| f(…))`](#apply_async-submit) |
+//! | `pool.apply_async(…, callback=g, error_callback=h)` | [in the closure](#callback) |
+//! | `pool.map_async(f, items)`, `pool.starmap_async(f, pairs)` | [`pool.spawn` of a `map`](#map_async), or [`imap`](#imap) |
+//! | `executor.map(f, a, b)` | [`zip`, then `pool_map`](#executormap-of-several) |
+//! | `executor.map(f, items, buffersize=8)` | [`.max_in_flight(8)`](#buffersize) |
+//! | `result.get()`, `future.result()` | [`task.join()`](#get) |
+//! | `result.get(timeout)`, `result.wait(timeout)` | [`task.join_timeout(…)`](#get-with-a-timeout) |
+//! | `result.ready()`, `future.done()` | [`task.is_finished()`](#ready) |
+//! | `result.successful()`, `future.exception()` | [`task.try_join()`](#successful) |
+//! | `future.cancel()` | [`task.cancel_on(&token)`](#cancel) |
+//! | `as_completed(futures)` | [`imap_unordered`](#imap_unordered) |
+//! | `pool.close(); pool.join()`, `executor.shutdown()` | [`pool.join()`](#close-and-join) |
+//! | `pool.terminate()`, `executor.shutdown(cancel_futures=True)`, `with Pool() as pool:` | [`drop(pool)`](#terminate) |
+//! | `joblib`'s `n_jobs=1` | [`Pool::inline()`](#n_jobs1), or `POOL_MAP_INLINE=1` in the environment |
+//! | `multiprocessing.current_process().name` | [`Worker::current()`](#current_process) |
+//!
+//! # What there is not
+//!
+//! - **Killing an item.** A thread cannot be ended from outside without leaving its locks locked and its memory in use.
+//!   [`CancelToken`](crate::CancelToken) lets nothing more start; an item that is to end early has to look at the token.
+//! - **`maxtasksperchild`.** It is there to give back the memory that a process has leaked. Threads share theirs; a leak is
+//!   to be mended where it is.
+//! - **`next(timeout)`** of an `imap`. Take it from a thread that sends into a channel, and use `recv_timeout` there.
+//! - **`contexts`, `initializer` per process, pickling errors**: there are no processes.
+//!
+//! # Line by line
+//!
+//! ## Pool
+//!
+//! ```
+//! use pool_map::Pool;
+//! let pool = Pool::new(4)?; // pool = Pool(4)
+//! # assert_eq!(pool.threads(), 4);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## Pool without a number
+//!
+//! ```
+//! use pool_map::Pool;
+//! let pool = Pool::global(); // pool = Pool()
+//! # assert!(pool.threads() > 0);
+//! ```
+//!
+//! ## initializer
+//!
+//! ```
+//! use pool_map::{Pool, PoolIterator};
+//! let pool = Pool::builder().threads(2).on_start(|worker| println!("{} is up", worker.name())).build()?; // initializer=…
+//! let lines = (1..4).pool_map_init(&pool, String::new, |buffer, x| {
+//!     buffer.push('*'); // each worker has a buffer of its own
+//!     x
+//! });
+//! assert_eq!(lines.sum::<u32>(), 6);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## `thread_name_prefix`
+//!
+//! ```
+//! use pool_map::Pool;
+//! let pool = Pool::builder().threads(2).name("Resize").build()?; // ThreadPoolExecutor(2, thread_name_prefix="Resize")
+//! assert_eq!(pool.worker_names(), ["Resize-1", "Resize-2"]);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## map
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! assert_eq!(pool.map(0..5, |x| x * x), [0, 1, 4, 9, 16]); // pool.map(square, range(5))
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## chunksize
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use pool_map::PoolIterator;
+//! let squares: Vec<u32> = (0..5).pool_map(&pool, |x| x * x).chunk_size(10).collect(); // pool.map(square, range(5), chunksize=10)
+//! assert_eq!(squares, [0, 1, 4, 9, 16]);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## imap
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! for square in pool.imap(0..5, |x| x * x) { // for square in pool.imap(square, range(5)):
+//!     assert!(square < 20);
+//! }
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## `imap_unordered`
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let mut seen = 0;
+//! for square in pool.imap_unordered(0..5, |x| x * x) { // for square in pool.imap_unordered(square, range(5)):
+//!     seen += square;
+//! }
+//! assert_eq!(seen, 30);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## starmap
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! assert_eq!(pool.starmap([(2, 5), (3, 2)], u32::pow), [32, 9]); // pool.starmap(pow, [(2, 5), (3, 2)])
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## apply
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! assert_eq!(pool.install(|| 2 + 3), 5); // pool.apply(add, (2, 3))
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## `apply_async`, `submit`
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let task = pool.spawn(|| 2 + 3); // result = pool.apply_async(add, (2, 3))
+//! assert_eq!(task.join(), 5); // result.get()
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## callback
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! # fn f() -> Result<u32, String> { Ok(5) }
+//! let task = pool.spawn(|| match f() { // pool.apply_async(f, callback=print, error_callback=log)
+//!     Ok(x) => println!("{x}"),
+//!     Err(error) => eprintln!("{error}"),
+//! });
+//! # task.join();
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## `map_async`
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let mut squares = pool.imap(0..5, |x| x * x); // result = pool.map_async(square, range(5))
+//! let first = squares.next(); // it has begun; nothing begins before the first result is asked for
+//! let all: Vec<u32> = first.into_iter().chain(squares).collect(); // result.get()
+//! assert_eq!(all, [0, 1, 4, 9, 16]);
+//!
+//! let inside = pool.clone();
+//! let task = pool.spawn(move || inside.map(0..5, |x| x * x)); // in the background, on one worker
+//! assert_eq!(task.join(), [0, 1, 4, 9, 16]);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## Executor.map of several
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let sums = pool.starmap([1, 2, 3].into_iter().zip([10, 20, 30]), |a, b| a + b); // list(executor.map(add, [1, 2, 3], [10, 20, 30]))
+//! assert_eq!(sums, [11, 22, 33]);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## buffersize
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let squares = pool.imap(0.., |x: u64| x * x).max_in_flight(8); // executor.map(square, count(), buffersize=8)
+//! assert_eq!(squares.take(3).collect::<Vec<_>>(), [0, 1, 4]);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## get
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! assert_eq!(pool.spawn(|| 5).join(), 5); // pool.apply_async(five).get(): what it raised is raised again
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## get with a timeout
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use std::time::Duration;
+//! match pool.spawn(|| 5).join_timeout(Duration::from_secs(60)) { // result.get(timeout=60)
+//!     Ok(x) => assert_eq!(x, 5),
+//!     Err(task) => println!("{task:?} still runs"), // except TimeoutError:
+//! }
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## ready
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let task = pool.spawn(|| 5);
+//! while !task.is_finished() { // while not result.ready():
+//!     std::thread::yield_now();
+//! }
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## successful
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! match pool.spawn(|| "x".parse::<u32>().unwrap()).try_join() { // if result.successful():
+//!     Ok(x) => println!("{x}"),
+//!     Err(panic) => println!("{panic}"), // the trace, with the worker and the place
+//! }
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## cancel
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use pool_map::CancelToken;
+//! let token = CancelToken::new();
+//! let task = pool.spawn(|| 5).cancel_on(&token);
+//! token.cancel(); // future.cancel(): if it has not started
+//! assert!(matches!(task.try_join(), Ok(5) | Err(_)));
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## close and join
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! let task = pool.spawn(|| 5);
+//! pool.join(); // pool.close(); pool.join()
+//! assert!(task.is_finished());
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## terminate
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! drop(pool.imap(0.., |x: u64| x)); // nothing more starts of it
+//! drop(pool); // pool.terminate(): what is queued is dropped; what runs is waited for
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## `n_jobs=1`
+//!
+//! ```
+//! let here = std::thread::current().id();
+//! let pool = pool_map::Pool::inline(); // Parallel(n_jobs=1)
+//! assert_eq!(pool.map(0..2, |_| std::thread::current().id()), [here, here]);
+//! ```
+//!
+//! ## `current_process`
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use pool_map::Worker;
+//! let name = pool.install(|| Worker::current().unwrap().name().to_owned()); // current_process().name
+//! assert!(name.starts_with("PoolWorker-"));
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
