@@ -116,8 +116,8 @@
 //! A call made on a worker, of any pool of this crate or of rayon, runs in place: on that worker, in order, like `map`. So
 //! parallelise the outer loop; the inner ones follow. (A worker that waited for others would have rayon run an unrelated job on
 //! top of a half-run `f`, under the locks it holds.) A worker that waits for a [`Task`] or for the next result of a
-//! [`PoolImap`] runs what has not started, and waits only for what runs elsewhere. One thing cannot be helped: an `f` that joins a plain thread, which itself
-//! waits for a call on the same pool while all its workers do the same.
+//! [`PoolImap`] runs what has not started, and waits only for what runs elsewhere. One thing cannot be helped: an `f` that
+//! joins a plain thread, which itself waits for a call on the same pool while all its workers do the same.
 //!
 //! # When not to use it
 //!
