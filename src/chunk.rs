@@ -103,7 +103,8 @@ impl Sizer {
             (None, Some(_)) => limit,
             (None, None) if self.work_ns == 0.0 => limit.max(self.most.min(FIRST_IN_FLIGHT)),
             (None, None) => {
-                let for_a_while = items_in(TIME_IN_FLIGHT, self.work_ns.max(self.pull_ns)).min(self.most);
+                let for_a_while = items_in(TIME_IN_FLIGHT, self.work_ns.max(self.pull_ns));
+                let for_a_while = for_a_while.min(self.most.saturating_mul(CHUNKS_IN_FLIGHT));
                 limit.max(self.workers.saturating_mul(for_a_while))
             }
         }
@@ -120,12 +121,13 @@ impl Sizer {
     pub(crate) fn plan(&self, elapsed: Duration) -> Plan {
         // A batch has a chunk for each worker at least, and measured chunks begin with one item.
         let batch = self.workers.saturating_mul(self.fixed_chunk.unwrap_or(1));
-        Plan { block: self.block(elapsed), in_flight: self.in_flight(elapsed), batch }
+        let chunk = self.chunk(elapsed);
+        Plan { block: self.block(elapsed), chunk, in_flight: self.in_flight(elapsed), batch }
     }
 
     fn block(&self, elapsed: Duration) -> Block {
         let (items, time, look) = match self.fixed_chunk {
-            Some(_) => (self.chunk(elapsed), Duration::MAX, usize::MAX),
+            Some(_) => (self.chunk(elapsed), Duration::MAX, self.most),
             // Handed over soon: should the source pause, no more is held back than has gone out.
             None if self.work_ns == 0.0 => (self.pulled.clamp(1, ITEMS_IN_FLIGHT), SHORTEST, 1),
             None => (self.chunk(elapsed), chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(64)),
@@ -138,6 +140,8 @@ impl Sizer {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) block: Block,
+    /// How many items one worker takes at a time; at least 1.
+    pub(crate) chunk: usize,
     pub(crate) in_flight: usize,
     /// How many items the smallest batch has.
     pub(crate) batch: usize,

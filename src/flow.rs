@@ -164,7 +164,7 @@ impl<T, R> Desk<T, R> {
     /// Whether all that waits is less than the shortest chunk worth taking: 20 µs of work, or what the user fixed.
     fn is_scant(&self) -> bool {
         let queued = self.queued();
-        queued < self.sizer.take(Duration::ZERO, queued, false) && self.source.is_open()
+        queued < self.sizer.take(Duration::ZERO, queued, false) && self.source.is_open() && !self.feeder_waits
     }
 
     /// Notes what was measured of a chunk.

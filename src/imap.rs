@@ -7,6 +7,7 @@ use crate::cancel::{Brake, CancelToken};
 use crate::chunk::Sizer;
 use crate::flow::{Berth, Flow, Turn};
 use crate::lease::Workers;
+use crate::log;
 use crate::names::Block;
 use crate::panic::{self, Call, TaskPanic};
 use crate::pool;
@@ -354,23 +355,16 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let (low, high, cancelled) = match &self.stage {
-            Stage::Over => return (self.current.len(), Some(self.current.len())),
-            Stage::Ready(setup) => {
-                let (low, high) = setup.source.size_hint();
-                (low, high, !setup.brake.goes_on())
-            }
-            Stage::Here(source, flow, _) => {
-                let (low, high) = source.size_hint();
-                (low, high, !flow.brake.goes_on())
-            }
-            Stage::Running(flow) => {
+        match &self.stage {
+            Stage::Over => (self.current.len(), Some(self.current.len())),
+            Stage::Ready(setup) => setup.source.size_hint(),
+            Stage::Here(source, ..) => source.size_hint(),
+            Stage::Running(_) => {
                 let out = self.given - self.current.len();
                 let (low, high) = self.hint;
-                (low.saturating_sub(out), high.map(|high| high.saturating_sub(out)), flow.brake.is_cancelled())
+                (low.saturating_sub(out), high.map(|high| high.saturating_sub(out)))
             }
-        };
-        (if cancelled { self.current.len() } else { low }, high)
+        }
     }
 }
 
@@ -551,6 +545,7 @@ pub(crate) fn start_feeder<'j, I: Iterator + Send + 'j>(
     let taken = Arc::clone(&given);
     let name = number.worker_name(0);
     let feeder = move || {
+        log::go_past_the_lock();
         let source = taken.lock().take();
         if let Some(source) = source {
             feed(source);

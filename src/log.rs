@@ -23,7 +23,7 @@ use crate::worker::{self, Worker};
 ///
 /// - To the pool's [`line_sink`](crate::PoolBuilder::line_sink) on a worker of a pool that has one, else to the one
 ///   [of the process](crate::set_line_sink) on any thread.
-/// - Otherwise, on a worker of a [`Pool`](crate::Pool): directly to what was standard output when the first worker
+/// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to what was standard output when the first worker
 ///   wrote a line. The lock of [`std::io::stdout`] is not taken, so the line comes out even while another thread holds
 ///   it, and a test does not capture it. Text that [`print!`] left in the buffer of standard output, an unfinished
 ///   line, comes out after it. A failed write loses the line and nothing else.
@@ -207,9 +207,19 @@ impl Drop for InASink {
 /// Whether `print!` has failed: from then on standard output is written to directly, where failing is silent.
 static PRINT_FAILED: AtomicBool = AtomicBool::new(false);
 
+thread_local! {
+    /// Whether this thread feeds a stream. Whoever takes the results may hold the lock of standard output meanwhile.
+    static IS_FEEDER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets the lines of this thread, a feeder, go past the lock of standard output.
+pub(crate) fn go_past_the_lock() {
+    IS_FEEDER.set(true);
+}
+
 /// Prints a whole line, end included.
 fn print(line: &str) {
-    if Worker::is_here() || PRINT_FAILED.load(Ordering::Relaxed) {
+    if Worker::is_here() || IS_FEEDER.get() || PRINT_FAILED.load(Ordering::Relaxed) {
         write_to_stdout(line);
     } else if catch_unwind(|| print!("{line}")).is_err() {
         PRINT_FAILED.store(true, Ordering::Relaxed);

@@ -29,9 +29,6 @@ const LONGEST_FILL: Duration = Duration::from_millis(20);
 /// No more bytes than these are set aside on the word of a source, which may be wrong.
 const MOST_RESERVED: usize = 64 << 20;
 
-/// Batches shorter than this grow as fast as they can.
-const SHORT_BATCH: Duration = Duration::from_micros(400);
-
 /// An iterator that maps the items of another one on the workers of a pool, and yields the results in order.
 ///
 /// Made by [`pool_map`](crate::PoolIterator::pool_map) and its kin, where the full description is. The methods here are
@@ -646,13 +643,13 @@ impl<R> Delivery<R> {
         panic.resume()
     }
 
-    /// Batches grow until they keep the workers busy for nine tenths of the time: at least twofold, and faster while they
-    /// are too short for anybody to notice.
+    /// Batches grow until they keep the workers busy for nine tenths of the time, by as much as is missing to that.
     fn grow_batch(&mut self, took: Duration, workers: usize) {
         let busy: Duration = self.ready.iter().map(|done| done.busy).sum();
-        if busy / u32::try_from(workers).unwrap_or(u32::MAX) < took.mul_f32(0.9) {
-            let short = SHORT_BATCH.as_nanos() / took.as_nanos().max(1);
-            self.batch = self.batch.saturating_mul(usize::try_from(short).unwrap_or(16).clamp(2, 16));
+        let needed = took.mul_f32(0.9) * u32::try_from(workers).unwrap_or(u32::MAX);
+        if busy < needed {
+            let factor = needed.as_nanos().div_ceil(busy.as_nanos().max(1));
+            self.batch = self.batch.saturating_mul(usize::try_from(factor).unwrap_or(usize::MAX).clamp(2, 16));
         }
     }
 

@@ -301,6 +301,16 @@ impl Pool {
 impl Pool {
     /// Runs one job of each kind on idle workers, so at the bottom of their stacks.
     fn calibrate(&self) {
+        if on_a_worker() {
+            // A scope waits there as rayon does: it takes up other jobs on top of this one, which may hold whatever lock the
+            // pool is made under. A plain thread only waits.
+            thread::scope(|threads| {
+                let _ = thread::Builder::new()
+                    .spawn_scoped(threads, || self.calibrate())
+                    .map(thread::ScopedJoinHandle::join);
+            });
+            return;
+        }
         self.scope(|crew| crew.spawn(|_| ()));
         let (begun, begins) = mpsc::channel::<()>();
         self.post(Box::new(move |_| drop(begun)));
@@ -454,7 +464,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Who is told of every call on this pool and of its items; with an [`Arc`], you keep a hand on it.
+    /// Who is told of every call of `pool_map` and its kin on this pool, and of its items; not of streams that run ahead, nor of
+    /// tasks; with an [`Arc`], you keep a hand on it.
     ///
     /// Calls made in place by one of its workers are told of too. A call may have [observers](crate::PoolMap::observe) of its own
     /// besides; one that is both is told once.

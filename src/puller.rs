@@ -2,7 +2,8 @@
 //!
 //! A *puller* is a job on a worker that does this until nothing is queued; at most one runs on each worker. It never waits:
 //! with an empty queue it leaves, and whoever queues the next items starts another. So a worker is free for other calls
-//! as soon as this one has nothing for it, and no call can hold a worker hostage.
+//! as soon as this one has nothing for it. While items are queued they stay: calls that share a pool begin in turn, and one
+//! whose source and consumer keep up with the workers has them until it ends.
 //!
 //! One job for each chunk would be simpler and wrong: a worker that waits inside `f` (a nested `par_iter`) takes up
 //! other jobs meanwhile, and chunks of the same call would pile up on top of the half-run `f`, under the locks it holds.
@@ -46,7 +47,7 @@ pub(crate) struct Exchange<T, W: Work<T>> {
     /// The observer of the pool; those of the call itself are in `work`.
     pool_watch: Option<Watch<'static>>,
     /// One state for each worker, in the hands of its puller while that runs.
-    states: Vec<Mutex<Option<W::State>>>,
+    states: States<W::State>,
     /// What lets nothing more start: a panic, the caller, a token.
     pub(crate) brake: Arc<Brake>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
@@ -83,6 +84,15 @@ struct Desk<T, R> {
     before: Duration,
 }
 
+/// The states of the workers. Dropped one by one, on the caller's thread: the panic of one must not meet that of another.
+struct States<S>(Vec<Mutex<Option<S>>>);
+
+impl<S> Drop for States<S> {
+    fn drop(&mut self) {
+        panic::contain_all(self.0.drain(..).map(Mutex::into_inner));
+    }
+}
+
 impl<T, R> Desk<T, R> {
     fn elapsed(&self, now: Instant) -> Duration {
         self.before + now.saturating_duration_since(self.since)
@@ -104,7 +114,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
             work,
             call,
             pool_watch: None,
-            states: std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect(),
+            states: States(std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect()),
             brake: Arc::new(Brake::new()),
             front_ready: AtomicBool::new(false),
             desk: Mutex::new(Desk {
@@ -215,7 +225,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// The number of workers, and of pullers at most.
     pub(crate) fn workers(&self) -> usize {
-        self.states.len()
+        self.states.0.len()
     }
 
     /// True if no panic was caught and the caller did not stop the call.
@@ -237,10 +247,15 @@ impl<T, W: Work<T>> Exchange<T, W> {
         desk.sizer.pulled(items.len(), pull);
         desk.window.push(first, items);
         desk.last = last;
-        let missing = self.states.len() - desk.pullers;
-        let wanted = missing.min(desk.window.queued_items());
+        let plan = desk.plan();
+        let missing = self.states.0.len() - desk.pullers;
+        let queued = desk.window.queued_items();
+        // One for each chunk, so that a consumer that is the slowest of all need not share its core with workers that
+        // find nothing; the rest of a source is shared out in smaller parts.
+        let hands = if last { queued } else { queued.div_ceil(plan.chunk) };
+        let wanted = missing.min(hands);
         desk.pullers += wanted;
-        (desk.plan(), wanted)
+        (plan, wanted)
     }
 
     /// Moves what is ready at the front of the line to `ready`.
@@ -309,7 +324,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
 
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
-        let mut state = self.states[0].lock().take();
+        let mut state = self.states.0[0].lock().take();
         let run = || {
             panic::run_item(&self.call, index, || {
                 self.call.in_item_span(index, || self.work.run(&mut state, item, At { call: &self.call, index }))
@@ -317,7 +332,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
         };
         let watches = self.watches();
         let outcome = if watches.is_empty() { run() } else { self.run_here_watched(watches, index, run) };
-        *self.states[0].lock() = state;
+        *self.states.0[0].lock() = state;
         outcome
     }
 
@@ -346,7 +361,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
             self.leave_to_others();
             return;
         };
-        let slot = &self.states[pool::worker_index()];
+        let slot = &self.states.0[pool::worker_index()];
         let mut state = slot.lock().take();
         let mut done = None;
         while let (Some(chunk), help) = self.exchange(done) {
@@ -387,7 +402,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
         let chunk = desk.window.take(most);
         // Whoever leaves is struck off under the same lock that showed the queue empty, so the next to queue items knows.
         // Whoever stays calls in one more if there is still more to do than hands.
-        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.pullers < self.states.len();
+        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.pullers < self.states.0.len();
         if chunk.is_none() {
             desk.pullers -= 1;
         } else if help {
@@ -420,7 +435,7 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
     // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
     // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
     // this call.
-    let mut end = if watches.is_empty() && !call.spans_items() {
+    let mut end = if watches.is_empty() && !panic::catch(|| call.spans_items()).unwrap_or(false) {
         panic::run_job(call, first, |position| {
             let mut index = first;
             while index < brake.end() {

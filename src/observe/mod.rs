@@ -267,7 +267,7 @@ impl<'a> CallInfo<'a> {
         self.facts.size_hint
     }
 
-    /// How many workers it may use: 1 where it runs in place.
+    /// How many workers it was given; where it runs in place, it uses none of them.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.facts.workers

@@ -198,3 +198,11 @@ fn one_token_for_many_calls() {
         token.cancel();
     });
 }
+
+#[test]
+fn a_cancelled_stream_still_has_a_length() {
+    let token = CancelToken::new();
+    token.cancel();
+    let stream = (0..8).pool_imap(2, |x| x).cancel_on(&token);
+    assert_eq!((stream.len(), stream.count()), (8, 0));
+}

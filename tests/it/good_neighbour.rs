@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use pool_map::{Trace, traced};
+use pool_map::{PoolIterator, Trace, traced};
 
 use crate::seen::{child, child_with};
 use crate::told::{BLOCK, boom, catch_each, each, raised};
@@ -119,4 +119,18 @@ impl PayloadText for panic::PanicHookInfo<'_> {
     fn payload_as_text(&self) -> &str {
         self.payload().downcast_ref::<String>().map_or("no string", String::as_str)
     }
+}
+
+#[test]
+fn the_source_of_a_stream_may_print_while_the_consumer_holds_standard_output() {
+    let test = "good_neighbour::the_source_of_a_stream_may_print_while_the_consumer_holds_standard_output";
+    let Some(child) = crate::child::of(test) else {
+        let _lock = io::stdout().lock();
+        let source = (0..5).inspect(|x| pool_map::pool_println!("read {x}"));
+        assert_eq!(source.pool_imap(2, |x| x).sum::<i32>(), 10);
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+    let out = String::from_utf8_lossy(&child.stdout);
+    assert_eq!(out.matches("(PoolFeeder-1) [").count(), 5, "{out}");
 }
