@@ -110,8 +110,8 @@ impl Sizer {
         }
     }
 
-    /// How long the caller does not want to be woken for a single chunk: as long as two of them take. Waking it for each cost
-    /// a twelfth of the speed at 1 µs an item, with as many workers as cores. No such time where items travel alone.
+    /// How long the caller does not want to be woken for a single chunk: as long as two of them take. Waking it for each is
+    /// a switch of threads for each, which shows where there are as many workers as cores. No such time where items travel alone.
     pub(crate) fn nap(&self, elapsed: Duration) -> Option<Duration> {
         let many = self.work_ns == 0.0 || self.chunk(elapsed) > 1;
         (many && self.fixed_chunk.is_none()).then(|| 2 * chunk_time(elapsed))
