@@ -6,12 +6,13 @@
 
 use crate::flow::{Flow, Stop};
 use crate::imap::{self, Host, PoolImap};
-use crate::lease::{IntoPool, Workers};
+use crate::lease::{IntoPool, Lease, Workers};
 use crate::lobby::{Lobby, call_hand_in};
 use crate::names::Block;
 use crate::panic;
 use crate::pool;
 use crate::work::{Each, Work};
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::{fmt, thread};
@@ -19,7 +20,8 @@ use std::{fmt, thread};
 /// Runs `body`, which may start streams that run ahead over borrowed data, and returns when all of them have ended.
 ///
 /// A stream here is what [`pool_imap`](crate::PoolIterator::pool_imap) makes, for data that lives longer than the scope
-/// but not for ever: the source is pulled by a feeder thread, the workers run ahead of the loop body.
+/// but not for ever: the source is pulled by a feeder thread, the workers run ahead of the loop body. All streams of a scope
+/// share its workers, and take turns on them; a number of threads is leased when the first result is asked for.
 ///
 /// When `body` returns or panics, every stream that is left is stopped: nothing more starts, what is ready is dropped. The
 /// scope then waits for the items that run and for a `next` of the source that is in progress, no longer. A source
@@ -53,7 +55,8 @@ pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope
     let outcome = thread::scope(|threads| {
         // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
         let spawn = |name: String, job: Job<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
-        let scope = Scope { workers, spawn: &spawn, streams: Mutex::new(Streams { list: Vec::new(), sweep_at: 16 }) };
+        let streams = Mutex::new(Streams { list: Vec::new(), sweep_at: 16 });
+        let scope = Scope { workers, crew: OnceCell::new(), spawn: &spawn, streams };
         run_body(&scope, body)
     });
     outcome.unwrap_or_else(|payload| panic::resume(payload))
@@ -77,9 +80,17 @@ type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
 /// Where streams over borrowed data are started; see [`scope`].
 pub struct Scope<'scope, 'env> {
     workers: Workers,
+    /// The workers of all streams of this scope, from the first one's start.
+    crew: OnceCell<Arc<Shared<'env>>>,
     /// Starts a thread that the scope waits for; false if none can start.
     spawn: &'scope (dyn Fn(String, Job<'env>) -> bool + Sync),
     streams: Mutex<Streams<'env>>,
+}
+
+/// What the feeders of one scope share.
+struct Shared<'env> {
+    lease: Lease,
+    lobby: Arc<Lobby<'env>>,
 }
 
 /// The streams that were started.
@@ -158,17 +169,22 @@ where
         if pool::on_a_worker() {
             return Err(source);
         }
-        let lease = self.workers.get();
-        if !lease.is_usable() {
+        let shared = self.crew.get_or_init(|| {
+            let lease = self.workers.get();
+            let lobby = Arc::new(Lobby::new(lease.threads()));
+            Arc::new(Shared { lease, lobby })
+        });
+        if !shared.lease.is_usable() {
             return Err(source);
         }
-        let number = Block::take(&imap::feeder_name(lease.name()), 1);
+        let shared = Arc::clone(shared);
+        let number = Block::take(&imap::feeder_name(shared.lease.name()), 1);
         let fed = Arc::clone(flow);
         imap::start_feeder(number, source, self.spawn, move |source| {
-            let lobby = Arc::new(Lobby::new(lease.threads()));
+            let Shared { lease, lobby } = &*shared;
             // No panic comes out of feeding, so the scope does not unwind.
             lease.scope(|crew| {
-                fed.feed(source, &|errand| lobby.post(errand, &|| call_hand_in(crew, Arc::clone(&lobby))));
+                fed.feed(source, &|errand| lobby.post(errand, &|| call_hand_in(crew, Arc::clone(lobby))));
             });
         })?;
         let stream: Arc<dyn Stop + 'env> = Arc::clone(flow) as _;

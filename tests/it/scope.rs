@@ -58,6 +58,20 @@ fn several_streams_at_once_and_one_after_the_other() {
 }
 
 #[test]
+fn the_streams_of_a_scope_share_its_workers() {
+    let _watch = watch();
+    let name = |x: usize| (x, Worker::current().expect("a worker").name().to_owned());
+    scope(1, |s| {
+        let mut names = HashSet::new();
+        for (x, (a, b)) in s.imap(0.., name).zip(s.imap(0.., name)).take(1000).enumerate() {
+            assert_eq!((a.0, b.0), (x, x));
+            names.extend([a.1, b.1]);
+        }
+        assert_eq!(names.len(), 1);
+    });
+}
+
+#[test]
 fn a_stream_may_feed_another() {
     let _watch = watch();
     let offset = 1;
