@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
+use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use crate::observe::SharedObserver;
@@ -32,7 +33,8 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 ///
 /// A lease has its workers alone. The cache keeps at most 128 idle threads, or one pool where that is larger, and ends
 /// those that were idle for 10 seconds. Where the threads of a number cannot start, the call runs on the caller's
-/// thread.
+/// thread. So does every call that was given a number where the environment variable `POOL_MAP_INLINE` is `1` when the
+/// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`].
 ///
 /// This trait is sealed: the types above are all there are.
 ///
@@ -177,8 +179,14 @@ impl Drop for Lease {
     }
 }
 
-/// Leases a pool of exactly `threads` workers; one without threads where those cannot start.
+/// Whether calls that were given a number run on the caller's thread, for a debugger: `POOL_MAP_INLINE=1`.
+static INLINE: Lazy<bool> = Lazy::new(|| std::env::var_os("POOL_MAP_INLINE").is_some_and(|value| value == "1"));
+
+/// Leases a pool of exactly `threads` workers; one without threads where those cannot start, or the environment says so.
 pub(crate) fn lease(threads: NonZeroUsize) -> Lease {
+    if *INLINE {
+        return Lease { pool: Some(Pool::inline()), goes_back: false };
+    }
     let idle = if pool::is_forked() { None } else { CACHE.lock().shelf.take(threads.get()) };
     let pool = idle.or_else(|| Pool::new(threads.get()).ok()).unwrap_or_else(Pool::inline);
     Lease { pool: Some(pool), goes_back: true }

@@ -66,6 +66,27 @@ fn on_an_inline_pool() {
 }
 
 #[test]
+fn where_the_environment_says_so() {
+    let test = "without_threads::where_the_environment_says_so";
+    let Some(child) = child::with_env(test, &[("POOL_MAP_INLINE", "1")]) else {
+        runs_here(|| 1);
+        runs_here(|| 4);
+        let here = thread::current().id();
+        assert!((0..20).pool_imap(4, |_| thread::current().id()).all(|thread| thread == here));
+        assert!(pool_map::scope(4, |s| s.imap(0..20, |_| thread::current().id()).all(|thread| thread == here)));
+        let panic = [0].into_iter().pool_map(4, |x| 1 / x).catch_panics().next().expect("one").expect_err("it panics");
+        assert_eq!(Some(panic.worker()), thread::current().name());
+        // A pool of one's own is what one made it.
+        let pool = Pool::new(2).expect("two threads start");
+        assert!((0..20).pool_map(&pool, |_| thread::current().id()).all(|thread| thread != here));
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+    let Some(child) = child::with_env(test, &[("POOL_MAP_INLINE", "0")]) else { return };
+    assert!(!child.status.success(), "any other value is none");
+}
+
+#[test]
 fn where_threads_cannot_start() {
     // No system has room for such a stack.
     let stack = [("RUST_MIN_STACK", "1152921504606846976")];
