@@ -34,6 +34,9 @@ pub(crate) type Payload = Box<dyn Any + Send>;
 /// How many panics of one kind get a line of their own before the rest are only counted.
 const LINES: usize = 8;
 
+/// How many bytes a job keeps of what inner calls told, for its caller to print. What is more is printed by the job.
+const MOST_TOLD: usize = 64 * 1024;
+
 thread_local! {
     /// The innermost job that this thread is in the middle of. Taken out only for the length of [`with_job`].
     static JOB: Cell<Option<Box<Job>>> = const { Cell::new(None) };
@@ -152,6 +155,8 @@ struct Job {
     events: Vec<Event>,
     /// How many caught panics were forgotten to keep `events` short.
     forgotten: usize,
+    /// The bytes of all texts in `events`.
+    told: usize,
 }
 
 enum Event {
@@ -312,7 +317,7 @@ impl Fate {
 /// of what it has captured comes out of here. Jobs may lie on top of each other on one thread: a worker that waits
 /// inside rayon may take up another one.
 pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
-    let job = Box::new(Job { call: Arc::clone(call), events: Vec::new(), forgotten: 0 });
+    let job = Box::new(Job { call: Arc::clone(call), events: Vec::new(), forgotten: 0, told: 0 });
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
     // An item as a job of its own within a job of the same call is in the caller's surroundings already.
@@ -454,16 +459,44 @@ fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
 }
 
 impl Job {
-    /// Takes down a panic. A closure that catches panics all the time must not fill the memory: the first ones stay,
-    /// since they are shown, and the last two, since either may be the one that ends the job.
+    /// Takes down a panic that the hook saw.
     fn raised(&mut self, story: Story) {
-        let raised = |event: &(usize, &Event)| matches!(event.1, Event::Raised(_));
-        let mut beyond = self.events.iter().enumerate().filter(raised).skip(LINES).map(|(at, _)| at);
-        if let (Some(at), Some(_)) = (beyond.next(), beyond.next()) {
-            self.events.remove(at);
-            self.forgotten += 1;
-        }
+        self.forgotten += self.forget_between(LINES, |event| matches!(event, Event::Raised(_)));
         self.events.push(Event::Raised(story));
+    }
+
+    /// Takes down the panic of an inner call, which has told it.
+    fn raised_again(&mut self, story: Story) {
+        self.forget_between(0, |event| matches!(event, Event::Inner(_)));
+        self.events.push(Event::Inner(story));
+    }
+
+    /// Makes room for one more event of a kind. A closure that catches panics all the time must not fill the memory: the
+    /// first ones stay, if they are to be shown, and the last two, since either may be the one that ends the job.
+    fn forget_between(&mut self, first: usize, kind: impl Fn(&Event) -> bool) -> usize {
+        let mut beyond = self.events.iter().enumerate().filter(|(_, event)| kind(event)).skip(first).map(|(at, _)| at);
+        let (Some(at), Some(_)) = (beyond.next(), beyond.next()) else { return 0 };
+        self.events.remove(at);
+        1
+    }
+
+    /// Takes down text for the caller. Where it has become too much, gives back all of it.
+    fn tell(&mut self, text: String) -> String {
+        self.told += text.len();
+        self.events.push(Event::Told(text));
+        if self.told <= MOST_TOLD {
+            return String::new();
+        }
+        self.told = 0;
+        let mut overflow = String::new();
+        self.events.retain(|event| match event {
+            Event::Told(text) => {
+                overflow += text;
+                false
+            }
+            _ => true,
+        });
+        overflow
     }
 
     /// Marks the panics since the event `from` as what `aside` says.
@@ -757,7 +790,7 @@ impl TaskPanic {
     /// Where this thread is itself in a job, that job will know the panic for this one.
     pub(crate) fn resume(self) -> ! {
         self.report();
-        with_job(|job| job.events.push(Event::Inner(*self.story)));
+        with_job(|job| job.raised_again(*self.story));
         resume(self.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -841,15 +874,22 @@ pub(crate) fn tell_by(outlet: Outlet, text: String) {
 /// worker, so it goes past that lock.
 pub(crate) fn tell_there(text: &str) {
     if let Some(text) = hand_over(text.to_owned()) {
-        quietly(|| logger::error(&text));
-        write_raw(&text);
+        tell_past_the_lock(&text);
     }
+}
+
+fn tell_past_the_lock(text: &str) {
+    quietly(|| logger::error(text));
+    write_raw(text);
 }
 
 /// Gives text to the job that this thread is in, or gives it back.
 fn hand_over(text: String) -> Option<String> {
     let mut text = Some(text).filter(|text| !text.is_empty());
-    with_job(|job| job.events.extend(text.take().map(Event::Told)));
+    let overflow = with_job(|job| text.take().map(|text| job.tell(text))).flatten().unwrap_or_default();
+    if !overflow.is_empty() {
+        tell_past_the_lock(&overflow);
+    }
     text
 }
 

@@ -7,6 +7,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
@@ -53,7 +54,8 @@ struct State<R> {
 enum Stage<R> {
     /// No worker has taken it yet.
     Waiting(Box<dyn FnOnce() -> R + Send>),
-    Running,
+    /// On this thread.
+    Running(ThreadId),
     Done(Outcome<R>),
     /// The outcome was handed out.
     Taken,
@@ -138,8 +140,10 @@ impl<R> Task<R> {
     ///
     /// # Panics
     ///
-    /// If the closure did, with the same payload; and if it was never run, because it was
-    /// [cancelled](Task::cancel_on) or its pool was dropped before it started.
+    /// If the closure did, with the same payload; if it was never run, because it was [cancelled](Task::cancel_on) or its
+    /// pool was dropped before it started; and if the task waits for itself: its closure was given its own `Task`, or waits
+    /// inside rayon on a worker that took up a job there which joins the task.
+    #[track_caller]
     #[expect(clippy::must_use_candidate, reason = "many a task is joined for its effect")]
     pub fn join(self) -> R {
         self.slip.outcome().raise()
@@ -165,6 +169,11 @@ impl<R> Task<R> {
     ///
     /// When the closure panicked; and when it was never run, because it was [cancelled](Task::cancel_on) or its pool was
     /// dropped before it started.
+    ///
+    /// # Panics
+    ///
+    /// If the task waits for itself, as with [`join`](Task::join).
+    #[track_caller]
     pub fn try_join(self) -> Result<R, TaskPanic> {
         let outcome = self.slip.outcome();
         panic::tell_by(outcome.outlet, outcome.notes.concat());
@@ -200,6 +209,7 @@ impl<R> Task<R> {
     /// # Panics
     ///
     /// As [`join`](Task::join).
+    #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<R, Task<R>> {
         self.slip.wait(Some(timeout));
         match self.slip.take() {
@@ -259,7 +269,7 @@ impl<R> Slip<R> {
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
         let mut state = self.state.lock();
-        match mem::replace(&mut state.stage, Stage::Running) {
+        match mem::replace(&mut state.stage, Stage::Running(thread::current().id())) {
             Stage::Waiting(f) => Some(f),
             other => {
                 state.stage = other;
@@ -293,32 +303,38 @@ impl<R> Slip<R> {
     }
 
     /// Waits for the outcome. What has not started is run here, if this is a worker.
+    #[track_caller]
     fn wait(&self, timeout: Option<Duration>) {
         if timeout.is_none_or(|timeout| !timeout.is_zero()) && (pool::on_a_worker() || pool::is_forked()) {
             self.run();
         }
         // A timeout beyond the reach of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let is_forever = timeout.is_none() || deadline.is_none();
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Running) && pool::is_forked() {
+        if matches!(state.stage, Stage::Running(_)) && pool::is_forked() {
             let result =
                 Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
             state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
         }
-        while matches!(state.stage, Stage::Waiting(_) | Stage::Running) {
+        while matches!(state.stage, Stage::Waiting(_) | Stage::Running(_)) {
+            let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
             match deadline {
-                Some(deadline) if !is_forever => {
+                None if is_own => {
+                    drop(state);
+                    panic!("a task cannot wait for itself: it runs on this very thread, below the one that waits");
+                }
+                Some(deadline) => {
                     if self.done.wait_until(&mut state, deadline).timed_out() {
                         return;
                     }
                 }
-                _ => self.done.wait(&mut state),
+                None => self.done.wait(&mut state),
             }
         }
     }
 
     /// Waits for the outcome and takes it.
+    #[track_caller]
     fn outcome(&self) -> Outcome<R> {
         self.wait(None);
         self.take().expect("BUG: a task has an outcome after the wait")

@@ -456,3 +456,40 @@ fn without_threads_it_runs_where_it_is_spawned() {
     let panic = pool.spawn(|| panic!("inline")).try_join().expect_err("it panics");
     assert_eq!(panic.message(), "inline");
 }
+
+#[test]
+fn a_task_that_joins_itself_is_told_so() {
+    let _watch = watch();
+    let pool = pool(1);
+    let (sender, receiver) = mpsc::channel::<Task<()>>();
+    let own = receiver;
+    let (done, outcome) = mpsc::channel();
+    let task = pool.spawn(move || {
+        let own = own.recv().expect("its own task");
+        let payload = catch_unwind(AssertUnwindSafe(|| own.join())).expect_err("it cannot");
+        done.send(text(&*payload).to_owned()).expect("the test listens");
+    });
+    sender.send(task).expect("it listens");
+    assert!(outcome.recv().expect("it goes on").starts_with("a task cannot wait for itself"));
+}
+
+#[test]
+fn a_job_that_joins_the_task_below_it_is_told_so() {
+    let _watch = watch();
+    let pool = pool(1);
+    let (sender, receiver) = mpsc::channel::<Task<()>>();
+    let (done, outcome) = mpsc::channel();
+    let task = pool.spawn(move || {
+        // The only worker runs both halves: the second one in the middle of this task.
+        rayon::join(
+            || (),
+            move || {
+                let below = receiver.recv().expect("the task below");
+                let payload = catch_unwind(AssertUnwindSafe(|| below.try_join())).expect_err("it cannot");
+                done.send(text(&*payload).to_owned()).expect("the test listens");
+            },
+        );
+    });
+    sender.send(task).expect("it listens");
+    assert!(outcome.recv().expect("it goes on").starts_with("a task cannot wait for itself"));
+}

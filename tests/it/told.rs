@@ -7,13 +7,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, thread};
+use std::sync::{Barrier, mpsc};
+use std::{env, fs, mem, thread};
 
 use std::ops::Range;
 
-use pool_map::{PoolIterator, TaskPanic, Trace, traced};
+use pool_map::{Pool, PoolIterator, TaskPanic, Trace, traced};
 
 use crate::seen::{again, child, run};
 
@@ -260,6 +260,29 @@ fn an_inner_call_is_told_first() {
 [TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
 "
     ));
+}
+
+#[test]
+fn a_job_without_end_tells_what_its_inner_calls_do() {
+    let seen = child("told::a_job_without_end_tells_what_its_inner_calls_do", || {
+        let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
+        let inside = pool.clone();
+        let (told, tells) = mpsc::channel();
+        let task = pool.spawn(move || {
+            let calls = (0..2000)
+                .map(|_| catch_unwind(AssertUnwindSafe(|| inside.map([7], boom))).is_err())
+                .filter(|&raised| raised);
+            told.send(calls.count()).expect("the test listens");
+            loop {
+                thread::park();
+            }
+        });
+        assert_eq!(tells.recv(), Ok(2000));
+        mem::forget(task);
+    });
+    seen.succeeded();
+    // All but the last 64 KiB.
+    assert!(seen.count("item 0 panicked at") > 1000, "{}", seen.stderr);
 }
 
 #[test]
