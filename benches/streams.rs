@@ -6,7 +6,9 @@
 mod common;
 
 use common::{Bench, Case, Contestant, Goal};
+use par_map::ParMap;
 use pariter::IteratorExt;
+use plmap::PipelineMap;
 use pool_map::{Pool, PoolIterator};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -81,6 +83,8 @@ fn body_and_items(bench: &mut Bench, pool: &Pool) {
             Contestant::new(PARITER, |items: Items| {
                 consume(items.parallel_map_custom(|map| map.threads(WORKERS), item))
             }),
+            Contestant::new("par-map", |items: Items| consume(items.with_nb_threads(WORKERS).par_map(item))),
+            Contestant::new("plmap", |items: Items| consume(items.plmap(WORKERS, item))),
             Contestant::new("rayon collect, then for", |items: Items| consume(rayon_collect(items).into_iter())),
         ],
     );

@@ -35,7 +35,7 @@
 //! | `as_completed(futures)` | [`imap_unordered`](#imap_unordered) |
 //! | `pool.close(); pool.join()`, `executor.shutdown()` | [`pool.join()`](#close-and-join) |
 //! | `pool.terminate()`, `executor.shutdown(cancel_futures=True)`, `with Pool() as pool:` | [`drop(pool)`](#terminate) |
-//! | `joblib`'s `n_jobs=1` | [`Pool::inline()`](#n_jobs1) |
+//! | `joblib`'s `n_jobs=1` | [`Pool::inline()`](#n_jobs1), or `POOL_MAP_INLINE=1` in the environment |
 //! | `multiprocessing.current_process().name` | [`Worker::current()`](#current_process) |
 //!
 //! # What there is not

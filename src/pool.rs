@@ -148,7 +148,8 @@ impl Pool {
 
     /// A pool without threads: every call on it runs on the caller's thread, one item after the other.
     ///
-    /// For a debugger, and for places that have no threads. It counts as one worker, the caller.
+    /// For a debugger, and for places that have no threads. It counts as one worker, the caller. The environment variable
+    /// `POOL_MAP_INLINE=1` puts it in the place of every pool that is [leased by a number](crate::IntoPool).
     ///
     /// # Examples
     ///
