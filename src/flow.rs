@@ -21,9 +21,9 @@ use crate::puller::{Done, run_chunk};
 use crate::window::{Chunk, Window};
 use crate::work::{At, Work};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::mem;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use std::{mem, vec};
 
 /// How long a puller naps that finds less than a chunk.
 const NAP: Duration = Duration::from_micros(50);
@@ -48,7 +48,7 @@ pub(crate) struct Flow<T, W: Work<T>> {
 
 /// What one lock guards. No user code runs under it.
 struct Desk<T, R> {
-    window: Window<T, Done<R>>,
+    window: Window<vec::IntoIter<T>, Done<R>>,
     /// The items behind all those in `window`: the block that the feeder is filling.
     open: Vec<T>,
     sizer: Sizer,
@@ -97,7 +97,7 @@ enum Until {
 enum Next<T> {
     /// Runs this, after it has called another puller if need be.
     Run {
-        chunk: Chunk<T>,
+        chunk: Chunk<vec::IntoIter<T>>,
         help: bool,
     },
     /// Lets other errands go first.
@@ -136,10 +136,10 @@ impl<T, R> Desk<T, R> {
     /// Puts the block that is being filled behind the others.
     fn close_block(&mut self) {
         let first = self.pulled - self.open.len() as u64;
-        self.window.push(first, mem::take(&mut self.open));
+        self.window.push(first, mem::take(&mut self.open).into_iter());
     }
 
-    fn take(&mut self, most: usize) -> Option<Chunk<T>> {
+    fn take(&mut self, most: usize) -> Option<Chunk<vec::IntoIter<T>>> {
         if self.window.queued_items() == 0 {
             self.close_block();
         }
@@ -187,7 +187,7 @@ impl<T, R> Desk<T, R> {
 
     fn take_back(&mut self) -> Vec<T> {
         self.close_block();
-        self.window.abandon().into_iter().flat_map(|(_, block)| block).collect()
+        self.window.abandon().into_iter().flatten().collect()
     }
 }
 
@@ -345,7 +345,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
     }
 
-    fn run(&self, chunk: Chunk<T>) -> Done<W::Output> {
+    fn run(&self, chunk: Chunk<vec::IntoIter<T>>) -> Done<W::Output> {
         run_chunk(self.work(), &self.call, &self.brake, Vec::new(), chunk, &mut None)
     }
 

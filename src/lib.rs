@@ -147,6 +147,7 @@ mod imap;
 mod scope;
 mod flow;
 mod window;
+mod block;
 mod chunk;
 mod puller;
 mod seat;

@@ -7,6 +7,7 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::block::Block;
 use crate::cancel::CancelToken;
 use crate::chunk::{Plan, Sizer};
 use crate::lease::{Lease, Workers};
@@ -37,7 +38,7 @@ const MOST_RESERVED: usize = 64 << 20;
 pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
     source: I,
     workers: Workers,
-    exchange: Exchange<I::Item, W>,
+    exchange: Exchange<vec::IntoIter<I::Item>, W>,
     delivery: Delivery<W::Output>,
     /// Threads could not start: the call stays on the caller's thread.
     threadless: bool,
@@ -337,7 +338,7 @@ impl<I: Iterator + fmt::Debug, W: Work<I::Item>> fmt::Debug for PoolMap<I, W> {
 /// The results of one call while its workers are at work.
 struct Stream<'a, 'c, 's, I: Iterator, W: Work<I::Item>> {
     source: &'a mut I,
-    exchange: &'s Exchange<I::Item, W>,
+    exchange: &'s Exchange<vec::IntoIter<I::Item>, W>,
     delivery: &'a mut Delivery<W::Output>,
     /// The way to the workers; without one every item runs here, on the thread that asks.
     crew: Option<Crew<'c, 's>>,
@@ -422,7 +423,7 @@ where
             Err(payload) => delivery.source = SourceState::Panicked(payload),
         }
         let last = !delivery.source.is_open() || items.len() == most;
-        let (plan, pullers) = self.exchange.submit(first, items, took, last);
+        let (plan, pullers) = self.exchange.submit(first, items.into_iter(), took, last);
         delivery.plan = plan;
         self.start_pullers(crew, pullers);
         took
@@ -520,7 +521,11 @@ where
     }
 }
 
-fn start_puller<'s, T: Send, W: Work<T>>(crew: Crew<'_, 's>, exchange: &'s Exchange<T, W>) {
+fn start_puller<'s, B, W>(crew: Crew<'_, 's>, exchange: &'s Exchange<B, W>)
+where
+    B: Block + Send,
+    W: Work<B::Item>,
+{
     crew.spawn(move |crew| exchange.pull(|| start_puller(crew, exchange)));
 }
 

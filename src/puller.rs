@@ -8,6 +8,7 @@
 //! One job for each chunk would be simpler and wrong: a worker that waits inside `f` (a nested `par_iter`) takes up
 //! other jobs meanwhile, and chunks of the same call would pile up on top of the half-run `f`, under the locks it holds.
 
+use crate::block::Block;
 use crate::cancel::Brake;
 use crate::chunk::{Plan, Sizer};
 use crate::observe::{Outcome, Round, Watch};
@@ -19,11 +20,9 @@ use crate::work::{At, Work};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::vec;
 
 /// What came of one chunk.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(crate) struct Done<R> {
 }
 
 /// The place where the caller and the workers of one call meet.
-pub(crate) struct Exchange<T, W: Work<T>> {
+pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     pub(crate) work: W,
     pub(crate) call: Arc<Call>,
     /// The observer of the pool; those of the call itself are in `work`.
@@ -52,7 +51,7 @@ pub(crate) struct Exchange<T, W: Work<T>> {
     pub(crate) brake: Arc<Brake>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
-    desk: Mutex<Desk<T, W::Output>>,
+    desk: Mutex<Desk<B, W::Output>>,
     /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
     ready: Condvar,
 }
@@ -70,8 +69,8 @@ enum Until {
 const STRANDED: Duration = Duration::from_millis(1);
 
 /// What one lock guards. No user code runs under it.
-struct Desk<T, R> {
-    window: Window<T, Done<R>>,
+struct Desk<B, R> {
+    window: Window<B, Done<R>>,
     sizer: Sizer,
     /// Pullers that were started and have not left; at most one for each worker.
     pullers: usize,
@@ -93,7 +92,7 @@ impl<S> Drop for States<S> {
     }
 }
 
-impl<T, R> Desk<T, R> {
+impl<B: Block, R> Desk<B, R> {
     fn elapsed(&self, now: Instant) -> Duration {
         self.before + now.saturating_duration_since(self.since)
     }
@@ -108,7 +107,7 @@ impl<T, R> Desk<T, R> {
     }
 }
 
-impl<T, W: Work<T>> Exchange<T, W> {
+impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     pub(crate) fn new(work: W, call: Arc<Call>, workers: usize, sizer: Sizer) -> Self {
         Exchange {
             work,
@@ -165,7 +164,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
     }
 
     /// Asks the source for one item on behalf of a call without workers.
-    pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<T>) -> Option<T> {
+    pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<B::Item>) -> Option<B::Item> {
         let watches = self.watches();
         if watches.is_empty() {
             return next();
@@ -219,7 +218,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
         self.move_ready(&mut desk, ready);
         let queued = desk.window.abandon();
         drop(desk);
-        panic::contain_all(queued.into_iter().flat_map(|(_, block)| block));
+        queued.into_iter().for_each(Block::abandon);
         took
     }
 
@@ -239,12 +238,13 @@ impl<T, W: Work<T>> Exchange<T, W> {
     }
 
     /// Queues items, `first` being the index of the first. Gives how many pullers the caller has to start.
-    pub(crate) fn submit(&self, first: u64, items: Vec<T>, pull: Duration, last: bool) -> (Plan, usize) {
+    pub(crate) fn submit(&self, first: u64, items: B, pull: Duration, last: bool) -> (Plan, usize) {
+        let count = items.size();
         for watch in self.watches() {
-            watch.pulled(items.len(), pull);
+            watch.pulled(count, pull);
         }
         let mut desk = self.desk.lock();
-        desk.sizer.pulled(items.len(), pull);
+        desk.sizer.pulled(count, pull);
         desk.window.push(first, items);
         desk.last = last;
         let plan = desk.plan();
@@ -296,7 +296,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
     }
 
     /// Sleeps until woken. Gives how many pullers the caller has to start: one if there are items but no hands.
-    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, until: Until) -> usize {
+    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, until: Until) -> usize {
         if !desk.is_stranded() {
             desk.caller_waits = Some(until);
             self.ready.wait(desk);
@@ -310,7 +310,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
         1
     }
 
-    fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
+    fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
         self.front_ready.store(false, Ordering::Relaxed);
         ready.extend(std::iter::from_fn(|| desk.window.deliver()));
     }
@@ -319,11 +319,11 @@ impl<T, W: Work<T>> Exchange<T, W> {
     pub(crate) fn stop(&self) {
         self.brake.stop_at(0);
         let queued = self.desk.lock().window.abandon();
-        panic::contain_all(queued.into_iter().flat_map(|(_, block)| block));
+        queued.into_iter().for_each(Block::abandon);
     }
 
     /// Runs one item here, on the caller's thread.
-    pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
+    pub(crate) fn run_here(&self, index: u64, item: B::Item) -> Result<W::Output, TaskPanic> {
         let mut state = self.states.0[0].lock().take();
         let run = || {
             panic::run_item(&self.call, index, || {
@@ -386,7 +386,7 @@ impl<T, W: Work<T>> Exchange<T, W> {
     }
 
     /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
-    fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<T>>, bool) {
+    fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<B>>, bool) {
         let now = Instant::now();
         let mut desk = self.desk.lock();
         let mut front = false;
@@ -420,16 +420,18 @@ impl<T, W: Work<T>> Exchange<T, W> {
 }
 
 /// Runs the items of a chunk, up to the first panic or the end of the call.
-pub(crate) fn run_chunk<T, W: Work<T>>(
+pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
     work: &W,
     call: &Arc<Call>,
     brake: &Brake,
     watches: Vec<&Watch<'_>>,
-    chunk: Chunk<T>,
+    chunk: Chunk<B>,
     state: &mut Option<W::State>,
 ) -> Done<W::Output> {
-    let Chunk { first, mut items, .. } = chunk;
-    let count = items.len();
+    let Chunk { first, items: block, .. } = chunk;
+    let count = block.size();
+    // Outside the catch as well: what is left of the items is dropped one by one.
+    let mut rest = None;
     let mut results = Vec::with_capacity(count);
     let start = Instant::now();
     // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
@@ -437,29 +439,25 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
     // this call.
     let mut end = if watches.is_empty() && !panic::catch(|| call.spans_items()).unwrap_or(false) {
         panic::run_job(call, first, |position| {
+            let items = rest.insert(block.into_items());
             let mut index = first;
             while index < brake.end() {
-                let Some(item) = items.next() else { break };
                 position.set(index);
+                let Some(item) = items.next() else { break };
                 results.push(work.run(state, item, At { call, index }));
                 index += 1;
             }
         })
     } else {
-        run_watched(work, call, brake, watches, first, (&mut items, &mut results), state)
+        run_watched(work, call, brake, watches, first, (block, &mut rest), &mut results, state)
     };
     let busy = start.elapsed();
     if let Some(panic) = &end.panic {
         brake.stop_at(panic.index() as u64);
     }
-    if mem::needs_drop::<T>() && items.len() > 0 {
-        let left = first + (count - items.len()) as u64;
-        let drop_all = |position: &Cell<u64>| {
-            (left..).zip(items).for_each(|(index, item)| {
-                position.set(index);
-                panic::contain(item);
-            });
-        };
+    if let Some(rest) = rest.filter(B::is_to_drop) {
+        let left = first + results.len() as u64 + u64::from(end.panic.is_some());
+        let drop_all = |position: &Cell<u64>| B::abandon_rest(rest, |place| position.set(left + place as u64));
         end.notes.extend(panic::run_job(call, left, drop_all).notes);
     }
     Done { results, items: count, panic: end.panic, notes: end.notes, busy }
@@ -468,23 +466,26 @@ pub(crate) fn run_chunk<T, W: Work<T>>(
 /// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told, and its span.
 #[cold]
 #[inline(never)]
-fn run_watched<T, W: Work<T>>(
+#[expect(clippy::too_many_arguments, reason = "it is a part of one function")]
+fn run_watched<B: Block, W: Work<B::Item>>(
     work: &W,
     call: &Arc<Call>,
     brake: &Brake,
     watches: Vec<&Watch<'_>>,
     first: u64,
-    (items, results): (&mut vec::IntoIter<T>, &mut Vec<W::Output>),
+    (block, rest): (B, &mut Option<B::Items>),
+    results: &mut Vec<W::Output>,
     state: &mut Option<W::State>,
 ) -> JobEnd {
     let round = Round::begin(watches);
     // When the item began that runs now.
     let begun = Cell::new(None);
     let mut end = panic::run_job(call, first, |position| {
+        let items = rest.insert(block.into_items());
         let mut index = first;
         while index < brake.end() {
-            let Some(item) = items.next() else { break };
             position.set(index);
+            let Some(item) = items.next() else { break };
             let start = Instant::now();
             begun.set(Some(start));
             let result = call.in_item_span(index, || work.run(state, item, At { call, index }));

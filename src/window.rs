@@ -4,24 +4,24 @@
 //! behind all tickets before it, and results leave at the front only. Where no order is wanted, a chunk gets its place in
 //! the line when it is done.
 
+use crate::block::Block;
 use std::collections::VecDeque;
-use std::vec;
 
 /// Consecutive items on their way to one worker, and the ticket under which their results come back.
 #[derive(Debug)]
-pub(crate) struct Chunk<T> {
+pub(crate) struct Chunk<B> {
     /// Where in the line the results belong; goes back into [`Window::fill`].
     pub(crate) ticket: u64,
     /// The index of the first item, counted from the start of the call.
     pub(crate) first: u64,
-    pub(crate) items: vec::IntoIter<T>,
+    pub(crate) items: B,
 }
 
 /// What lies between the source and the consumer of one call.
 #[derive(Debug)]
-pub(crate) struct Window<T, D> {
+pub(crate) struct Window<B, D> {
     /// Blocks as they were pulled, in order, each with the index of its first item; never an empty block.
-    queued: VecDeque<(u64, vec::IntoIter<T>)>,
+    queued: VecDeque<(u64, B)>,
     /// The sum of the lengths in `queued`.
     queued_items: usize,
     /// One place per chunk taken and not delivered, in order; `None` while a worker has it.
@@ -32,7 +32,7 @@ pub(crate) struct Window<T, D> {
     astray: Option<usize>,
 }
 
-impl<T, D> Window<T, D> {
+impl<B: Block, D> Window<B, D> {
     pub(crate) fn new() -> Self {
         Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), front: 0, astray: None }
     }
@@ -43,10 +43,11 @@ impl<T, D> Window<T, D> {
     }
 
     /// Queues a block of items behind all others; `first` is the index of its first item.
-    pub(crate) fn push(&mut self, first: u64, items: Vec<T>) {
-        if !items.is_empty() {
-            self.queued_items += items.len();
-            self.queued.push_back((first, items.into_iter()));
+    pub(crate) fn push(&mut self, first: u64, items: B) {
+        let count = items.size();
+        if count > 0 {
+            self.queued_items += count;
+            self.queued.push_back((first, items));
         }
     }
 
@@ -56,17 +57,17 @@ impl<T, D> Window<T, D> {
     }
 
     /// Takes up to `most` items (at least one) from the front of the queue, and a ticket at the back of the line.
-    pub(crate) fn take(&mut self, most: usize) -> Option<Chunk<T>> {
+    pub(crate) fn take(&mut self, most: usize) -> Option<Chunk<B>> {
         let (first, block) = self.queued.front_mut()?;
         let first_taken = *first;
-        let items = if block.len() <= most {
+        let count = block.size().min(most);
+        let items = if count == block.size() {
             self.queued.pop_front().expect("BUG: the queue had a front").1
         } else {
-            // Only a small part of a block is moved; a whole one changes hands as it is.
-            *first += most as u64;
-            block.by_ref().take(most).collect::<Vec<T>>().into_iter()
+            *first += count as u64;
+            block.split_front(count)
         };
-        self.queued_items -= items.len();
+        self.queued_items -= count;
         let ticket = self.front + self.line.len() as u64;
         match &mut self.astray {
             Some(chunks) => *chunks += 1,
@@ -113,27 +114,35 @@ impl<T, D> Window<T, D> {
     }
 
     /// Takes back every item that no worker took.
-    pub(crate) fn abandon(&mut self) -> VecDeque<(u64, vec::IntoIter<T>)> {
+    pub(crate) fn abandon(&mut self) -> VecDeque<B> {
         self.queued_items = 0;
-        std::mem::take(&mut self.queued)
+        self.queued.drain(..).map(|(_, block)| block).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
+    use std::vec;
 
-    fn indices(chunk: &Chunk<u64>) -> Vec<u64> {
+    type Window<D> = super::Window<vec::IntoIter<u64>, D>;
+
+    fn indices(chunk: &Chunk<vec::IntoIter<u64>>) -> Vec<u64> {
         chunk.items.as_slice().to_vec()
+    }
+
+    fn push<D>(window: &mut Window<D>, items: Range<u64>) {
+        window.push(items.start, items.collect::<Vec<_>>().into_iter());
     }
 
     #[test]
     fn items_leave_in_the_order_they_came_whatever_the_sizes() {
         for most in 1..=7 {
-            let mut window = Window::<u64, ()>::new();
-            window.push(0, (0..5).collect());
-            window.push(5, (5..6).collect());
-            window.push(6, (6..12).collect());
+            let mut window = Window::<()>::new();
+            push(&mut window, 0..5);
+            push(&mut window, 5..6);
+            push(&mut window, 6..12);
             let mut seen = Vec::new();
             while let Some(chunk) = window.take(most) {
                 assert!(chunk.items.len() <= most);
@@ -148,8 +157,8 @@ mod tests {
 
     #[test]
     fn results_leave_in_the_order_of_the_tickets() {
-        let mut window = Window::<u64, char>::new();
-        window.push(0, vec![0, 1, 2]);
+        let mut window = Window::<char>::new();
+        push(&mut window, 0..3);
         let tickets: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.ticket).collect();
         assert!(!window.fill(tickets[2], 'c'));
         assert!(!window.fill(tickets[1], 'b'));
@@ -161,8 +170,8 @@ mod tests {
 
     #[test]
     fn without_order_results_leave_as_they_come() {
-        let mut window = Window::<u64, char>::unordered();
-        window.push(0, vec![0, 1, 2]);
+        let mut window = Window::<char>::unordered();
+        push(&mut window, 0..3);
         let tickets: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.ticket).collect();
         assert!(window.fill(tickets[2], 'c'));
         assert_eq!(window.deliver(), Some('c'));
@@ -176,18 +185,18 @@ mod tests {
 
     #[test]
     fn a_block_without_items_gives_no_ticket() {
-        let mut window = Window::<u64, ()>::new();
-        window.push(0, Vec::new());
+        let mut window = Window::<()>::new();
+        push(&mut window, 0..0);
         assert!(window.take(1).is_none());
         assert!(window.is_empty());
     }
 
     #[test]
     fn what_no_worker_took_comes_back() {
-        let mut window = Window::<u64, ()>::new();
-        window.push(0, vec![0, 1, 2]);
+        let mut window = Window::<()>::new();
+        push(&mut window, 0..3);
         window.take(1);
-        let rest: Vec<u64> = window.abandon().into_iter().flat_map(|(_, block)| block).collect();
+        let rest: Vec<u64> = window.abandon().into_iter().flatten().collect();
         assert_eq!(rest, [1, 2]);
         assert_eq!(window.queued_items(), 0);
         assert!(!window.is_empty(), "the chunk that was taken is still out");
@@ -196,8 +205,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "BUG: a ticket was used twice")]
     fn a_ticket_is_good_once() {
-        let mut window = Window::<u64, ()>::new();
-        window.push(0, vec![0, 1]);
+        let mut window = Window::<()>::new();
+        push(&mut window, 0..2);
         window.take(1);
         window.take(1);
         window.fill(1, ());

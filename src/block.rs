@@ -1,0 +1,61 @@
+//! Items on their way to a worker, in one piece that can be divided.
+
+use crate::panic;
+use std::mem;
+use std::vec;
+
+/// Consecutive items that nobody has looked at yet. Of a plain iterator they were pulled on the caller's thread, and lie in
+/// a vector; of data that can be split ([`Piece`](crate::par)) they are still to be made, on the worker.
+pub(crate) trait Block: Sized {
+    type Item;
+    type Items: Iterator<Item = Self::Item>;
+
+    fn size(&self) -> usize;
+
+    /// Takes the first `count` items off; at least one, and not all.
+    fn split_front(&mut self, count: usize) -> Self;
+
+    fn into_items(self) -> Self::Items;
+
+    /// Whether code of the user's may run when `rest` is dropped.
+    fn is_to_drop(rest: &Self::Items) -> bool;
+
+    /// Drops what is left of the items and keeps the panics of their destructors in. `at` is told which one it is at, from
+    /// 0 on, as far as that can be known.
+    fn abandon_rest(rest: Self::Items, at: impl FnMut(usize));
+
+    /// Drops all items, and keeps the panics in.
+    fn abandon(self);
+}
+
+impl<T> Block for vec::IntoIter<T> {
+    type Item = T;
+    type Items = vec::IntoIter<T>;
+
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn split_front(&mut self, count: usize) -> Self {
+        self.by_ref().take(count).collect::<Vec<T>>().into_iter()
+    }
+
+    fn into_items(self) -> Self {
+        self
+    }
+
+    fn is_to_drop(rest: &Self) -> bool {
+        mem::needs_drop::<T>() && rest.len() > 0
+    }
+
+    fn abandon_rest(rest: Self, mut at: impl FnMut(usize)) {
+        for (place, item) in rest.enumerate() {
+            at(place);
+            panic::contain(item);
+        }
+    }
+
+    fn abandon(self) {
+        panic::contain_all(self);
+    }
+}
