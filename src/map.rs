@@ -227,7 +227,9 @@ where
         let PoolMap { source, exchange, delivery, .. } = &mut self;
         let exchange = &*exchange;
         let Some(lease) = lease else {
-            return consume(Stream { source, exchange, delivery, crew: None });
+            let outcome = consume(Stream { source, exchange, delivery, crew: None });
+            drop(self);
+            return outcome;
         };
         delivery.plan = exchange.open();
         // The scope must not unwind: rayon's could then return before its jobs. So what is thrown in it, by the
@@ -241,7 +243,11 @@ where
         exchange.shut(&mut delivery.ready);
         drop(lease);
         delivery.settle();
-        outcome.unwrap_or_else(|payload| panic::resume(payload)) // (*) and goes on from here.
+        let outcome = outcome.unwrap_or_else(|payload| panic::resume(payload)); // (*) and goes on from here.
+        // Not left to the end of this function: if the source's destructor panics there, the compiler leaks what is being
+        // returned (rust-lang/rust#47949).
+        drop(self);
+        outcome
     }
 
     /// The next result when none is at hand.
