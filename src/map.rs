@@ -195,10 +195,12 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         rewrapped
     }
 
-    /// Tells the observers that the call starts, the first time that it is asked for a result.
-    fn announce(&self) {
+    /// Tells the observers that the call starts, the first time that it is asked for a result. `leased` says whether it has
+    /// workers to run on.
+    fn announce(&self, leased: bool) {
+        let workers = if leased { self.exchange.workers() } else { 1 };
         for watch in self.exchange.watches() {
-            watch.start(&self.exchange.call, self.exchange.workers(), self.delivery.size_hint(&self.source));
+            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source));
         }
     }
 
@@ -223,7 +225,7 @@ where
     /// Hands the results to `consume` while the workers go on.
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, '_, '_, I, W>) -> B) -> B {
         let lease = self.lease();
-        self.announce();
+        self.announce(lease.is_some());
         let PoolMap { source, exchange, delivery, .. } = &mut self;
         let exchange = &*exchange;
         let Some(lease) = lease else {
@@ -259,7 +261,7 @@ where
                 return None;
             }
             let lease = self.lease();
-            self.announce();
+            self.announce(lease.is_some());
             let PoolMap { source, exchange, delivery, .. } = self;
             let exchange = &*exchange;
             let Some(lease) = lease else {

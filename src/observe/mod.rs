@@ -267,7 +267,8 @@ impl<'a> CallInfo<'a> {
         self.facts.size_hint
     }
 
-    /// How many workers it was given; where it runs in place, it uses none of them.
+    /// How many threads run its items at most: the workers it was given, or 1 where it runs in place, on the thread that asks
+    /// for the results.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.facts.workers

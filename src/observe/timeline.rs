@@ -51,7 +51,7 @@ const SHELVES: usize = 64;
 /// assert_eq!((total, timeline.items()), (328_350, 100));
 ///
 /// print!("{timeline}");
-/// // 100 items in 312 µs on 2 workers: 1.34 times the speed of one (67 %)
+/// // 100 items in 312 µs on 2 workers: speed-up 1.34, efficiency 67 %
 /// // …
 /// # if false {
 /// timeline.write_svg(File::create("timeline.svg")?)?;

@@ -58,6 +58,15 @@ impl Diary {
         indices
     }
 
+    /// How many workers the calls had, in the order of their starts.
+    fn workers(&self) -> Vec<usize> {
+        let workers = self.read().into_iter().filter_map(|news| match news {
+            News::Started { workers, .. } => Some(workers),
+            _ => None,
+        });
+        workers.collect()
+    }
+
     fn finished(&self) -> usize {
         self.read().iter().filter(|news| matches!(news, News::Finished { .. })).count()
     }
@@ -142,6 +151,19 @@ fn a_start_says_what_is_known() {
         panic!("a start");
     };
     assert_eq!((hint, workers, depth, label.as_deref()), ((0, Some(10)), 3, 0, Some("even")));
+}
+
+#[test]
+fn a_call_in_place_has_one_worker() {
+    let diary = Diary::default();
+    let pool = Pool::new(3).expect("threads");
+    let call = |pool: &Pool| (0..4_u64).pool_map(pool, |x| x).observe(&diary).sum::<u64>();
+    assert_eq!(call(&pool) + call(&Pool::inline()), 12);
+    assert_eq!(pool.install(|| call(&pool)), 6, "on a worker");
+    for x in (0..4).pool_map(&pool, |x: u64| x).observe(&diary) {
+        assert!(x < 4);
+    }
+    assert_eq!(diary.workers(), [3, 1, 1, 3]);
 }
 
 #[test]
