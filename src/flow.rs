@@ -444,7 +444,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// Runs one item on the consumer's thread, where there are no workers.
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
         let at = At { call: &self.call, index };
-        panic::run_item(&self.call, index, || self.work().run(&mut None, item, at))
+        panic::run_item(&self.call, index, || self.call.in_item_span(index, || self.work().run(&mut None, item, at)))
     }
 
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does

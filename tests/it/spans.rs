@@ -217,6 +217,22 @@ fn items_have_spans_where_the_call_is_named_and_everything_is_wanted() {
 }
 
 #[test]
+fn items_of_streams_have_spans_too() {
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let book = Book::default();
+        book.write(LevelFilter::TRACE, || {
+            let call = info_span!("outer").in_scope(|| (0..5).pool_imap(&pool, |_: u32| info!("item")));
+            call.named("parse").for_each(drop);
+            info_span!("outer").in_scope(|| {
+                pool_map::scope(&pool, |s| s.imap(0..5, |_: u32| info!("item")).named("parse").for_each(drop));
+            });
+        });
+        assert_eq!(book.spans(), BTreeSet::from(["outer/item".to_owned()]), "{pool:?}");
+        assert_eq!(book.lines().len(), 10);
+    }
+}
+
+#[test]
 fn the_span_is_entered_once_for_a_chunk() {
     let pool = Pool::new(1).expect("a thread");
     let book = Book::default();
