@@ -87,6 +87,16 @@ impl Workers {
         }
     }
 
+    /// The same for a call that waits for its jobs; none on a worker, where waiting could deadlock, and where threads cannot
+    /// start. Such a call runs on the thread that asks for its results.
+    pub(crate) fn get_to_wait(&self) -> Option<Lease> {
+        if pool::on_a_worker() {
+            return None;
+        }
+        let lease = self.get();
+        (!lease.is_inline() && lease.is_usable()).then_some(lease)
+    }
+
     /// How much its panics print, where the pool says.
     pub(crate) fn trace(&self) -> Option<Trace> {
         match self {

@@ -139,10 +139,13 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod iter;
+mod par;
 mod star;
 pub mod work;
 
 mod map;
+mod stream;
+mod supply;
 mod imap;
 mod scope;
 mod flow;
@@ -194,6 +197,7 @@ pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
 pub use crate::map::PoolMap;
 pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo, Timeline};
 pub use crate::panic::{TaskPanic, traced};
+pub use crate::par::{PoolParMap, PoolParallelIterator, Results};
 pub use crate::pool::{Pool, PoolBuilder, PoolError};
 pub use crate::scope::{Scope, scope};
 pub use crate::star::StarFn;

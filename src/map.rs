@@ -7,28 +7,21 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
-use crate::block::Block;
 use crate::cancel::CancelToken;
-use crate::chunk::{Plan, Sizer};
+use crate::chunk::Sizer;
 use crate::lease::{Lease, Workers};
 use crate::observe::{Observer, Watch};
-use crate::panic::{self, Outlet, Payload, TaskPanic};
-use crate::pool::{self, Crew};
-use crate::puller::{Done, Exchange};
+use crate::panic;
+use crate::pool;
+use crate::puller::Exchange;
+use crate::stream::{self, Delivery, Stream};
+use crate::supply::Plain;
 use crate::trace::Trace;
 use crate::work::{Catching, Observed, Work};
 use std::any::type_name;
-use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{fmt, mem, vec};
-
-/// A batch is not filled any further once its source alone has taken this long.
-const LONGEST_FILL: Duration = Duration::from_millis(20);
-
-/// No more bytes than these are set aside on the word of a source, which may be wrong.
-const MOST_RESERVED: usize = 64 << 20;
+use std::{fmt, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, and yields the results in order.
 ///
@@ -36,7 +29,7 @@ const MOST_RESERVED: usize = 64 << 20;
 /// its options; set them before the first result is asked for.
 #[must_use = "iterators are lazy: nothing is pulled and no worker starts until a result is asked for; use `pool_for_each` to run for the effect alone"]
 pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
-    source: I,
+    source: Plain<I>,
     workers: Workers,
     exchange: Exchange<vec::IntoIter<I::Item>, W>,
     delivery: Delivery<W::Output>,
@@ -62,7 +55,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         let delivery = Delivery::new(call.outlet());
         let mut exchange = Exchange::new(work, call, count, sizer(count));
         exchange.set_pool_watch(workers.observer().map(Watch::shared));
-        PoolMap { source, exchange, delivery, workers, threadless: false }
+        PoolMap { source: Plain(source), exchange, delivery, workers, threadless: false }
     }
 
     /// Gives every chunk `items` items (the last ones may hold fewer), in place of sizes measured during the run.
@@ -190,7 +183,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     /// The same call, before its start, with other work.
     fn with_work<V: Work<I::Item>>(self, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
         let (work, call, sizer, brake) = self.exchange.into_parts();
-        let mut rewrapped = PoolMap::assemble(self.source, self.workers, wrap(work), call, |_| sizer);
+        let mut rewrapped = PoolMap::assemble(self.source.0, self.workers, wrap(work), call, |_| sizer);
         rewrapped.exchange.brake = brake;
         rewrapped
     }
@@ -204,15 +197,14 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         }
     }
 
-    /// The pool to run on, or none: on a worker (where waiting could deadlock) and where threads cannot start, the call
-    /// runs on the thread that asks for the results.
+    /// The pool to run on, or none: then the call runs on the thread that asks for the results.
     fn lease(&mut self) -> Option<Lease> {
-        if self.threadless || pool::on_a_worker() {
+        if self.threadless {
             return None;
         }
-        let lease = self.workers.get();
-        self.threadless = lease.is_inline() || !lease.is_usable();
-        (!self.threadless).then_some(lease)
+        let lease = self.workers.get_to_wait();
+        self.threadless = lease.is_none() && !pool::on_a_worker();
+        lease
     }
 }
 
@@ -223,29 +215,18 @@ where
     W: Work<I::Item>,
 {
     /// Hands the results to `consume` while the workers go on.
-    fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, '_, '_, I, W>) -> B) -> B {
+    fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, '_, '_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();
         self.announce(lease.is_some());
         let PoolMap { source, exchange, delivery, .. } = &mut self;
         let exchange = &*exchange;
         let Some(lease) = lease else {
-            let outcome = consume(Stream { source, exchange, delivery, crew: None });
+            let outcome = consume(Stream { supply: source, exchange, delivery, crew: None });
             drop(self);
             return outcome;
         };
-        delivery.plan = exchange.open();
-        // The scope must not unwind: rayon's could then return before its jobs. So what is thrown in it, by the
-        // consumer or by us through the consumer, leaves it as a value (*).
-        let outcome = lease.scope(|crew| {
-            let stream = Stream { source, exchange, delivery: &mut *delivery, crew: Some(crew) };
-            let outcome = panic::catch(|| consume(stream));
-            exchange.stop();
-            outcome
-        });
-        exchange.shut(&mut delivery.ready);
-        drop(lease);
-        delivery.settle();
-        let outcome = outcome.unwrap_or_else(|payload| panic::resume(payload)); // (*) and goes on from here.
+        let outcome = stream::run(source, lease, exchange, delivery, consume);
+        let outcome = outcome.unwrap_or_else(|payload| panic::resume(payload));
         // Not left to the end of this function: if the source's destructor panics there, the compiler leaks what is being
         // returned (rust-lang/rust#47949).
         drop(self);
@@ -265,11 +246,13 @@ where
             let PoolMap { source, exchange, delivery, .. } = self;
             let exchange = &*exchange;
             let Some(lease) = lease else {
-                return Stream { source, exchange, delivery, crew: None }.run_here();
+                return Stream { supply: source, exchange, delivery, crew: None }.run_here();
             };
             // Pulled, run and finished here: nothing of it runs when we return.
             delivery.plan = exchange.open();
-            lease.scope(|crew| Stream { source, exchange, delivery: &mut *delivery, crew: Some(crew) }.run_batch(crew));
+            lease.scope(|crew| {
+                Stream { supply: source, exchange, delivery: &mut *delivery, crew: Some(crew) }.run_batch(crew);
+            });
             let took = exchange.shut(&mut delivery.ready);
             delivery.grow_batch(took, exchange.workers());
         }
@@ -336,352 +319,9 @@ where
 impl<I: Iterator + fmt::Debug, W: Work<I::Item>> fmt::Debug for PoolMap<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolMap")
-            .field("source", &self.source)
+            .field("source", &self.source.0)
             .field("workers", &self.workers)
             .field("call_site", self.exchange.call.site())
             .finish_non_exhaustive()
-    }
-}
-
-/// The results of one call while its workers are at work.
-struct Stream<'a, 'c, 's, I: Iterator, W: Work<I::Item>> {
-    source: &'a mut I,
-    exchange: &'s Exchange<vec::IntoIter<I::Item>, W>,
-    delivery: &'a mut Delivery<W::Output>,
-    /// The way to the workers; without one every item runs here, on the thread that asks.
-    crew: Option<Crew<'c, 's>>,
-}
-
-impl<'s, I, W> Stream<'_, '_, 's, I, W>
-where
-    I: Iterator,
-    I::Item: Send + 's,
-    W: Work<I::Item>,
-{
-    /// Makes `delivery.current` hold a result; false if there are no more.
-    fn advance(&mut self, crew: Crew<'_, 's>) -> bool {
-        while !self.delivery.advance() {
-            if self.delivery.finished(self.exchange.brake.is_cancelled()) {
-                return false;
-            }
-            if self.exchange.front_ready() {
-                // The source may take long, so what is ready goes out before the source is asked again.
-                self.delivery.plan = self.exchange.collect(&mut self.delivery.ready);
-            } else if self.may_pull() {
-                self.pull(crew, usize::MAX);
-            } else if self.delivery.out > 0 {
-                let (plan, pullers) = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready));
-                self.delivery.plan = plan;
-                self.start_pullers(crew, pullers);
-            }
-            // Else a token has just stopped the call, and the next turn of this loop sees it.
-        }
-        true
-    }
-
-    /// All results.
-    fn into_vec(mut self) -> Vec<W::Output> {
-        let room = MOST_RESERVED / size_of::<W::Output>().max(1);
-        let mut results = Vec::with_capacity(self.size_hint().0.min(room));
-        match self.crew {
-            None => results.extend(self),
-            Some(crew) => {
-                while self.advance(crew) {
-                    results.extend(mem::take(&mut self.delivery.current));
-                }
-            }
-        }
-        results
-    }
-
-    fn may_pull(&self) -> bool {
-        self.delivery.source.is_open()
-            && self.exchange.goes_on()
-            && self.delivery.in_flight() < self.delivery.plan.in_flight
-    }
-
-    /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
-    fn pull(&mut self, crew: Crew<'_, 's>, most: usize) -> Duration {
-        let Self { source, delivery, .. } = self;
-        let block = delivery.plan.block;
-        let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
-        let mut items = Vec::with_capacity(want.min(block.capacity));
-        let start = Instant::now();
-        let mut took = Duration::ZERO;
-        // `next` is user code, on the user's own thread. It may panic: the items before are kept, and the panic takes its
-        // place behind their results.
-        let outcome = panic::catch(|| {
-            while items.len() < want && took < block.time {
-                let look = block.look.min(want - items.len());
-                let before = items.len();
-                items.extend(source.by_ref().take(look));
-                took = start.elapsed();
-                if items.len() - before < look {
-                    return true;
-                }
-            }
-            false
-        });
-        let first = delivery.pulled;
-        delivery.pulled += items.len() as u64;
-        delivery.out += items.len();
-        match outcome {
-            Ok(false) => {}
-            Ok(true) => delivery.source = SourceState::Ended,
-            Err(payload) => delivery.source = SourceState::Panicked(payload),
-        }
-        let last = !delivery.source.is_open() || items.len() == most;
-        let (plan, pullers) = self.exchange.submit(first, items.into_iter(), took, last);
-        delivery.plan = plan;
-        self.start_pullers(crew, pullers);
-        took
-    }
-
-    fn start_pullers(&self, crew: Crew<'_, 's>, pullers: usize) {
-        for _ in 0..pullers {
-            start_puller(crew, self.exchange);
-        }
-    }
-
-    /// Pulls the next batch and waits until it is done.
-    fn run_batch(&mut self, crew: Crew<'_, 's>) {
-        let mut missing = self.delivery.plan.batch.saturating_mul(self.delivery.batch);
-        let mut took = Duration::ZERO;
-        while missing > 0 && took < LONGEST_FILL && self.may_pull() {
-            let before = self.delivery.pulled;
-            took += self.pull(crew, missing);
-            missing -= usize::try_from(self.delivery.pulled - before).expect("BUG: a batch larger than memory");
-        }
-        self.exchange.close();
-        loop {
-            match self.exchange.waiting(|| self.exchange.wait_for_all()) {
-                0 => break,
-                pullers => self.start_pullers(crew, pullers),
-            }
-        }
-    }
-
-    /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
-    fn run_here(&mut self) -> Option<W::Output> {
-        if self.delivery.advance() {
-            return self.delivery.current.next();
-        }
-        if self.delivery.finished(self.exchange.brake.is_cancelled()) {
-            return None;
-        }
-        // Should the source panic, the iterator is over.
-        self.delivery.over = true;
-        let item = self.exchange.pull_here(|| self.source.next());
-        self.delivery.over = false;
-        let Some(item) = item else {
-            self.delivery.source = SourceState::Ended;
-            return None;
-        };
-        let index = self.delivery.pulled;
-        self.delivery.pulled += 1;
-        match self.exchange.run_here(index, item) {
-            Ok(result) => Some(result),
-            Err(panic) => self.delivery.fail(panic),
-        }
-    }
-}
-
-impl<'s, I, W> Iterator for Stream<'_, '_, 's, I, W>
-where
-    I: Iterator,
-    I::Item: Send + 's,
-    W: Work<I::Item>,
-{
-    type Item = W::Output;
-
-    #[inline]
-    fn next(&mut self) -> Option<W::Output> {
-        loop {
-            if let Some(result) = self.delivery.current.next() {
-                return Some(result);
-            }
-            let Some(crew) = self.crew else {
-                return self.run_here();
-            };
-            if !self.advance(crew) {
-                return None;
-            }
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.delivery.size_hint(self.source)
-    }
-
-    fn fold<A, G>(mut self, init: A, mut g: G) -> A
-    where
-        G: FnMut(A, W::Output) -> A,
-    {
-        let mut folded = init;
-        while let Some(result) = self.next() {
-            folded = g(folded, result);
-            // The rest of a chunk needs no look at anything else.
-            for result in self.delivery.current.by_ref() {
-                folded = g(folded, result);
-            }
-        }
-        folded
-    }
-}
-
-fn start_puller<'s, B, W>(crew: Crew<'_, 's>, exchange: &'s Exchange<B, W>)
-where
-    B: Block + Send,
-    W: Work<B::Item>,
-{
-    crew.spawn(move |crew| exchange.pull(|| start_puller(crew, exchange)));
-}
-
-/// How far a source is.
-enum SourceState {
-    Open,
-    /// It gave `None`, and is not asked again.
-    Ended,
-    /// It panicked, and is not asked again. The panic's turn comes after every result.
-    Panicked(Payload),
-}
-
-/// What the caller keeps of a call: how far it is, and what is at hand.
-struct Delivery<R> {
-    /// Where its traces go.
-    outlet: Outlet,
-    /// The results whose turn it is.
-    current: vec::IntoIter<R>,
-    /// What finished after them, in order.
-    ready: VecDeque<Done<R>>,
-    /// The panic whose turn it is after `current`; nothing behind it is delivered.
-    failure: Option<TaskPanic>,
-    /// The items of the present chunk that gave no result because of `failure`.
-    lost: usize,
-    /// A token has left a gap after `current`: nothing behind it is delivered.
-    cut: bool,
-    /// Items pulled so far, so also the index of the next one.
-    pulled: u64,
-    /// Items whose chunk has not become `current` yet.
-    out: usize,
-    /// Whether the source is to be asked again.
-    source: SourceState,
-    /// Nothing more is delivered, whatever is left.
-    over: bool,
-    /// A panic of an item was raised: other panics of the call are mentioned as such.
-    raised: bool,
-    /// How large the next batch is: so many times the smallest one.
-    batch: usize,
-    /// How much to pull, as last computed from the measurements.
-    plan: Plan,
-}
-
-impl SourceState {
-    fn is_open(&self) -> bool {
-        matches!(self, SourceState::Open)
-    }
-}
-
-impl<R> Delivery<R> {
-    fn new(outlet: Outlet) -> Self {
-        Delivery {
-            outlet,
-            current: Vec::new().into_iter(),
-            ready: VecDeque::new(),
-            failure: None,
-            lost: 0,
-            cut: false,
-            pulled: 0,
-            out: 0,
-            source: SourceState::Open,
-            over: false,
-            raised: false,
-            batch: 1,
-            plan: Plan::default(),
-        }
-    }
-
-    /// Items pulled and not yet delivered.
-    fn in_flight(&self) -> usize {
-        self.out + self.current.len() + self.lost
-    }
-
-    fn size_hint<I: Iterator>(&self, source: &I) -> (usize, Option<usize>) {
-        if self.over {
-            return (0, Some(0));
-        }
-        let (low, high) = if self.source.is_open() { source.size_hint() } else { (0, Some(0)) };
-        let here = self.in_flight();
-        (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
-    }
-
-    /// Makes `current` hold a result from what is ready; false if nothing is. Raises a panic whose turn has come.
-    fn advance(&mut self) -> bool {
-        while self.current.len() == 0 {
-            if let Some(panic) = self.failure.take() {
-                self.fail(panic);
-            }
-            if mem::take(&mut self.cut) {
-                self.over = true;
-                self.settle();
-            }
-            let Some(done) = self.ready.pop_front() else { return false };
-            panic::tell_by(self.outlet, done.notes.concat());
-            self.out -= done.items;
-            self.lost = done.items - done.results.len();
-            self.cut = self.lost > 0 && done.panic.is_none();
-            self.failure = done.panic;
-            self.current = done.results.into_iter();
-        }
-        true
-    }
-
-    /// True if nothing is left to wait for. Raises the panic of the source when its turn has come.
-    fn finished(&mut self, cancelled: bool) -> bool {
-        if !self.over && self.out == 0 && (cancelled || !self.source.is_open()) {
-            self.over = true;
-            if let SourceState::Panicked(payload) = mem::replace(&mut self.source, SourceState::Ended) {
-                panic::resume(payload);
-            }
-        }
-        self.over
-    }
-
-    /// Prints the trace and raises the panic again: the sequential loop would have stopped here.
-    fn fail(&mut self, panic: TaskPanic) -> ! {
-        self.over = true;
-        self.raised = true;
-        panic.report();
-        self.settle();
-        panic.resume()
-    }
-
-    /// Batches grow until they keep the workers busy for nine tenths of the time, by as much as is missing to that.
-    fn grow_batch(&mut self, took: Duration, workers: usize) {
-        let busy: Duration = self.ready.iter().map(|done| done.busy).sum();
-        let needed = took.mul_f32(0.9) * u32::try_from(workers).unwrap_or(u32::MAX);
-        if busy < needed {
-            let factor = needed.as_nanos().div_ceil(busy.as_nanos().max(1));
-            self.batch = self.batch.saturating_mul(usize::try_from(factor).unwrap_or(usize::MAX).clamp(2, 16));
-        }
-    }
-
-    /// Drops what will not be delivered any more, and mentions the panics in it.
-    fn settle(&mut self) {
-        panic::contain_all(mem::take(&mut self.current));
-        let mut panics: Vec<_> = self.failure.take().into_iter().collect();
-        for done in self.ready.drain(..) {
-            panic::tell_by(self.outlet, done.notes.concat());
-            panics.extend(done.panic);
-            panic::contain_all(done.results);
-        }
-        panic::mention(panics, self.raised);
-    }
-}
-
-impl<R> Drop for Delivery<R> {
-    fn drop(&mut self) {
-        self.settle();
-        panic::contain(mem::replace(&mut self.source, SourceState::Ended));
     }
 }

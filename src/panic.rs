@@ -31,6 +31,9 @@ use crate::trace::{self, Frame, Frames, Report, Style, Trace};
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
+/// The position of a job that does not note down which item it is at; see [`TaskPanic::at`].
+pub(crate) const UNKNOWN_ITEM: u64 = u64::MAX;
+
 /// How many panics of one kind get a line of their own before the rest are only counted.
 const LINES: usize = 8;
 
@@ -605,7 +608,7 @@ impl Story {
     }
 
     fn index(&self) -> Option<u64> {
-        (self.call.subject == Subject::Items).then_some(self.item)
+        (self.call.subject == Subject::Items && self.item != UNKNOWN_ITEM).then_some(self.item)
     }
 
     /// The whole text about this panic, as the level of its call has it.
@@ -768,6 +771,17 @@ impl TaskPanic {
         let payload: Payload = Box::new(why);
         let story = Story::new(Arc::clone(call), 0, &*payload, Origin::NotRun);
         TaskPanic { story: Box::new(story), payload: Mutex::new(payload), reported: AtomicBool::new(false) }
+    }
+
+    /// The same panic, of a job that did not note down its position.
+    pub(crate) fn at(mut self, index: u64) -> TaskPanic {
+        self.story.item = index;
+        self
+    }
+
+    /// Whether the payload is a `P`.
+    pub(crate) fn is<P: 'static>(&self) -> bool {
+        self.story.kind == TypeId::of::<P>()
     }
 
     /// Tells its whole block, once.

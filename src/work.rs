@@ -17,6 +17,10 @@ pub trait Work<T>: Sync + sealed::Sealed {
     #[doc(hidden)]
     type State: Send;
 
+    /// Whether there is such a thing.
+    #[doc(hidden)]
+    const HAS_STATE: bool = false;
+
     /// Runs on the worker. `state` is this worker's alone, and `None` until its first item.
     #[doc(hidden)]
     fn run(&self, state: &mut Option<Self::State>, item: T, at: At<'_>) -> Self::Output;
@@ -105,6 +109,7 @@ where
 {
     type Output = R;
     type State = S;
+    const HAS_STATE: bool = true;
 
     #[inline]
     fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> R {
@@ -123,6 +128,7 @@ where
 {
     type Output = Result<W::Output, TaskPanic>;
     type State = W::State;
+    const HAS_STATE: bool = W::HAS_STATE;
 
     fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> Self::Output {
         panic::run_item(at.call, at.index, || self.0.run(state, item, at)).inspect_err(|_| {
@@ -151,6 +157,7 @@ pub struct Observed<'a, W> {
 impl<T, W: Work<T>> Work<T> for Observed<'_, W> {
     type Output = W::Output;
     type State = W::State;
+    const HAS_STATE: bool = W::HAS_STATE;
 
     #[inline]
     fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> W::Output {
