@@ -15,6 +15,7 @@ mod without_threads;
 mod good_neighbour;
 mod no_unsafe;
 
+mod doors;
 mod sweep;
 mod properties;
 mod stress;
