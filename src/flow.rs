@@ -16,10 +16,11 @@ use crate::cancel::Brake;
 use crate::chunk::Sizer;
 use crate::lease::Lease;
 use crate::lobby::{Clerk, Errand};
+use crate::observe::{self, Part, Watch};
 use crate::panic::{self, Call, Payload, TaskPanic};
-use crate::puller::{Done, run_chunk};
+use crate::puller::{Done, run_chunk, run_here};
 use crate::window::{Chunk, Window};
-use crate::work::{At, Work};
+use crate::work::Work;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(crate) struct Flow<T, W: Work<T>> {
     /// `Some` until the drop.
     work: Option<W>,
     call: Arc<Call>,
+    /// The observer of the pool; those of the call itself are in `work`.
+    pool_watch: Option<Box<Watch<'static>>>,
     pub(crate) brake: Arc<Brake>,
     /// How many pullers there may be.
     workers: usize,
@@ -60,6 +63,8 @@ struct Desk<T, R> {
     pulled: u64,
     delivered: u64,
     source: Source,
+    /// Chunks that are being run: taken, and not handed in.
+    running: usize,
     /// Pullers that were called and have not left; at most one for each worker.
     pullers: usize,
     /// Pullers among them that are about to look for items. While any item is queued, this is not 0, or each of the
@@ -143,7 +148,9 @@ impl<T, R> Desk<T, R> {
         if self.window.queued_items() == 0 {
             self.close_block();
         }
-        self.window.take(most)
+        let chunk = self.window.take(most)?;
+        self.running += 1;
+        Some(chunk)
     }
 
     /// How many items a worker takes now.
@@ -205,6 +212,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         sizer: Sizer,
         ordered: bool,
         brake: Arc<Brake>,
+        pool_watch: Option<Box<Watch<'static>>>,
     ) -> Self {
         let now = Instant::now();
         let mut desk = Desk {
@@ -217,6 +225,7 @@ impl<T, W: Work<T>> Flow<T, W> {
             pulled: 0,
             delivered: 0,
             source: Source::Open,
+            running: 0,
             pullers: 0,
             looking: 0,
             napping: 0,
@@ -228,6 +237,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         Flow {
             work: Some(work),
             call,
+            pool_watch,
             brake,
             workers,
             desk: Mutex::new(desk),
@@ -245,6 +255,42 @@ impl<T, W: Work<T>> Flow<T, W> {
         self.work.as_ref().expect("BUG: the work stays until the drop")
     }
 
+    // Who watches.
+
+    fn watches(&self) -> Vec<&Watch<'_>> {
+        observe::watches::<T, W>(self.work(), self.pool_watch.as_deref())
+    }
+
+    /// Tells those who watch that the stream starts, and lets its feeder begin, which waits for that. `fed` says whether it
+    /// has one.
+    pub(crate) fn open(&self, size_hint: (usize, Option<usize>), fed: bool) {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return;
+        }
+        let (workers, part) = if fed { (self.workers, Part::Results) } else { (1, Part::Both) };
+        for watch in watches {
+            watch.start(&self.call, workers, size_hint, part);
+        }
+        self.brake.feeder.ring();
+    }
+
+    /// Tells them that it is over: the consumer is done with it, and no item runs. Gives what there is to print of that.
+    fn finish(&self) -> String {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return String::new();
+        }
+        // As a job, since on a worker nothing else may print.
+        let call = Arc::new(self.call.without_items());
+        panic::run_job(&call, 0, |_| watches.into_iter().for_each(Watch::finish)).notes.concat()
+    }
+
+    /// Lets them know how long the consumer waits for results in `wait`.
+    fn waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
+        observe::wait(&self.watches(), wait)
+    }
+
     // What the feeder does.
 
     /// The life of a feeder: pulls the source until it ends or nothing more is wanted. `post` is to have an errand done.
@@ -254,10 +300,26 @@ impl<T, W: Work<T>> Flow<T, W> {
         T: Send + 'j,
         W: Send + 'j,
     {
+        let watches = self.watches();
+        if watches.is_empty() {
+            self.pull_all(|| source.next(), post);
+        } else {
+            // The start is told before anything else. A token may ring as well, but then nothing is pulled.
+            self.brake.feeder.wait();
+            self.pull_all(|| observe::pull(&watches, || source.next()), post);
+        }
+        panic::contain(source);
+    }
+
+    fn pull_all<'j>(self: &Arc<Self>, mut next: impl FnMut() -> Option<T>, post: &dyn Fn(Errand<'j>))
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
         let mut desk = self.desk.lock();
         while self.has_room(&mut desk) {
             // User code. It may block for ever, and the consumer may be gone when it returns.
-            let pulled = MutexGuard::unlocked(&mut desk, || panic::catch(|| source.next()));
+            let pulled = MutexGuard::unlocked(&mut desk, || panic::catch(&mut next));
             match pulled {
                 Ok(Some(item)) if self.brake.goes_on() => desk.push(item),
                 Ok(Some(item)) => MutexGuard::unlocked(&mut desk, || panic::contain(item)),
@@ -266,8 +328,6 @@ impl<T, W: Work<T>> Flow<T, W> {
             }
             self.announce(&mut desk, post);
         }
-        drop(desk);
-        panic::contain(source);
     }
 
     /// Waits until one more item may be pulled; false if none ever may.
@@ -346,7 +406,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     fn run(&self, chunk: Chunk<vec::IntoIter<T>>) -> Done<W::Output> {
-        run_chunk(self.work(), &self.call, &self.brake, Vec::new(), chunk, &mut None)
+        run_chunk(self.work(), &self.call, &self.brake, self.watches(), chunk, &mut None)
     }
 
     /// Hands over a chunk and takes the next.
@@ -384,11 +444,16 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// Puts what came of a chunk into its place in the line.
     fn hand_in(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ticket: u64, done: Done<W::Output>, now: Instant) {
         desk.measure(&done, now);
+        desk.running -= 1;
         if desk.stopped {
+            let is_last = desk.running == 0;
             // Nobody will ask for it. What it has to say of panics is said here.
             return MutexGuard::unlocked(desk, || {
                 panic::contain_all(done.results);
                 panic::mention_there(&done.notes, done.panic);
+                if is_last {
+                    panic::tell_there(&self.finish());
+                }
             });
         }
         let front = desk.window.fill(ticket, done);
@@ -425,7 +490,7 @@ impl<T, W: Work<T>> Flow<T, W> {
             }
             if !(on_worker && self.run_one(&mut desk)) {
                 desk.consumer_waits = Some(if on_worker { Until::Work } else { Until::Front });
-                MutexGuard::unlocked(&mut desk, || self.brake.consumer.wait());
+                MutexGuard::unlocked(&mut desk, || self.waiting(|| self.brake.consumer.wait()));
                 desk.consumer_waits = None;
             }
         }
@@ -436,15 +501,19 @@ impl<T, W: Work<T>> Flow<T, W> {
         let most = desk.most(Instant::now());
         let Some(chunk) = desk.take(most) else { return false };
         let ticket = chunk.ticket;
-        let done = MutexGuard::unlocked(desk, || self.run(chunk));
+        let done = MutexGuard::unlocked(desk, || self.waiting(|| self.run(chunk)));
         self.hand_in(desk, ticket, done, Instant::now());
         true
     }
 
-    /// Runs one item on the consumer's thread, where there are no workers.
+    /// Pulls one item on the consumer's thread, where there are no workers.
+    pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<T>) -> Option<T> {
+        observe::pull(&self.watches(), next)
+    }
+
+    /// Runs it there. The end is told when the flow is dropped, of which the consumer has the only handle.
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
-        let at = At { call: &self.call, index };
-        panic::run_item(&self.call, index, || self.call.in_item_span(index, || self.work().run(&mut None, item, at)))
+        run_here(self.work(), &self.call, &self.watches(), &mut None, index, item)
     }
 
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
@@ -456,6 +525,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         let items = desk.take_back();
         let line: Vec<Done<W::Output>> = std::iter::from_fn(|| desk.window.deliver_any()).collect();
         let source = mem::replace(&mut desk.source, Source::Ended);
+        let is_over = desk.running == 0;
         self.end_naps(&mut desk);
         drop(desk);
         self.brake.feeder.ring();
@@ -468,6 +538,10 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
         panic::mention(panics, raised);
         panic::contain(source);
+        // Else whoever runs the last item does.
+        if is_over {
+            panic::tell_by(self.call.outlet(), self.finish());
+        }
     }
 }
 
@@ -486,6 +560,7 @@ impl<T, W: Work<T>> Drop for Flow<T, W> {
     fn drop(&mut self) {
         // On whatever thread it was that let go last; its panics would end that thread.
         panic::contain(self.work.take());
+        panic::contain(self.pool_watch.take());
         panic::contain(mem::replace(&mut self.desk.get_mut().source, Source::Ended));
     }
 }

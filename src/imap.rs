@@ -9,11 +9,12 @@ use crate::flow::{Berth, Flow, Turn};
 use crate::lease::Workers;
 use crate::log;
 use crate::names::Block;
+use crate::observe::{Observer, Watch};
 use crate::panic::{self, Call, TaskPanic};
 use crate::pool;
 use crate::puller::Done;
 use crate::trace::Trace;
-use crate::work::{Catching, Work};
+use crate::work::{Catching, Observed, Work};
 use parking_lot::Mutex;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ struct Setup<I, W> {
     workers: usize,
     ordered: bool,
     brake: Arc<Brake>,
+    /// The observer of the pool.
+    pool_watch: Option<Box<Watch<'static>>>,
 }
 
 /// Where a stream gets its threads.
@@ -109,6 +112,7 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
                 workers: count,
                 ordered,
                 brake: Arc::new(Brake::new()),
+                pool_watch: workers.observer().map(|observer| Box::new(Watch::shared(observer))),
             },
             host,
         )
@@ -225,17 +229,58 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     ///
     /// If a result was already asked for.
     #[track_caller]
-    pub fn catch_panics(mut self) -> PoolImap<I, Catching<W>, H>
+    pub fn catch_panics(self) -> PoolImap<I, Catching<W>, H>
     where
         I::Item: Send,
     {
+        self.with_work(Catching)
+    }
+
+    /// Tells `observer` what this stream does: when it starts, each item that ran, when it ends.
+    ///
+    /// Items that run go on when the iterator is dropped, so the stream keeps the observer, until its last thread has let go
+    /// of it: an [`Arc`] of one, a `&'static` one, or, in a [scope](crate::scope()), a reference to one that was there before.
+    /// The end is told when no more results will come and no item runs any more.
+    ///
+    /// Several observers may be attached. Without one nothing is measured.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, Timeline};
+    /// use std::sync::Arc;
+    ///
+    /// let timeline = Arc::new(Timeline::new());
+    /// let sum: u64 = (0..8).pool_imap(4, |x| x * x).observe(Arc::clone(&timeline)).sum();
+    /// assert_eq!((sum, timeline.items()), (140, 8));
+    ///
+    /// let timeline = Timeline::new();
+    /// let sum: u64 = pool_map::scope(4, |s| s.imap(0..8, |x| x * x).observe(&timeline).sum());
+    /// assert_eq!((sum, timeline.items()), (140, 8));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn observe<'a, O>(self, observer: O) -> PoolImap<I, Observed<'a, W>, H>
+    where
+        O: Observer + Send + 'a,
+    {
+        self.with_work(|work| Observed { work, watch: Watch::owned(observer) })
+    }
+
+    /// The same stream, before its start, with other work.
+    #[track_caller]
+    fn with_work<V: Work<I::Item>>(mut self, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
         self.setup();
         let PoolImap { mut outlet, host } = self;
         let Stage::Ready(setup) = mem::replace(&mut outlet.stage, Stage::Over) else {
             unreachable!("BUG: the stage was looked at above")
         };
-        let Setup { source, work, call, sizer, workers, ordered, brake } = setup;
-        PoolImap::assemble(Setup { source, work: Catching(work), call, sizer, workers, ordered, brake }, host)
+        let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
+        let work = wrap(work);
+        PoolImap::assemble(Setup { source, work, call, sizer, workers, ordered, brake, pool_watch }, host)
     }
 }
 
@@ -284,10 +329,13 @@ where
 
     fn start(&mut self) {
         let Stage::Ready(setup) = mem::replace(&mut self.outlet.stage, Stage::Over) else { return };
-        let Setup { source, work, call, sizer, workers, ordered, brake } = setup;
-        self.outlet.hint = source.size_hint();
-        let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, brake));
-        self.outlet.stage = match self.host.start(source, &flow) {
+        let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
+        let hint = source.size_hint();
+        self.outlet.hint = hint;
+        let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, brake, pool_watch));
+        let started = self.host.start(source, &flow);
+        flow.open(hint, started.is_ok());
+        self.outlet.stage = match started {
             Ok(()) => Stage::Running(flow),
             Err(source) => Stage::Here(source, flow, 0),
         };
@@ -327,7 +375,7 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
         if !flow.brake.goes_on() {
             return None;
         }
-        let item = source.next()?;
+        let item = flow.pull_here(|| source.next())?;
         match flow.run_here(index, item) {
             Ok(result) => {
                 self.given += 1;

@@ -10,7 +10,7 @@
 use crate::cancel::CancelToken;
 use crate::chunk::Sizer;
 use crate::lease::{Lease, Workers};
-use crate::observe::{Observer, Watch};
+use crate::observe::{Observer, Part, Watch};
 use crate::panic;
 use crate::pool;
 use crate::puller::Exchange;
@@ -193,7 +193,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     fn announce(&self, leased: bool) {
         let workers = if leased { self.exchange.workers() } else { 1 };
         for watch in self.exchange.watches() {
-            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source));
+            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), Part::Both);
         }
     }
 

@@ -130,6 +130,11 @@ impl Call {
         self.outlet
     }
 
+    /// The same for a job that is about none of its items.
+    pub(crate) fn without_items(&self) -> Call {
+        Call { subject: Subject::Closure, ..self.clone() }
+    }
+
     /// Whether each item of the call runs in a span of its own.
     pub(crate) fn spans_items(&self) -> bool {
         self.surroundings.span_items(self.label())

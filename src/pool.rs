@@ -465,8 +465,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Who is told of every call of `pool_map` and its kin on this pool, and of its items; not of streams that run ahead, nor of
-    /// tasks; with an [`Arc`], you keep a hand on it.
+    /// Who is told of every call on this pool and of its items: `pool_map` and its kin, streams that run ahead, tasks. With an
+    /// [`Arc`], you keep a hand on it.
     ///
     /// Calls made in place by one of its workers are told of too. A call may have [observers](crate::PoolMap::observe) of its own
     /// besides; one that is both is told once.
@@ -481,7 +481,8 @@ impl PoolBuilder {
     /// let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build()?;
     /// pool.map(0..8, |x| x * x);
     /// pool.map(0..8, |x| x + x);
-    /// assert_eq!(timeline.items(), 16);
+    /// pool.spawn(|| 6 * 7).join();
+    /// assert_eq!(timeline.items(), 17);
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {

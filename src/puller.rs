@@ -11,7 +11,7 @@
 use crate::block::Block;
 use crate::cancel::Brake;
 use crate::chunk::{Plan, Sizer};
-use crate::observe::{Outcome, Round, Watch};
+use crate::observe::{self, Outcome, Round, Watch};
 use crate::panic::{self, Call, JobEnd, TaskPanic};
 use crate::pool;
 use crate::seat::Seat;
@@ -151,11 +151,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// All who watch this call, each once.
     pub(crate) fn watches(&self) -> Vec<&Watch<'_>> {
-        let mut watches = Vec::new();
-        self.work.add_watches(&mut watches);
-        let own = self.pool_watch.as_ref().filter(|own| !watches.iter().any(|watch| watch.is_twin_of(own)));
-        watches.extend(own);
-        watches
+        observe::watches::<B::Item, W>(&self.work, self.pool_watch.as_ref())
     }
 
     /// Tells those who watch that this call is over.
@@ -165,32 +161,12 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// Asks the source for one item on behalf of a call without workers.
     pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<B::Item>) -> Option<B::Item> {
-        let watches = self.watches();
-        if watches.is_empty() {
-            return next();
-        }
-        let start = Instant::now();
-        let item = next();
-        let took = start.elapsed();
-        for watch in watches {
-            watch.pulled(usize::from(item.is_some()), took);
-        }
-        item
+        observe::pull(&self.watches(), next)
     }
 
     /// Lets those who watch know how long the caller waits for results in `wait`.
     pub(crate) fn waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
-        let watches = self.watches();
-        if watches.is_empty() {
-            return wait();
-        }
-        let start = Instant::now();
-        let result = wait();
-        let took = start.elapsed();
-        for watch in watches {
-            watch.waited(took);
-        }
-        result
+        observe::wait(&self.watches(), wait)
     }
 
     // What the caller does.
@@ -325,32 +301,9 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: B::Item) -> Result<W::Output, TaskPanic> {
         let mut state = self.states.0[0].lock().take();
-        let run = || {
-            panic::run_item(&self.call, index, || {
-                self.call.in_item_span(index, || self.work.run(&mut state, item, At { call: &self.call, index }))
-            })
-        };
-        let watches = self.watches();
-        let outcome = if watches.is_empty() { run() } else { self.run_here_watched(watches, index, run) };
+        let outcome = run_here(&self.work, &self.call, &self.watches(), &mut state, index, item);
         *self.states.0[0].lock() = state;
         outcome
-    }
-
-    #[cold]
-    fn run_here_watched(
-        &self,
-        watches: Vec<&Watch<'_>>,
-        index: u64,
-        run: impl FnOnce() -> Result<W::Output, TaskPanic>,
-    ) -> Result<W::Output, TaskPanic> {
-        let round = Round::begin(watches);
-        let start = Instant::now();
-        let result = self.waiting(run);
-        let panicked = result.as_ref().map_or(true, W::is_panic);
-        // As a job, so that what there is to say about an observer's panic is said like that of any other.
-        let end = panic::run_job(&self.call, index, |_| round.tell(index, start, outcome(panicked)));
-        panic::tell_by(self.call.outlet(), end.notes.concat());
-        result
     }
 
     // What the workers do.
@@ -500,6 +453,37 @@ fn run_watched<B: Block, W: Work<B::Item>>(
         end.notes.extend(panic::run_job(call, index, |_| round.tell(index, start, Outcome::Panicked)).notes);
     }
     end
+}
+
+/// Runs one item on the thread that asks for its result.
+pub(crate) fn run_here<T, W: Work<T>>(
+    work: &W,
+    call: &Arc<Call>,
+    watches: &[&Watch<'_>],
+    state: &mut Option<W::State>,
+    index: u64,
+    item: T,
+) -> Result<W::Output, TaskPanic> {
+    let run =
+        || panic::run_item(call, index, || call.in_item_span(index, || work.run(state, item, At { call, index })));
+    if watches.is_empty() { run() } else { run_here_watched::<T, W>(call, watches, index, run) }
+}
+
+#[cold]
+fn run_here_watched<T, W: Work<T>>(
+    call: &Arc<Call>,
+    watches: &[&Watch<'_>],
+    index: u64,
+    run: impl FnOnce() -> Result<W::Output, TaskPanic>,
+) -> Result<W::Output, TaskPanic> {
+    let round = Round::begin(watches.to_vec());
+    let start = Instant::now();
+    let result = observe::wait(watches, run);
+    let panicked = result.as_ref().map_or(true, W::is_panic);
+    // As a job, so that what there is to say about an observer's panic is said like that of any other.
+    let end = panic::run_job(call, index, |_| round.tell(index, start, outcome(panicked)));
+    panic::tell_by(call.outlet(), end.notes.concat());
+    result
 }
 
 fn outcome(panicked: bool) -> Outcome {

@@ -1,7 +1,8 @@
 //! [`Task`]: one closure on a worker, and what comes of it.
 
 use crate::cancel::{CancelToken, OnCancel};
-use crate::panic::{self, Call, Outlet, TaskPanic};
+use crate::observe::{self, Part, Round, Watch};
+use crate::panic::{self, Call, JobEnd, Outlet, TaskPanic};
 use crate::pool::{self, Pool};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::pin::Pin;
@@ -37,6 +38,8 @@ pub struct Task<R> {
 /// What a task and its worker share.
 struct Slip<R> {
     call: Arc<Call>,
+    /// The observer of the pool.
+    watch: Option<Box<Watch<'static>>>,
     state: Mutex<State<R>>,
     /// Notified when there is an outcome.
     done: Condvar,
@@ -97,10 +100,15 @@ impl Pool {
         F: FnOnce() -> R + Send + 'static,
     {
         let call = Arc::new(Call::task("Pool::spawn", self.trace()).with_outlet(self.outlet()));
+        let is_usable = self.is_usable();
+        let watch = self.observer().map(|observer| Box::new(Watch::shared(observer)));
+        if let Some(watch) = &watch {
+            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), Part::Nothing);
+        }
         let state = State { stage: Stage::Waiting(Box::new(f)), waker: None, unheard: false };
-        let slip = Arc::new(Slip { call, state: Mutex::new(state), done: Condvar::new() });
+        let slip = Arc::new(Slip { call, watch, state: Mutex::new(state), done: Condvar::new() });
         let errand = Errand(Arc::clone(&slip));
-        if self.is_usable() {
+        if is_usable {
             self.post(Box::new(move |_| errand.0.run()));
         } else {
             errand.0.run();
@@ -259,7 +267,11 @@ impl<R> Slip<R> {
         let Some(f) = self.claim() else { return };
         // User code. What it has captured is dropped in the job, a panic becomes a value.
         let mut result = None;
-        let end = panic::run_job(&self.call, 0, |_| result = Some(f()));
+        let job = || panic::run_job(&self.call, 0, |_| result = Some(f()));
+        let end = match &self.watch {
+            None => job(),
+            Some(watch) => run_watched(&self.call, watch, job),
+        };
         let result = match end.panic {
             None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
             Some(panic) => Err(panic),
@@ -282,6 +294,9 @@ impl<R> Slip<R> {
     fn give_up(&self, why: &'static str) {
         let Some(f) = self.claim() else { return };
         panic::contain(f);
+        if let Some(watch) = &self.watch {
+            watch.finish();
+        }
         let result = Err(TaskPanic::not_run(&self.call, why));
         self.finish(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
     }
@@ -345,6 +360,23 @@ impl<R> Slip<R> {
     }
 }
 
+/// Runs a task for one who watches it.
+#[cold]
+fn run_watched(call: &Arc<Call>, watch: &Watch<'_>, job: impl FnOnce() -> JobEnd) -> JobEnd {
+    let round = Round::begin(vec![watch]);
+    watch.pulled(1, Duration::ZERO);
+    let start = Instant::now();
+    let mut end = job();
+    let outcome = if end.panic.is_some() { observe::Outcome::Panicked } else { observe::Outcome::Returned };
+    // A job again, for what an observer's panic has to say.
+    let told = panic::run_job(call, 0, |_| {
+        round.tell(0, start, outcome);
+        watch.finish();
+    });
+    end.notes.extend(told.notes);
+    end
+}
+
 /// The outcome, once, if there is one.
 fn take<R>(state: &mut MutexGuard<'_, State<R>>) -> Option<Outcome<R>> {
     match mem::replace(&mut state.stage, Stage::Taken) {
@@ -396,6 +428,15 @@ impl<R> Outcome<R> {
 impl<R: Send> OnCancel for Slip<R> {
     fn cancel(&self) {
         self.give_up("the task was cancelled before it started");
+    }
+}
+
+impl<R> Drop for Slip<R> {
+    fn drop(&mut self) {
+        // The observer is the user's, and this may be its last handle.
+        if let Some(watch) = self.watch.take() {
+            panic::contain(watch);
+        }
     }
 }
 

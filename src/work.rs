@@ -146,7 +146,8 @@ where
     }
 }
 
-/// Any other work under the eyes of an observer: the work of [`observe`](crate::PoolMap::observe).
+/// Any other work under the eyes of an observer: the work of [`PoolMap::observe`](crate::PoolMap::observe) and
+/// [`PoolImap::observe`](crate::PoolImap::observe).
 ///
 /// It runs what it holds and nothing else: the engine sees the watch, and reads the clock.
 pub struct Observed<'a, W> {

@@ -1,7 +1,7 @@
 //! What a run looks like from outside: who is told of calls and items, and what they are told.
 //!
-//! A [`Watch`] is one observer of one call. The call's `Exchange` asks for its watches once a chunk, so a call that has none
-//! pays for that question and nothing else; with one, each item has its clock readings and is told when it ends.
+//! A [`Watch`] is one observer of one call. Whoever runs items asks for the watches of the call once a chunk, so a call that has
+//! none pays for that question and nothing else; with one, each item has its clock readings and is told when it ends.
 
 mod chrome;
 mod joblog;
@@ -14,6 +14,7 @@ pub use self::timeline::Timeline;
 use crate::log;
 use crate::panic::{self, Aside, Call};
 use crate::pool;
+use crate::work::Work;
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::panic::Location;
@@ -28,7 +29,12 @@ use std::time::{Duration, Instant};
 ///
 /// Every method does nothing by default. For each call that is asked for a result there is one `call_started`, then one
 /// `task_finished` for each item that ran, then one `call_finished`. Items are told on the thread that ran them, several at once
-/// and in any order; the other two come on the thread that asks for the results.
+/// and in any order; the other two come on the thread that asks for the results, but for these:
+///
+/// - A [stream that runs ahead](crate::PoolImap) and is dropped before its end is over when its last item has ended, and that is
+///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::scope()).
+/// - A [task](crate::Pool::spawn) is a call of one item, and starts when it is spawned. Its end is told where it ran, before
+///   anybody has its outcome; or where it was cancelled.
 ///
 /// Calls inside `f`, and calls that run in place for another reason, are reported like any other, with the thread they
 /// ran on; [`TaskInfo::depth`] tells the items that ran inside another item.
@@ -74,7 +80,8 @@ pub trait Observer: Sync {
         let _ = task;
     }
 
-    /// A call has given its last result, has raised a panic, or was dropped before its end. None of its items runs any more.
+    /// A call has given its last result, has raised a panic, or was dropped before its end. None of its items runs any more;
+    /// of a stream, the source may.
     fn call_finished(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
@@ -223,8 +230,20 @@ pub(crate) struct Facts {
     pub(crate) started: Instant,
     pub(crate) size_hint: (usize, Option<usize>),
     pub(crate) workers: usize,
+    pub(crate) part: Part,
     pub(crate) depth: usize,
     pub(crate) caller: Arc<str>,
+}
+
+/// What the thread that makes a call does for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It pulls the source and takes the results.
+    Both,
+    /// It takes the results; the source has a feeder.
+    Results,
+    /// Nothing: the call is a task.
+    Nothing,
 }
 
 /// What is known of a call at its end.
@@ -243,7 +262,7 @@ impl<'a> CallInfo<'a> {
         self.facts.id
     }
 
-    /// The method that was called: `pool_map`, `pool_for_each`, `Pool::map`…
+    /// The method that was called: `pool_map`, `pool_for_each`, `Pool::map`, `Pool::spawn`…
     #[must_use]
     pub fn method(&self) -> &'static str {
         self.method
@@ -261,14 +280,14 @@ impl<'a> CallInfo<'a> {
         self.label
     }
 
-    /// What the iterator said of its length at the start.
+    /// What the iterator said of its length at the start; one item for a task.
     #[must_use]
     pub fn size_hint(&self) -> (usize, Option<usize>) {
         self.facts.size_hint
     }
 
-    /// How many threads run its items at most: the workers it was given, or 1 where it runs in place, on the thread that asks
-    /// for the results.
+    /// How many threads may run its items: the workers it was given, or 1 where it runs in place, on the thread that asks for
+    /// the results.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.facts.workers
@@ -280,13 +299,19 @@ impl<'a> CallInfo<'a> {
         self.facts.depth
     }
 
-    /// The name of the thread that asked for the first result.
+    /// Whether its source is pulled by a thread of its own, as that of a stream that runs ahead is, unless it runs in place.
+    #[must_use]
+    pub fn has_feeder(&self) -> bool {
+        self.facts.part == Part::Results
+    }
+
+    /// The name of the thread that asked for the first result, or spawned the task.
     #[must_use]
     pub fn caller(&self) -> &'a str {
         &self.facts.caller
     }
 
-    /// When it was asked for the first result.
+    /// When it was asked for the first result, or the task was spawned.
     #[must_use]
     pub fn started(&self) -> Instant {
         self.facts.started
@@ -298,13 +323,14 @@ impl<'a> CallInfo<'a> {
         self.tally.items
     }
 
-    /// How long it took, from the first result asked for to the end.
+    /// How long it took, from [`started`](Self::started) to the end.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.tally.elapsed
     }
 
-    /// How long the source took for its items, of [`elapsed`](Self::elapsed).
+    /// How long the source took for its items, of [`elapsed`](Self::elapsed). Where the source [has a
+    /// feeder](Self::has_feeder), that is time of the feeder, not of the caller's thread.
     #[must_use]
     pub fn source_time(&self) -> Duration {
         self.tally.source
@@ -312,8 +338,8 @@ impl<'a> CallInfo<'a> {
 
     /// How long the caller's thread waited for results, or worked for them itself, of [`elapsed`](Self::elapsed).
     ///
-    /// What is left of it when this and [`source_time`](Self::source_time) are taken away is the time of whatever consumes the
-    /// results.
+    /// What is left of it when this is taken away, and [`source_time`](Self::source_time) too unless it is that of a
+    /// [feeder](Self::has_feeder), is the time of whatever consumes the results. A task does not know who waits for it: 0.
     #[must_use]
     pub fn waiting_time(&self) -> Duration {
         self.tally.waiting
@@ -329,7 +355,7 @@ pub struct Watch<'a> {
     started: OnceLock<(Facts, Arc<Call>)>,
     /// No more is told: the call has finished, or the observer has panicked.
     over: AtomicBool,
-    // Written by the caller's thread alone.
+    // Written by whichever thread pulls the source, and by the caller's.
     items: AtomicU64,
     source_ns: AtomicU64,
     waiting_ns: AtomicU64,
@@ -338,6 +364,8 @@ pub struct Watch<'a> {
 enum Handle<'a> {
     /// That of `observe`.
     Borrowed(&'a dyn Observer),
+    /// That of `observe`, where items may outlive the iterator.
+    Owned(Box<dyn Observer + Send + 'a>),
     /// That of a pool.
     Shared(SharedObserver),
 }
@@ -345,6 +373,10 @@ enum Handle<'a> {
 impl<'a> Watch<'a> {
     pub(crate) fn borrowed(observer: &'a dyn Observer) -> Self {
         Watch::new(Handle::Borrowed(observer))
+    }
+
+    pub(crate) fn owned(observer: impl Observer + Send + 'a) -> Self {
+        Watch::new(Handle::Owned(Box::new(observer)))
     }
 
     pub(crate) fn shared(observer: SharedObserver) -> Self {
@@ -360,6 +392,7 @@ impl<'a> Watch<'a> {
     fn observer(&self) -> &dyn Observer {
         match &self.observer {
             Handle::Borrowed(observer) => *observer,
+            Handle::Owned(observer) => &**observer,
             Handle::Shared(observer) => &**observer,
         }
     }
@@ -371,14 +404,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Tells of the start, once.
-    pub(crate) fn start(&self, call: &Arc<Call>, workers: usize, size_hint: (usize, Option<usize>)) {
+    pub(crate) fn start(&self, call: &Arc<Call>, workers: usize, size_hint: (usize, Option<usize>), part: Part) {
         static CALLS: AtomicU64 = AtomicU64::new(1);
 
         if self.started.get().is_some() {
             return;
         }
         let (id, started) = (CALLS.fetch_add(1, Ordering::Relaxed), Instant::now());
-        let facts = Facts { id, started, size_hint, workers, depth: depth_of(self), caller: thread_name() };
+        let facts = Facts { id, started, size_hint, workers, part, depth: depth_of(self), caller: thread_name() };
         if self.started.set((facts, Arc::clone(call))).is_ok() {
             self.tell(|observer| observer.call_started(&self.info(Duration::ZERO).expect("BUG: it has just started")));
         }
@@ -388,8 +421,10 @@ impl<'a> Watch<'a> {
     pub(crate) fn finish(&self) {
         if let Some((facts, _)) = self.started.get() {
             let elapsed = facts.started.elapsed();
-            self.tell(|observer| observer.call_finished(&self.info(elapsed).expect("BUG: it has started")));
-            self.over.store(true, Ordering::Relaxed);
+            let tell = || self.observer().call_finished(&self.info(elapsed).expect("BUG: it has started"));
+            if !self.over.swap(true, Ordering::Relaxed) {
+                panic::keep_in(Aside::Observer, tell);
+            }
         }
     }
 
@@ -430,6 +465,43 @@ impl fmt::Debug for Watch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("started", &self.started).finish_non_exhaustive()
     }
+}
+
+/// All who watch a call, each once: those of its work, and its pool's.
+pub(crate) fn watches<'s, T, W: Work<T>>(work: &'s W, of_pool: Option<&'s Watch<'static>>) -> Vec<&'s Watch<'s>> {
+    let mut watches = Vec::new();
+    work.add_watches(&mut watches);
+    let own = of_pool.filter(|own| !watches.iter().any(|watch| watch.is_twin_of(own)));
+    watches.extend(own);
+    watches
+}
+
+/// Asks a source for one item, and lets those who watch know how long it took.
+pub(crate) fn pull<T>(watches: &[&Watch<'_>], next: impl FnOnce() -> Option<T>) -> Option<T> {
+    if watches.is_empty() {
+        return next();
+    }
+    let start = Instant::now();
+    let item = next();
+    let took = start.elapsed();
+    for watch in watches {
+        watch.pulled(usize::from(item.is_some()), took);
+    }
+    item
+}
+
+/// Lets those who watch know how long the caller waits for results in `wait`.
+pub(crate) fn wait<R>(watches: &[&Watch<'_>], wait: impl FnOnce() -> R) -> R {
+    if watches.is_empty() {
+        return wait();
+    }
+    let start = Instant::now();
+    let result = wait();
+    let took = start.elapsed();
+    for watch in watches {
+        watch.waited(took);
+    }
+    result
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -26,6 +26,9 @@ fn summary(picture: &Picture) -> String {
     if !picture.callers.is_zero() {
         let _ = writeln!(text, "{}", caller(picture));
     }
+    if !picture.feeders.is_zero() {
+        let _ = writeln!(text, "feeder: {} in the source", percent(picture.fed, picture.feeders));
+    }
     if picture.nested_items() > 0 {
         let _ = writeln!(text, "nested: {} inside those items", items(picture.nested_items()));
     }

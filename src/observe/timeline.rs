@@ -1,6 +1,6 @@
 //! [`Timeline`]: the recorder. It keeps sums that are exact, and spans that merge when they become too many.
 
-use super::{CallInfo, Observer, Outcome, TaskInfo, nanos};
+use super::{CallInfo, Observer, Outcome, Part, TaskInfo, nanos};
 use parking_lot::Mutex;
 use std::fmt;
 use std::panic::Location;
@@ -25,8 +25,8 @@ const SHELVES: usize = 64;
 
 /// Records what a run did, thread by thread, to be printed, drawn, or given to other tools.
 ///
-/// It is an [`Observer`]: attach it with [`observe`](crate::PoolMap::observe) or
-/// [`PoolBuilder::observer`](crate::PoolBuilder::observer). It may watch several calls, one after the other or at once.
+/// It is an [`Observer`]: attach it with [`PoolMap::observe`](crate::PoolMap::observe),
+/// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer). It may watch several calls, one after the other or at once.
 /// What it holds can be looked at while they run. [Seeing a run](crate::seeing) tells how to read it.
 ///
 /// - Its `Display` is a summary: who did how much, how long they waited, which items were slow, which panicked.
@@ -229,7 +229,7 @@ impl Spans {
 /// The calls that were seen.
 #[derive(Clone, Debug, Default)]
 struct Calls {
-    /// Outermost calls that have not finished, and when the first of those began.
+    /// Calls that have not finished, and when the first of those began.
     open: usize,
     since: u64,
     /// How long there was at least one of them, up to `since`.
@@ -243,6 +243,9 @@ struct Calls {
     source: Duration,
     waiting: Duration,
     callers: Duration,
+    /// Of finished streams: the time that their feeders spent in the source, and of the whole.
+    fed: Duration,
+    feeders: Duration,
     known: Vec<Known>,
 }
 
@@ -273,6 +276,8 @@ pub(super) struct Picture {
     pub(super) source: Duration,
     pub(super) waiting: Duration,
     pub(super) callers: Duration,
+    pub(super) fed: Duration,
+    pub(super) feeders: Duration,
 }
 
 impl Timeline {
@@ -355,6 +360,8 @@ impl Timeline {
             source: calls.source,
             waiting: calls.waiting,
             callers: calls.callers,
+            fed: calls.fed,
+            feeders: calls.feeders,
             lanes,
         }
     }
@@ -447,13 +454,11 @@ impl Observer for Timeline {
         let mut calls = self.calls.lock();
         calls.count += 1;
         calls.first = Some(calls.first.map_or(start, |first| first.min(start)));
-        if call.depth() == 0 {
-            calls.workers = calls.workers.max(call.workers());
-            if calls.open == 0 {
-                calls.since = start;
-            }
-            calls.open += 1;
+        calls.workers = calls.workers.max(call.workers());
+        if calls.open == 0 {
+            calls.since = start;
         }
+        calls.open += 1;
         if calls.known.len() < CALLS {
             let (id, method, site) = (call.id(), call.method(), call.site());
             calls.known.push(Known { id, method, site, label: call.label().map(Arc::from) });
@@ -476,16 +481,22 @@ impl Observer for Timeline {
         let end = self.since_origin(call.started() + call.elapsed());
         let mut calls = self.calls.lock();
         calls.last = calls.last.max(end);
-        if call.depth() > 0 {
-            return;
-        }
-        calls.source += call.source_time();
-        calls.waiting += call.waiting_time();
-        calls.callers += call.elapsed();
         calls.open = calls.open.saturating_sub(1);
         if calls.open == 0 {
             calls.elapsed += end.saturating_sub(calls.since);
         }
+        if call.has_feeder() {
+            calls.fed += call.source_time();
+            calls.feeders += call.elapsed();
+        }
+        if call.depth() > 0 || call.facts.part == Part::Nothing {
+            return;
+        }
+        if !call.has_feeder() {
+            calls.source += call.source_time();
+        }
+        calls.waiting += call.waiting_time();
+        calls.callers += call.elapsed();
     }
 }
 

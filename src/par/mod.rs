@@ -11,7 +11,7 @@ mod whole;
 use crate::cancel::{Brake, CancelToken};
 use crate::chunk::Sizer;
 use crate::lease::{IntoPool, Workers};
-use crate::observe::{Observer, Watch};
+use crate::observe::{Observer, Part, Watch};
 use crate::panic::{self, Call};
 use crate::puller::Exchange;
 use crate::star::StarFn;
@@ -437,7 +437,7 @@ where
         let lease = workers.get_to_wait();
         let count = lease.as_ref().map_or(1, |_| exchange.workers());
         for watch in exchange.watches() {
-            watch.start(&exchange.call, count, (size, Some(size)));
+            watch.start(&exchange.call, count, (size, Some(size)), Part::Both);
         }
         let outcome = if let Some(lease) = lease {
             stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))

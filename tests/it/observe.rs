@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+use std::{iter, mem, thread};
 
-use pool_map::{CallInfo, Observer, Outcome, Pool, PoolIterator, TaskInfo, Trace};
+use pool_map::{CallInfo, CancelToken, Observer, Outcome, Pool, PoolIterator, TaskInfo, Trace};
 
 use crate::gate::{Gate, text, watch};
 
@@ -111,7 +112,8 @@ impl Observer for Diary {
     }
 
     fn call_finished(&self, call: &CallInfo<'_>) {
-        assert!(call.source_time() + call.waiting_time() <= call.elapsed(), "parts of the whole");
+        let source = if call.has_feeder() { Duration::ZERO } else { call.source_time() };
+        assert!(source + call.waiting_time() <= call.elapsed(), "parts of the whole");
         self.add(News::Finished { call: call.id(), items: call.items() });
     }
 }
@@ -453,4 +455,512 @@ fn an_observer_hears_of_an_item_while_others_run() {
         }
     };
     (0..2).pool_map(2, wait).chunk_size(1).observe(&Opens(&gate)).for_each(drop);
+}
+
+// ---- Streams that run ahead ----------------------------------------------------------------------------------------
+
+/// A pool whose calls are written down.
+fn seen(threads: usize) -> (Pool, Arc<Diary>) {
+    let diary = Arc::new(Diary::default());
+    let pool = Pool::builder().threads(threads).name("Stream").observer(Arc::clone(&diary)).build().expect("threads");
+    (pool, diary)
+}
+
+/// Checks that it holds one call, all of whose items returned.
+#[track_caller]
+fn is_whole(diary: &Diary, items: u64) {
+    assert_eq!(diary.is_one_call(), items);
+    assert_eq!(diary.indices(Outcome::Returned), (0..usize::try_from(items).expect("few")).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_item_of_a_stream_is_told_once() {
+    let _watch = watch();
+    let pool = Pool::builder().threads(3).name("Stream").build().expect("threads");
+    let names = pool.worker_names();
+    let check = |diary: &Diary| {
+        is_whole(diary, 100);
+        let Some(News::Started { hint, workers, depth, label, .. }) = diary.read().into_iter().next() else {
+            panic!("a start");
+        };
+        assert_eq!((hint, workers, depth, label.as_deref()), ((100, Some(100)), 3, 0, Some("ahead")));
+        for task in diary.tasks() {
+            assert_eq!((&task.worker, task.depth), (&names[task.worker_index.expect("a worker")], 0));
+        }
+    };
+    let diary = Arc::new(Diary::default());
+    let results = (0..100).pool_imap(&pool, |x| x).named("ahead").observe(Arc::clone(&diary));
+    assert!(results.eq(0..100_u64));
+    check(&diary);
+
+    let diary = Arc::new(Diary::default());
+    let results = (0..100).pool_imap_unordered(&pool, |x: u64| x).named("ahead").observe(Arc::clone(&diary));
+    assert_eq!(results.sum::<u64>(), 4950);
+    check(&diary);
+
+    // Borrowed, and as what it is only known to be.
+    let (first, second) = (Diary::default(), Diary::default());
+    let observer: &(dyn Observer + Send) = &second;
+    let numbers: Vec<u64> = (0..100).collect();
+    pool_map::scope(&pool, |s| {
+        let results = s.imap(&numbers, |x| *x).named("ahead").observe(&first).observe(observer);
+        assert!(results.eq(0..100));
+    });
+    check(&first);
+    check(&second);
+}
+
+#[test]
+fn a_stream_in_place_is_told_with_the_callers_name() {
+    let here = |task: &Task| (&*task.worker, task.worker_index, task.depth) == ("caller", None, 0);
+    let own = Diary::default();
+    let owned = Arc::new(Diary::default());
+    let calls = || {
+        (0..5).pool_imap(Pool::inline(), drop::<u32>).observe(Arc::clone(&owned)).for_each(drop);
+        pool_map::scope(Pool::inline(), |s| s.imap(0..5_u32, drop).observe(&own).for_each(drop));
+    };
+    thread::scope(|scope| {
+        let caller = thread::Builder::new().name("caller".to_owned()).spawn_scoped(scope, calls);
+        caller.expect("a thread").join().expect("no panic");
+    });
+    for diary in [&own, &*owned] {
+        is_whole(diary, 5);
+        assert!(diary.tasks().iter().all(here));
+        assert_eq!(diary.workers(), [1]);
+    }
+}
+
+#[test]
+fn streams_made_on_a_worker_are_told_of() {
+    let _watch = watch();
+    for threads in [1, 3] {
+        let (pool, diary) = seen(threads);
+        assert_eq!(pool.install(|| (0..50).pool_imap(&pool, |x| x).sum::<u64>()), 1225);
+        is_whole(&diary, 50);
+        assert_eq!(diary.workers(), [threads]);
+        let (pool, diary) = seen(threads);
+        let sum = pool.install(|| pool_map::scope(&pool, |s| s.imap(0..50, |x| x).sum::<u64>()));
+        assert_eq!(sum, 1225);
+        is_whole(&diary, 50);
+        assert_eq!(diary.workers(), [1], "in place");
+    }
+}
+
+#[test]
+fn a_panic_in_a_stream_is_an_outcome() {
+    let _watch = watch();
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let diary = Arc::new(Diary::default());
+        let results = (0..100).pool_imap(&pool, boom).trace(Trace::Header).observe(Arc::clone(&diary));
+        let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
+        assert!(text(&*payload).contains("boom"));
+        // An item may have been running.
+        pool.join();
+        diary.is_one_call();
+        assert_eq!(diary.indices(Outcome::Panicked), [7]);
+        assert!(diary.indices(Outcome::Returned).starts_with(&[0, 1, 2, 3, 4, 5, 6]));
+    }
+}
+
+#[test]
+fn a_panic_as_a_value_of_a_stream_is_an_outcome() {
+    let _watch = watch();
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let (before, after) = (Arc::new(Diary::default()), Arc::new(Diary::default()));
+        let call = || (5..10).pool_imap(&pool, boom);
+        assert_eq!(call().observe(Arc::clone(&before)).catch_panics().filter(Result::is_err).count(), 1);
+        assert_eq!(call().catch_panics().observe(Arc::clone(&after)).filter(Result::is_err).count(), 1);
+        for diary in [before, after] {
+            assert_eq!(diary.is_one_call(), 5);
+            assert_eq!(diary.indices(Outcome::Panicked), [2]);
+            assert_eq!(diary.indices(Outcome::Returned), [0, 1, 3, 4]);
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_the_source_ends_the_stream() {
+    let _watch = watch();
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let diary = Arc::new(Diary::default());
+        let mut results = (0..10).inspect(|&x| _ = boom(x)).pool_imap(&pool, |x| x).observe(Arc::clone(&diary));
+        catch_unwind(AssertUnwindSafe(|| results.by_ref().for_each(drop))).expect_err("the source panics");
+        assert_eq!(diary.is_one_call(), 7, "though the iterator lives");
+        drop(results);
+        assert_eq!(diary.finished(), 1, "once");
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_is_told_when_nothing_is_left() {
+    let _watch = watch();
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let diary = Arc::new(Diary::default());
+        let mut results = (0..5).pool_imap(&pool, |x| x).observe(Arc::clone(&diary));
+        assert_eq!(diary.read(), [], "not asked yet");
+        assert_eq!(results.by_ref().count(), 5);
+        assert_eq!(diary.finished(), 1, "though the iterator lives");
+        assert_eq!(results.next(), None);
+        drop(results);
+        assert_eq!(diary.finished(), 1, "once");
+        drop((0..5).pool_imap(&pool, |x: u64| x).observe(Arc::clone(&diary)));
+        assert_eq!(diary.finished(), 1, "nothing is told of what is not asked");
+    }
+}
+
+#[test]
+fn the_end_of_a_dropped_stream_waits_for_the_items_that_run() {
+    let _watch = watch();
+    let (pool, diary) = seen(2);
+    let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
+    let work = move |x: u64| {
+        if x == 1 {
+            start.open();
+            gate.wait();
+        }
+        x
+    };
+    let mut results = pool.imap(0..100, work).chunk_size(1);
+    assert_eq!(results.next(), Some(0));
+    started.wait();
+    drop(results);
+    let finished = diary.finished();
+    closed.open();
+    pool.join();
+    assert_eq!(finished, 0, "an item ran");
+    diary.is_one_call();
+    assert!(diary.indices(Outcome::Returned).contains(&1));
+}
+
+#[test]
+fn the_end_of_a_dropped_stream_does_not_wait_for_its_source() {
+    let _watch = watch();
+    let diary = Arc::new(Diary::default());
+    let (sender, receiver) = mpsc::channel::<u64>();
+    let mut results = (0..3).chain(receiver).pool_imap(2, |x| x).observe(Arc::clone(&diary));
+    assert!(results.by_ref().take(3).eq(0..3));
+    drop(results);
+    is_whole(&diary, 3);
+    drop(sender);
+    // The feeder lets go of it when the source returns.
+    while Arc::strong_count(&diary) > 1 {
+        thread::yield_now();
+    }
+    assert_eq!(diary.finished(), 1);
+}
+
+#[test]
+fn the_end_of_a_stream_is_told_at_a_break_in_place() {
+    let diary = Arc::new(Diary::default());
+    for x in (0..).pool_imap(Pool::inline(), |x: u64| x).observe(Arc::clone(&diary)) {
+        if x == 20 {
+            break;
+        }
+    }
+    is_whole(&diary, 21);
+}
+
+#[test]
+fn a_stream_forgotten_in_a_scope_ends_with_it() {
+    let _watch = watch();
+    let diary = Diary::default();
+    pool_map::scope(2, |s| {
+        let mut results = s.imap(0.., |x: u64| x).observe(&diary);
+        assert_eq!(results.next(), Some(0));
+        mem::forget(results);
+        assert_eq!(diary.finished(), 0);
+    });
+    diary.is_one_call();
+}
+
+#[test]
+fn a_cancelled_stream_is_told_of_to_its_end() {
+    let _watch = watch();
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let (diary, token) = (Arc::new(Diary::default()), CancelToken::new());
+        let results = (0..).pool_imap(&pool, |x: u64| x).observe(Arc::clone(&diary)).cancel_on(&token);
+        let delivered = results
+            .inspect(|&x| {
+                if x == 50 {
+                    token.cancel();
+                }
+            })
+            .count();
+        pool.join();
+        assert!(diary.is_one_call() >= delivered as u64);
+        let told = diary.indices(Outcome::Returned);
+        assert!(delivered > 50 && told[..delivered].iter().copied().eq(0..delivered), "{delivered} of {told:?}");
+    }
+    // Before its start: it starts, has nothing, and ends.
+    let (diary, token) = (Arc::new(Diary::default()), CancelToken::new());
+    token.cancel();
+    assert_eq!((0..9).pool_imap(2, |x| x).observe(Arc::clone(&diary)).cancel_on(&token).sum::<u64>(), 0);
+    is_whole(&diary, 0);
+}
+
+#[test]
+fn nested_streams_are_told_with_their_depth() {
+    let _watch = watch();
+    let (pool, diary) = seen(2);
+    let inside = pool.clone();
+    let sums = pool.map(0..4_u64, |x| (0..3).pool_imap(&inside, move |y| x * y).sum::<u64>());
+    assert_eq!(sums, [0, 3, 6, 9]);
+    let news = diary.read();
+    let calls: Vec<(u64, usize)> = news
+        .iter()
+        .filter_map(|news| match news {
+            News::Started { call, depth, .. } => Some((*call, *depth)),
+            _ => None,
+        })
+        .collect();
+    let depths: Vec<_> = calls.iter().map(|&(_, depth)| depth).collect();
+    assert_eq!((depths, diary.finished()), (vec![0, 1, 1, 1, 1], 5));
+    let tasks = diary.tasks();
+    assert_eq!(tasks.len(), 4 + 12);
+    for (call, depth) in calls {
+        let of_call: Vec<_> = tasks.iter().filter(|task| task.call == call).collect();
+        let indices: BTreeSet<_> = of_call.iter().map(|task| task.index).collect();
+        assert_eq!(indices.len(), if depth == 0 { 4 } else { 3 });
+        for task in of_call {
+            // What another worker takes of it is inside of nothing there.
+            let holds = |outer: &&Task| outer.call != call && outer.worker == task.worker;
+            let holds = |outer: &&Task| holds(outer) && outer.times.0 <= task.times.0 && task.times.1 <= outer.times.1;
+            assert_eq!(tasks.iter().filter(holds).count(), task.depth);
+        }
+    }
+}
+
+#[test]
+fn a_start_is_told_before_the_source_is_asked() {
+    struct Slow(Arc<AtomicUsize>, Mutex<Option<usize>>);
+    impl Observer for Slow {
+        fn call_started(&self, _: &CallInfo<'_>) {
+            // Time enough for a feeder that does not wait.
+            thread::sleep(Duration::from_millis(50));
+            *self.1.lock().expect("no panic") = Some(self.0.load(Ordering::SeqCst));
+        }
+    }
+
+    let _watch = watch();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = Arc::clone(&asked);
+    let slow = Arc::new(Slow(Arc::clone(&asked), Mutex::default()));
+    let source = (0..5).inspect(move |_| _ = asks.fetch_add(1, Ordering::SeqCst));
+    assert!(source.pool_imap(2, |x: u64| x).observe(Arc::clone(&slow)).eq(0..5));
+    assert_eq!((*slow.1.lock().expect("no panic"), asked.load(Ordering::SeqCst)), (Some(0), 5));
+}
+
+#[test]
+fn a_stream_has_the_times_of_its_source_and_of_its_consumer() {
+    #[derive(Default)]
+    struct Times(Mutex<Vec<(bool, Duration, Duration, Duration)>>);
+    impl Observer for Times {
+        fn call_finished(&self, call: &CallInfo<'_>) {
+            let times = (call.has_feeder(), call.source_time(), call.waiting_time(), call.elapsed());
+            self.0.lock().expect("no panic").push(times);
+        }
+    }
+
+    let _watch = watch();
+    let pause = Duration::from_millis(20);
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let times = Arc::new(Times::default());
+        let source = (0..3).inspect(move |_| thread::sleep(pause));
+        let mut results = source.pool_imap(&pool, |x: u64| x).chunk_size(1).observe(Arc::clone(&times));
+        assert_eq!(results.next(), Some(0));
+        thread::sleep(pause);
+        assert!(results.eq(1..3));
+        let told = times.0.lock().expect("no panic");
+        let [(has_feeder, source, waiting, elapsed)] = told[..] else { panic!("one end") };
+        assert_eq!(has_feeder, !pool.is_inline());
+        assert!(source >= 3 * pause && waiting > Duration::ZERO, "{source:?} {waiting:?}");
+        assert!(waiting + pause <= elapsed, "the consumer's own time is no waiting");
+    }
+    // On a worker of a pool that has no other, the consumer runs the items itself.
+    let times = Arc::new(Times::default());
+    let pool = Pool::builder().threads(1).observer(Arc::clone(&times)).build().expect("a thread");
+    pool.install(|| pool.imap(0..3, move |_| thread::sleep(pause)).for_each(drop));
+    let told = times.0.lock().expect("no panic");
+    assert!(told[0].2 >= 3 * pause, "{told:?}");
+}
+
+#[test]
+fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
+    let _watch = watch();
+    let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
+    for (pool, (at, want)) in
+        pools.iter().flat_map(|pool| [('s', "s"), ('t', "st"), ('f', "sttttf")].map(|c| (pool, c)))
+    {
+        let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
+        let careful = Arc::new(Diary::default());
+        let results = (0..4).pool_imap(pool, |x| x).trace(Trace::Off);
+        assert!(results.observe(Arc::clone(&clumsy)).observe(Arc::clone(&careful)).eq(0..4_u64));
+        assert_eq!(*clumsy.told.lock().expect("nobody panics under it"), want);
+        is_whole(&careful, 4);
+
+        let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
+        let results = (7..9).pool_imap(pool, boom).trace(Trace::Off).observe(Arc::clone(&clumsy));
+        let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 0 panics");
+        assert!(text(&*payload).contains("boom"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line() {
+    let seen =
+        crate::seen::child("observe::a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line", || {
+            let pool = Pool::new(1).expect("a thread");
+            let clumsy = Arc::new(Clumsy { at: 'f', told: Mutex::default() });
+            let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+            let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
+            let mut results = pool
+                .imap(0..2, move |x: u32| {
+                    if x == 1 {
+                        start.open();
+                        gate.wait();
+                    }
+                })
+                .chunk_size(1)
+                .observe(clumsy);
+            results.next();
+            started.wait();
+            drop(results);
+            // The worker must not wait for whoever waits for it.
+            let lock = std::io::stderr().lock();
+            closed.open();
+            pool.join();
+            drop(lock);
+        });
+    seen.succeeded();
+    assert!(seen.stderr.starts_with("[TRACE:PoolWorker-1] panic in the observer at tests/it/observe.rs:"));
+    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+}
+
+#[test]
+#[should_panic(expected = "an option has to be set before the first result is asked for")]
+fn too_late_to_observe_a_stream() {
+    let mut results = (0..3).pool_imap(2, |x| x);
+    results.next();
+    let _ = results.observe(Arc::new(Diary::default()));
+}
+
+#[test]
+fn a_pools_observer_sees_its_streams() {
+    let _watch = watch();
+    let (pool, diary) = seen(2);
+    assert_eq!(pool.imap(0..3, |x| x).sum::<u64>(), 3);
+    assert_eq!(pool.imap_unordered(0..4, |x| x).sum::<u64>(), 6);
+    pool_map::scope(&pool, |s| {
+        assert_eq!(s.imap(0..5, |x| x).sum::<u64>(), 10);
+        assert_eq!(s.imap_unordered(0..6, |x| x).catch_panics().count(), 6);
+    });
+    assert_eq!((0..9).pool_imap(2, |x| x).sum::<u64>(), 36, "not those on other workers");
+    assert_eq!((diary.tasks().len(), diary.finished()), (18, 4));
+    assert_eq!(diary.workers(), [2; 4]);
+    // As its own and the pool's it is told once.
+    assert_eq!(pool.imap(0..7, |x| x).observe(Arc::clone(&diary)).sum::<u64>(), 21);
+    assert_eq!((diary.tasks().len(), diary.finished()), (25, 5));
+}
+
+// ---- Tasks ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_task_is_a_call_of_one_item() {
+    let _watch = watch();
+    let (pool, diary) = seen(2);
+    let gate = Arc::new(Gate::default());
+    let closed = Arc::clone(&gate);
+    let task = pool.spawn(move || closed.wait());
+    let started = diary.read();
+    gate.open();
+    task.join();
+    let [News::Started { hint, workers, depth, label, .. }] = &started[..] else { panic!("a start: {started:?}") };
+    assert_eq!((*hint, *workers, *depth, label), ((1, Some(1)), 2, 0, &None));
+    is_whole(&diary, 1);
+    let worker = &diary.tasks()[0];
+    assert_eq!(worker.worker, pool.worker_names()[worker.worker_index.expect("a worker")]);
+}
+
+#[test]
+fn a_task_that_panics_or_is_dropped_is_told_of() {
+    let _watch = watch();
+    let diary = Arc::new(Diary::default());
+    let pool = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&diary)).build().expect("a thread");
+    assert!(pool.spawn(|| boom(7)).try_join().is_err());
+    assert_eq!(diary.is_one_call(), 1);
+    assert_eq!(diary.indices(Outcome::Panicked), [0]);
+    drop(pool.spawn(|| 1));
+    pool.join();
+    assert_eq!((diary.tasks().len(), diary.finished()), (2, 2), "unheard, but run");
+}
+
+#[test]
+fn a_task_that_never_runs_has_a_start_and_an_end() {
+    let _watch = watch();
+    let (pool, diary) = seen(1);
+    let (gate, begun) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let (closed, begins) = (Arc::clone(&gate), Arc::clone(&begun));
+    let first = pool.spawn(move || {
+        begins.open();
+        closed.wait();
+    });
+    begun.wait();
+    let token = CancelToken::new();
+    let cancelled = pool.spawn(|| ()).cancel_on(&token);
+    token.cancel();
+    let is_finished = cancelled.is_finished();
+    let news = diary.read();
+    let dropped = pool.spawn(|| ());
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            while !dropped.is_finished() {
+                thread::yield_now();
+            }
+            gate.open();
+        });
+        drop(pool);
+    });
+    drop((first, cancelled));
+    assert!(is_finished && matches!(news[..], [.., News::Finished { items: 0, .. }]), "at once: {news:?}");
+    assert!(dropped.try_join().is_err());
+    assert_eq!((diary.tasks().len(), diary.finished(), diary.workers()), (1, 3, vec![1; 3]));
+}
+
+#[test]
+fn tasks_of_tasks_are_told_with_their_depth() {
+    let _watch = watch();
+    let (pool, diary) = seen(1);
+    let inside = pool.clone();
+    // The only worker runs the inner one itself, while it waits for it.
+    assert_eq!(pool.spawn(move || inside.spawn(|| 20).join() + 1).join(), 21);
+    let depths: Vec<_> = diary.tasks().iter().map(|task| task.depth).collect();
+    assert_eq!((depths, diary.finished()), (vec![1, 0], 2));
+}
+
+#[test]
+fn the_end_of_a_task_is_told_before_its_outcome_is_there() {
+    let _watch = watch();
+    let (pool, diary) = seen(2);
+    for count in 1..=200 {
+        pool.spawn(|| ()).join();
+        assert_eq!(diary.finished(), count);
+    }
+    let tasks: Vec<_> = iter::repeat_with(|| pool.spawn(|| ())).take(100).collect();
+    tasks.into_iter().for_each(pool_map::Task::join);
+    assert_eq!((diary.tasks().len(), diary.finished()), (300, 300));
+}
+
+#[test]
+fn a_panic_of_an_observer_of_a_task_changes_nothing_and_is_its_last_word() {
+    let _watch = watch();
+    for (at, want) in [('s', "s"), ('t', "st"), ('f', "stf")] {
+        let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
+        let builder = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&clumsy));
+        let pool = builder.build().expect("a thread");
+        assert_eq!(pool.spawn(|| 42).join(), 42);
+        assert_eq!(*clumsy.told.lock().expect("nobody panics under it"), want);
+        assert!(pool.spawn(|| boom(7)).try_join().is_err_and(|panic| panic.message().contains("boom")));
+    }
 }
