@@ -296,3 +296,42 @@ fn what_cannot_be_written_is_an_error() {
     let error = fs::File::create("/").and_then(|file| timeline.write_svg(file)).expect_err("not a file");
     assert_ne!(error.kind(), io::ErrorKind::Other, "the system's own error: {error}");
 }
+
+#[test]
+fn a_stream_has_a_feeder_in_its_summary() {
+    let _watch = watch();
+    let timeline = Arc::new(Timeline::new());
+    let slow = (0..5).inspect(|_| std::thread::sleep(Duration::from_millis(5)));
+    assert!(slow.pool_imap(2, |x: u64| x).observe(Arc::clone(&timeline)).eq(0..5));
+    let text = timeline.to_string();
+    assert!(text.starts_with("5 items in ") && text.contains(" on 2 workers"), "{text}");
+    assert!(text.contains("\ncaller: 0 % in the source, "), "its time is the feeder's: {text}");
+    let share = text.split("\nfeeder: ").nth(1).and_then(|rest| rest.split(" % in the source\n").next());
+    let share: u32 = share.and_then(|share| share.parse().ok()).expect("a share");
+    assert!((1..=100).contains(&share), "{text}");
+
+    let timeline = Timeline::new();
+    pool_map::scope(Pool::inline(), |s| s.imap(0..5, |x: u64| x).observe(&timeline).for_each(drop));
+    let text = timeline.to_string();
+    assert!(text.contains(" on 1 worker") && !text.contains("\nfeeder:"), "{text}");
+}
+
+#[test]
+fn tasks_have_no_caller_in_the_summary() {
+    let _watch = watch();
+    let timeline = Arc::new(Timeline::new());
+    let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build().expect("threads");
+    let tasks: Vec<_> = (0..10_u64).map(|x| pool.spawn(move || x)).collect();
+    assert!(tasks.into_iter().map(pool_map::Task::join).eq(0..10));
+    let text = timeline.to_string();
+    assert!(text.starts_with("10 items in ") && text.contains(" on 2 workers"), "{text}");
+    assert!(!text.contains("caller:") && !text.contains("feeder:"), "{text}");
+    // What a task spawns may run after it, on a worker that has nothing else.
+    let timeline = Arc::new(Timeline::new());
+    let pool = Pool::builder().threads(1).observer(Arc::clone(&timeline)).build().expect("a thread");
+    let inside = pool.clone();
+    let inner = pool.spawn(move || inside.spawn(|| std::thread::sleep(Duration::from_millis(20)))).join();
+    inner.join();
+    assert!(timeline.elapsed() >= timeline.busy(), "{timeline}");
+    assert!(timeline.busy() >= Duration::from_millis(20));
+}
