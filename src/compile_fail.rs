@@ -69,6 +69,23 @@ struct NotSend;
 /// ```
 struct Borrowed;
 
+/// The observer of a stream outlives the iterator, for items may be running when that is dropped.
+///
+/// ```compile_fail,E0597
+/// use pool_map::{PoolIterator, Timeline};
+/// let timeline = Timeline::new();
+/// (0..8).pool_imap(4, |x| x).observe(&timeline).for_each(drop);
+/// ```
+///
+/// ```compile_fail,E0597
+/// use pool_map::Timeline;
+/// pool_map::scope(4, |s| {
+///     let timeline = Timeline::new();
+///     s.imap(0..8, |x| x).observe(&timeline).for_each(drop);
+/// });
+/// ```
+struct BorrowedObserver;
+
 /// An adaptor that is not used does nothing, and the compiler says so.
 ///
 /// ```

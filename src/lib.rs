@@ -18,7 +18,8 @@
 //! - [`PoolIterator`] adds the methods to every iterator: [`pool_map`], [`pool_starmap`] (tuples as arguments),
 //!   [`pool_map_init`] (a state for each worker) and [`pool_for_each`] (the loop body itself).
 //! - Two more run ahead in the background while the body of a loop runs: [`pool_imap`], which keeps the order, and
-//!   [`pool_imap_unordered`]. They own their data and return a [`PoolImap`]; [`scope()`] has the same for borrowed data.
+//!   [`pool_imap_unordered`]. They own their data and return a [`PoolImap`], with the same options; [`scope()`] has the same for
+//!   borrowed data.
 //! - [`Pool::spawn`] runs one closure; the [`Task`] waits for it, or is awaited.
 //! - The first four return a [`PoolMap`], an ordinary lazy [`Iterator`] with a few options: [`chunk_size`](PoolMap::chunk_size),
 //!   [`max_in_flight`](PoolMap::max_in_flight), [`named`](PoolMap::named), [`trace`](PoolMap::trace),

@@ -110,6 +110,25 @@
 //! mean: 61 ns an item; slowest: item 177185 (6.47 ms), item 12294 (843 µs), item 122000 (24.2 µs), item 58396 (15.9 µs), item 22406 (15.8 µs)
 //! ```
 //!
+//! # Streams and tasks
+//!
+//! A stream that [runs ahead](crate::PoolImap::observe) keeps its observer: give it an `Arc<Timeline>` or, in a
+//! [scope](crate::scope()), a reference. Its source is pulled by a feeder, so the summary has a line more:
+//!
+//! ```
+//! use pool_map::{PoolIterator, Timeline};
+//! use std::sync::Arc;
+//!
+//! let timeline = Arc::new(Timeline::new());
+//! for length in ["a", "bc"].into_iter().pool_imap(2, str::len).observe(Arc::clone(&timeline)) {
+//!     assert!(length < 3);
+//! }
+//! assert!(timeline.to_string().contains("\nfeeder: ")); // feeder: 2 % in the source
+//! ```
+//!
+//! Where the feeder is in the source nearly all of the time, the source is slow; where the caller is with the results, the consumer is.
+//! [Tasks](crate::Pool::spawn) are told to the [observer of their pool](crate::PoolBuilder::observer), each as a call of one item.
+//!
 //! # In pictures
 //!
 //! [`write_svg`](crate::Timeline::write_svg) draws who ran which item when; the gaps in a row are what the summary calls waiting.
