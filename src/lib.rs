@@ -189,6 +189,8 @@ struct Readme;
 #[cfg(test)]
 #[path = "../tests/it/child.rs"]
 mod child;
+#[cfg(test)]
+mod orders;
 
 pub use crate::cancel::CancelToken;
 pub use crate::imap::{Background, Host, PoolImap};

@@ -489,3 +489,294 @@ fn run_here_watched<T, W: Work<T>>(
 fn outcome(panicked: bool) -> Outcome {
     if panicked { Outcome::Panicked } else { Outcome::Returned }
 }
+
+/// The pullers of a call in any order between the steps of its caller: what one does from one hand-over to the next is a
+/// step, as is what the caller does between two waits. No step waits for another, so what the lock keeps whole is all that
+/// can happen.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orders::{self, Given, Way};
+    use crate::work::Each;
+    use proptest::prelude::*;
+    use std::panic::resume_unwind;
+    use std::sync::atomic::AtomicUsize;
+
+    /// What is done in one run.
+    #[derive(Clone, Debug)]
+    struct Setting {
+        workers: usize,
+        items: usize,
+        chunk: usize,
+        limit: usize,
+        /// These items panic.
+        bad: Vec<usize>,
+        /// The caller stops after so many results.
+        stop_after: usize,
+        /// How many pullers may find that their worker is in the middle of something else.
+        refused: usize,
+        /// The caller takes nothing before all is done.
+        batch: bool,
+    }
+
+    impl Default for Setting {
+        fn default() -> Setting {
+            let (bad, stop_after) = (Vec::new(), usize::MAX);
+            Setting { workers: 2, items: 6, chunk: 1, limit: 6, bad, stop_after, refused: 0, batch: false }
+        }
+    }
+
+    /// An item, which is counted as long as it lives.
+    struct Item<'a>(usize, &'a AtomicUsize);
+
+    impl<'a> Item<'a> {
+        fn new(number: usize, alive: &'a AtomicUsize) -> Self {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Item(number, alive)
+        }
+    }
+
+    impl Drop for Item<'_> {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where a puller stands.
+    enum Hand<T, R> {
+        Called,
+        Took(Chunk<T>),
+        Ran(u64, Done<R>),
+    }
+
+    impl<T, R> Hand<T, R> {
+        fn stands(&self) -> (u8, u64) {
+            match self {
+                Hand::Called => (0, 0),
+                Hand::Took(chunk) => (1, chunk.ticket),
+                Hand::Ran(ticket, _) => (2, *ticket),
+            }
+        }
+    }
+
+    /// What the caller has seen so far.
+    #[derive(Debug, Default)]
+    struct Seen {
+        out: usize,
+        results: Vec<usize>,
+        failure: Option<usize>,
+    }
+
+    impl Seen {
+        /// Takes the results up to the first failure, in order.
+        fn take_up(&mut self, ready: &mut VecDeque<Done<usize>>) {
+            for done in ready.drain(..) {
+                self.out -= done.items;
+                if self.failure.is_none() {
+                    self.results.extend(done.results);
+                    self.failure = done.panic.as_ref().map(TaskPanic::index);
+                }
+            }
+        }
+    }
+
+    /// Runs one call, `way` being asked who goes next, and checks all that is promised of it.
+    #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
+    fn run(setting: &Setting, way: &mut dyn Way) {
+        let Setting { workers, items, chunk, limit, bad, stop_after, refused, batch } = setting;
+        let (alive, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let work = Each(|item: Item<'_>| {
+            runs.lock().push(item.0);
+            if bad.contains(&item.0) {
+                resume_unwind(Box::new(item.0));
+            }
+            item.0
+        });
+        let mut sizer = Sizer::new::<Item<'_>, usize>(*workers);
+        sizer.fix_chunk(*chunk);
+        let exchange = Exchange::new(work, Arc::new(Call::here("orders", None)), *workers, sizer);
+        exchange.open();
+
+        let mut hands: Vec<Hand<Item<'_>, usize>> = Vec::new();
+        let (mut pulled, mut refusals) = (0, 0);
+        let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
+        // The least item whose panic was caught so far.
+        let mut caught = u64::MAX;
+        let (mut over, mut closed) = (false, false);
+        loop {
+            let asleep = exchange.desk.lock().caller_waits.is_some();
+            // Pullers that have not begun are all the same.
+            let called = hands.iter().position(|hand| matches!(hand, Hand::Called));
+            let mut actors: Vec<_> = (0..hands.len())
+                .filter(|at| Some(*at) == called || !matches!(hands[*at], Hand::Called))
+                .map(Some)
+                .collect();
+            if !asleep && !over {
+                actors.push(None);
+            }
+            if actors.is_empty() {
+                assert!(over, "the caller sleeps for ever: {setting:?}");
+                break;
+            }
+            let actor = actors[way.choose(actors.len())];
+            if let Some(actor) = actor {
+                match mem::replace(&mut hands[actor], Hand::Called) {
+                    Hand::Called if refusals < *refused && way.choose(2) == 1 => {
+                        refusals += 1;
+                        exchange.leave_to_others();
+                        hands.swap_remove(actor);
+                    }
+                    Hand::Took(chunk) => {
+                        let (first, ticket) = (chunk.first, chunk.ticket);
+                        let before = runs.lock().len();
+                        let call = &exchange.call;
+                        let done = run_chunk(&exchange.work, call, &exchange.brake, Vec::new(), chunk, &mut None);
+                        for index in &runs.lock()[before..] {
+                            assert!((*index as u64) < caught, "item {index} started after the panic of {caught}");
+                            assert!(!over, "item {index} started after the end");
+                        }
+                        caught = done.panic.as_ref().map_or(caught, |panic| caught.min(panic.index() as u64));
+                        assert!((first..).zip(&done.results).all(|(index, result)| index == *result as u64));
+                        hands[actor] = Hand::Ran(ticket, done);
+                    }
+                    stage => {
+                        let done = if let Hand::Ran(ticket, done) = stage { Some((ticket, done)) } else { None };
+                        let (chunk, help) = exchange.exchange(done);
+                        hands.extend(called_hands(usize::from(help)));
+                        let is_called = |(at, hand): (usize, &_)| at != actor && matches!(hand, Hand::Called);
+                        let all_come = hands.len() == *workers || hands.iter().enumerate().any(is_called);
+                        let none_wait = exchange.desk.lock().window.queued_items() == 0;
+                        assert!(all_come || none_wait, "a worker was not called: {setting:?}");
+                        match chunk {
+                            Some(chunk) => hands[actor] = Hand::Took(chunk),
+                            None => drop(hands.swap_remove(actor)),
+                        }
+                    }
+                }
+            } else if exchange.front_ready() && !batch {
+                // The caller, as in `Stream::advance` and `Stream::run_batch`.
+                exchange.collect(&mut ready);
+            } else if pulled < *items && exchange.goes_on() && seen.out < *limit {
+                let count = (*chunk).min(items - pulled).min(limit - seen.out);
+                let block: Vec<_> = (pulled..pulled + count).map(|number| Item::new(number, &alive)).collect();
+                let first = pulled as u64;
+                pulled += count;
+                seen.out += count;
+                let (_, wanted) = exchange.submit(first, block, Duration::ZERO, pulled == *items);
+                hands.extend(called_hands(wanted));
+            } else if *batch && !closed {
+                exchange.close();
+                closed = true;
+            } else {
+                // `wait` and `wait_for_all` without their sleep.
+                let mut desk = exchange.desk.lock();
+                if !batch {
+                    exchange.move_ready(&mut desk, &mut ready);
+                }
+                if !ready.is_empty() {
+                } else if desk.is_stranded() {
+                    desk.pullers += 1;
+                    hands.extend(called_hands(1));
+                } else if if *batch { desk.pullers > 0 } else { seen.out > 0 } {
+                    assert!(desk.pullers > 0, "nobody will wake the caller: {setting:?}");
+                    desk.caller_waits = Some(if *batch { Until::Dry } else { Until::Front });
+                } else {
+                    over = true;
+                }
+            }
+            seen.take_up(&mut ready);
+            if actor.is_none() && (over || seen.failure.is_some() || seen.results.len() >= *stop_after) {
+                over = true;
+                exchange.stop();
+            }
+
+            // What always holds.
+            let desk = exchange.desk.lock();
+            assert_eq!(desk.pullers, hands.len(), "{setting:?}");
+            assert!(hands.len() <= *workers, "{setting:?}");
+            assert!(seen.out <= *limit, "{setting:?}");
+            let work_waits = desk.window.queued_items() > 0;
+            assert!(!work_waits || !hands.is_empty() || refusals > 0, "items wait for nobody: {setting:?}");
+
+            let waits = desk.caller_waits;
+            let line =
+                desk.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
+            drop(desk);
+            let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
+            stands.sort_unstable();
+            let front = line.first().is_some_and(Option::is_some);
+            assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
+            assert_eq!(front, exchange.front_ready(), "{setting:?}");
+            let call = (pulled, caught, over, closed, refusals, waits.is_some(), front);
+            if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
+                return;
+            }
+        }
+        exchange.shut(&mut ready);
+        if seen.failure.is_none() && seen.results.len() < *stop_after {
+            seen.take_up(&mut ready);
+        }
+        drop(ready);
+        let Seen { results, failure, .. } = seen;
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "items are left: {setting:?}");
+        assert!(results.iter().copied().eq(0..results.len()), "{results:?}, {setting:?}");
+        let mut runs = runs.lock().clone();
+        runs.sort_unstable();
+        assert!(runs.windows(2).all(|pair| pair[0] < pair[1]), "an item ran twice: {runs:?}, {setting:?}");
+        // Of a batch, what is beyond its limit is left for the next one.
+        let all = if *batch { *items.min(limit) } else { *items };
+        let lowest_bad = bad.iter().copied().filter(|bad| *bad < all).min();
+        if results.len() < *stop_after {
+            assert_eq!(failure, lowest_bad, "{setting:?}");
+            assert_eq!(results.len(), lowest_bad.unwrap_or(all), "{setting:?}");
+        }
+    }
+
+    fn called_hands<T, R>(count: usize) -> impl Iterator<Item = Hand<T, R>> {
+        std::iter::repeat_with(|| Hand::Called).take(count)
+    }
+
+    #[test]
+    fn up_to_six_jobs_in_every_order() {
+        // Four workers find no new order in more than four jobs, but ten times as many of the old ones.
+        for (workers, items) in
+            [1, 2, 3].into_iter().flat_map(|workers| (0..=6).map(move |items| (workers, items))).chain([(4, 4)])
+        {
+            let base = Setting { workers, items, ..Setting::default() };
+            for batch in [false, true] {
+                let base = Setting { batch, ..base.clone() };
+                orders::all(|way| run(&base, way));
+                orders::all(|way| run(&Setting { limit: 2, ..base.clone() }, way));
+                orders::all(|way| run(&Setting { bad: vec![1, 3], ..base.clone() }, way));
+                orders::all(|way| run(&Setting { bad: (0..6).collect(), ..base.clone() }, way));
+                orders::all(|way| {
+                    run(&Setting { items: 2 * items, chunk: 2, limit: 8, bad: vec![3], ..base.clone() }, way);
+                });
+                orders::all(|way| run(&Setting { items: items.min(4), refused: 2, ..base.clone() }, way));
+            }
+            for stop_after in 1..3 {
+                orders::all(|way| run(&Setting { stop_after, ..base.clone() }, way));
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn many_jobs_in_random_orders(
+            (workers, items) in (1..6_usize, 0..60_usize),
+            (chunk, limit) in (1..5_usize, 1..30_usize),
+            bad in prop::collection::vec(0..120_usize, 0..4),
+            stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..60_usize],
+            refused in 0..5_usize,
+            batch in any::<bool>(),
+            choices in prop::collection::vec(any::<usize>(), 0..400),
+        ) {
+            // Who takes nothing before the end does not stop before it.
+            let stop_after = if batch { usize::MAX } else { stop_after };
+            let setting = Setting { workers, items, chunk, limit, bad, stop_after, refused, batch };
+            run(&setting, &mut Given(choices.into_iter()));
+        }
+    }
+}

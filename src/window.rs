@@ -113,6 +113,12 @@ impl<B: Block, D> Window<B, D> {
         self.queued.is_empty() && self.line.is_empty() && self.astray.unwrap_or(0) == 0
     }
 
+    /// What stands in the line, place by place.
+    #[cfg(test)]
+    pub(crate) fn map_line<S>(&self, f: impl Fn(&Option<D>) -> S) -> Vec<S> {
+        self.line.iter().map(f).collect()
+    }
+
     /// Takes back every item that no worker took.
     pub(crate) fn abandon(&mut self) -> VecDeque<B> {
         self.queued_items = 0;
