@@ -290,6 +290,7 @@ impl Door {
     }
 
     /// Sends the items through. Whatever panics in there, comes out of here.
+    #[allow(clippy::needless_pass_by_value)] // The hand is to be gone when this returns.
     fn run(self, drive: Drive, hand: Hand, pool: &Pool, chunk: usize) {
         match self {
             Door::Map => drive.run(source(&hand).pool_map(pool, f).chunk_size(chunk), &hand),
