@@ -564,3 +564,304 @@ impl<T, W: Work<T>> Drop for Flow<T, W> {
         panic::contain(mem::replace(&mut self.desk.get_mut().source, Source::Ended));
     }
 }
+
+/// The threads of a stream in any order: what each does from one look at the desk to the next is a step. Only the waits at
+/// the bells are made up here, as the knowledge of who waits for what.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lobby::Lobby;
+    use crate::orders::{self, Given, Way};
+    use crate::work::Each;
+    use proptest::prelude::*;
+    use std::panic::resume_unwind;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// What is done in one run.
+    #[derive(Clone, Debug)]
+    struct Setting {
+        workers: usize,
+        items: usize,
+        chunk: usize,
+        limit: usize,
+        ordered: bool,
+        /// This item panics.
+        bad: Option<usize>,
+        /// The source panics in place of this item, or of its end.
+        bad_source: Option<usize>,
+        /// The consumer stops after so many results.
+        stop_after: usize,
+        /// How often another errand waits for a worker.
+        others: usize,
+    }
+
+    impl Default for Setting {
+        fn default() -> Setting {
+            let (bad, bad_source) = (None, None);
+            let (stop_after, others) = (usize::MAX, 0);
+            Setting { workers: 2, items: 5, chunk: 1, limit: 5, ordered: true, bad, bad_source, stop_after, others }
+        }
+    }
+
+    /// An item, which is counted as long as it lives.
+    struct Item(u64, Arc<AtomicUsize>);
+
+    impl Item {
+        fn new(number: usize, alive: &Arc<AtomicUsize>) -> Item {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Item(number as u64, Arc::clone(alive))
+        }
+    }
+
+    impl Drop for Item {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where a puller stands.
+    enum Hand {
+        Called,
+        Took(Chunk<Item>),
+        Ran(u64, Done<u64>),
+    }
+
+    impl Hand {
+        fn stands(&self) -> (u8, u64) {
+            match self {
+                Hand::Called => (0, 0),
+                Hand::Took(chunk) => (1, chunk.first),
+                Hand::Ran(ticket, done) => (2, done.results.first().copied().unwrap_or(*ticket)),
+            }
+        }
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Actor {
+        Feeder,
+        Consumer,
+        Puller(usize),
+    }
+
+    /// How a stream ended for its consumer.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum End {
+        None,
+        Item(usize),
+        Source,
+        Stopped,
+    }
+
+    /// Runs one stream, `way` being asked who goes next, and checks all that is promised of it.
+    #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
+    fn run(setting: &Setting, way: &mut dyn Way) {
+        let Setting { workers, items, chunk, limit, ordered, bad, bad_source, stop_after, others } = setting;
+        let (alive, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (fails, ran) = (bad.map(|bad| bad as u64), Arc::clone(&runs));
+        let work = Each(move |item: Item| {
+            ran.lock().push(item.0);
+            if Some(item.0) == fails {
+                resume_unwind(Box::new("f"));
+            }
+            item.0
+        });
+        let mut sizer = Sizer::new::<Item, u64>(*workers);
+        sizer.fix_chunk(*chunk);
+        sizer.fix_in_flight(*limit);
+        let call = Arc::new(Call::here("orders", None));
+        let flow = Arc::new(Flow::new(work, call, *workers, sizer, *ordered, Arc::new(Brake::new())));
+        let (lobby, busy_lobby) = (Lobby::new(1), Lobby::new(1));
+        busy_lobby.post(Box::new(|_| {}), &|| {});
+
+        let mut hands: Vec<Hand> = Vec::new();
+        let (mut pulled, mut fed, mut stepped_back) = (0, false, 0);
+        let (mut results, mut handed, mut end) = (Vec::new(), 0, None);
+        loop {
+            let (feeder_waits, consumer_waits) = {
+                let desk = flow.desk.lock();
+                (desk.feeder_waits, desk.consumer_waits.is_some())
+            };
+            let called = hands.iter().position(|hand| matches!(hand, Hand::Called));
+            let is_one_of_many = |at: &usize| Some(*at) == called || !matches!(hands[*at], Hand::Called);
+            let mut actors: Vec<_> = (0..hands.len()).filter(is_one_of_many).map(Actor::Puller).collect();
+            // At its end the consumer rings for the feeder, without a word at the desk.
+            actors.extend((!fed && (!feeder_waits || end.is_some())).then_some(Actor::Feeder));
+            actors.extend((end.is_none() && !consumer_waits).then_some(Actor::Consumer));
+            if actors.is_empty() {
+                assert!(fed && end.is_some(), "the stream has come to a stop: {setting:?}, {results:?}");
+                break;
+            }
+            let actor = actors[way.choose(actors.len())];
+            match actor {
+                Actor::Feeder => {
+                    // As in `feed` and `has_room`.
+                    let mut desk = flow.desk.lock();
+                    desk.feeder_waits = false;
+                    if !desk.source.is_open() || !flow.brake.goes_on() {
+                        fed = true;
+                    } else if desk.in_flight() < desk.limit {
+                        if *bad_source == Some(pulled) {
+                            desk.source = Source::Panicked(Box::new("source"));
+                        } else if pulled == *items {
+                            desk.source = Source::Ended;
+                        } else {
+                            desk.push(Item::new(pulled, &alive));
+                            pulled += 1;
+                        }
+                        let posted = AtomicUsize::new(0);
+                        flow.announce(&mut desk, &|_errand| {
+                            posted.fetch_add(1, Ordering::Relaxed);
+                        });
+                        hands.extend(std::iter::repeat_with(|| Hand::Called).take(posted.into_inner()));
+                    } else {
+                        desk.feeder_waits = true;
+                        flow.end_naps(&mut desk);
+                    }
+                }
+                Actor::Consumer => {
+                    let (is_ready, is_over) = {
+                        let desk = flow.desk.lock();
+                        let is_ready = desk.window.map_line(Option::is_some).first() == Some(&true);
+                        (is_ready, desk.queued() == 0 && desk.window.is_empty() && !desk.source.is_open())
+                    };
+                    if is_ready || is_over {
+                        match flow.deliver(std::mem::take(&mut handed), false) {
+                            Turn::Done(done) => {
+                                handed = done.items;
+                                results.extend(done.results);
+                                end = done.panic.map(|panic| End::Item(panic.index()));
+                            }
+                            Turn::Ended => end = Some(End::None),
+                            Turn::Panicked(_) => end = Some(End::Source),
+                        }
+                        if end.is_none() && results.len() >= *stop_after {
+                            end = Some(End::Stopped);
+                        }
+                        if end.is_some() {
+                            flow.stop(matches!(end, Some(End::Item(_))));
+                        }
+                    } else {
+                        // What `deliver` does before it waits.
+                        let mut desk = flow.desk.lock();
+                        desk.delivered += std::mem::take(&mut handed) as u64;
+                        if desk.feeder_waits && desk.has_room_to_tell_of() {
+                            desk.feeder_waits = false;
+                        }
+                        desk.consumer_waits = Some(Until::Front);
+                    }
+                }
+                Actor::Puller(at) => match std::mem::replace(&mut hands[at], Hand::Called) {
+                    Hand::Took(chunk) => {
+                        let (ticket, before) = (chunk.ticket, runs.lock().len());
+                        let done = flow.run(chunk);
+                        assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
+                        hands[at] = Hand::Ran(ticket, done);
+                    }
+                    stage => {
+                        let done = match stage {
+                            Hand::Ran(ticket, done) => Some((ticket, done)),
+                            Hand::Called | Hand::Took(_) => {
+                                flow.desk.lock().looking -= 1;
+                                None
+                            }
+                        };
+                        let gives_way = done.is_some() && stepped_back < *others && way.choose(2) == 1;
+                        let lobby = if gives_way { &busy_lobby } else { &lobby };
+                        match flow.exchange(done, &Clerk::of(lobby, &|| {})) {
+                            Next::Run { chunk, help } => {
+                                hands[at] = Hand::Took(chunk);
+                                hands.extend(help.then_some(Hand::Called));
+                            }
+                            Next::StepBack => stepped_back += 1,
+                            Next::Leave => drop(hands.swap_remove(at)),
+                        }
+                    }
+                },
+            }
+
+            // What always holds.
+            let desk = flow.desk.lock();
+            assert_eq!(desk.pullers, hands.len(), "{setting:?}");
+            assert!(hands.len() <= *workers, "{setting:?}");
+            assert!(desk.in_flight() <= *limit, "{setting:?}");
+            let looking = hands.iter().filter(|hand| matches!(hand, Hand::Called)).count();
+            assert_eq!(desk.looking, looking, "{setting:?}");
+            let is_looked_after = desk.queued() == 0 || looking > 0 || hands.len() == *workers;
+            assert!(is_looked_after, "items wait for nobody: {setting:?}");
+            let line =
+                desk.window.map_line(|done| done.as_ref().map(|done| (done.results.clone(), done.panic.is_some())));
+            let front = line.first().is_some_and(Option::is_some);
+            assert!(!front || desk.consumer_waits.is_none(), "the consumer sleeps beside its result: {setting:?}");
+            let waits = (desk.feeder_waits, desk.consumer_waits.is_some(), desk.source.is_open(), desk.delivered);
+            let blocks = (desk.window.queued_items(), desk.open.len(), flow.brake.end());
+            drop(desk);
+            let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
+            stands.sort_unstable();
+            let state = (pulled, fed, stepped_back, &results, handed, end, waits, blocks);
+            if way.was_here(format!("{state:?} {stands:?} {line:?}")) {
+                return;
+            }
+        }
+
+        let end = end.expect("the loop ends with it");
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "items are left: {setting:?}");
+        let mut ran = runs.lock().clone();
+        ran.sort_unstable();
+        assert!(ran.windows(2).all(|pair| pair[0] < pair[1]), "an item ran twice: {ran:?}, {setting:?}");
+        let source_fails = bad_source.filter(|bad| bad <= items);
+        let last = source_fails.unwrap_or(*items);
+        if !ordered {
+            results.sort_unstable();
+            assert!(results.iter().all(|result| ran.contains(result)), "{results:?}, {setting:?}");
+            assert!(end != End::None || results.len() == last, "{results:?}, {setting:?}");
+            return;
+        }
+        assert!((0..).zip(&results).all(|(index, result)| index == *result), "{results:?}, {setting:?}");
+        if end != End::Stopped {
+            let bad = bad.filter(|bad| *bad < last);
+            assert_eq!(results.len(), bad.unwrap_or(last), "{setting:?}");
+            let source = if source_fails.is_some() { End::Source } else { End::None };
+            assert_eq!(end, bad.map_or(source, End::Item), "{setting:?}");
+        }
+    }
+
+    #[test]
+    fn streams_in_every_order() {
+        for (workers, items) in [(1, 5), (2, 0), (2, 1), (2, 4), (3, 3)] {
+            for ordered in [true, false] {
+                let base = Setting { workers, items, ordered, ..Setting::default() };
+                for setting in [
+                    base.clone(),
+                    Setting { limit: 1, ..base.clone() },
+                    Setting { limit: 2, others: 1, ..base.clone() },
+                    Setting { bad: Some(1), ..base.clone() },
+                    Setting { bad_source: Some(2), ..base.clone() },
+                    Setting { bad: Some(2), bad_source: Some(3), limit: 2, ..base.clone() },
+                    Setting { stop_after: 1, ..base.clone() },
+                    Setting { chunk: 2, ..base.clone() },
+                ] {
+                    orders::all(|way| run(&setting, way));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn streams_in_random_orders(
+            (workers, items) in (1..6_usize, 0..40_usize),
+            (chunk, limit) in (1..5_usize, 1..20_usize),
+            ordered in any::<bool>(),
+            bad in prop::option::of(0..60_usize),
+            bad_source in prop::option::of(0..60_usize),
+            stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..40_usize],
+            others in 0..5_usize,
+            choices in prop::collection::vec(any::<usize>(), 0..400),
+        ) {
+            let setting = Setting { workers, items, chunk, limit, ordered, bad, bad_source, stop_after, others };
+            run(&setting, &mut Given(choices.into_iter()));
+        }
+    }
+}

@@ -115,6 +115,12 @@ pub(crate) struct Clerk<'a, 'j> {
 }
 
 impl<'j> Clerk<'_, 'j> {
+    /// One of a hand that a test only pretends to have.
+    #[cfg(test)]
+    pub(crate) fn of<'a>(lobby: &'a Lobby<'j>, call_hand: &'a dyn Fn()) -> Clerk<'a, 'j> {
+        Clerk { lobby, call_hand }
+    }
+
     /// Has another errand done, by this hand later or by another one.
     pub(crate) fn post(&self, errand: Errand<'j>) {
         self.lobby.post(errand, self.call_hand);
