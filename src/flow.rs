@@ -622,7 +622,7 @@ mod tests {
     /// Where a puller stands.
     enum Hand {
         Called,
-        Took(Chunk<Item>),
+        Took(Chunk<vec::IntoIter<Item>>),
         Ran(u64, Done<u64>),
     }
 
@@ -669,7 +669,7 @@ mod tests {
         sizer.fix_chunk(*chunk);
         sizer.fix_in_flight(*limit);
         let call = Arc::new(Call::here("orders", None));
-        let flow = Arc::new(Flow::new(work, call, *workers, sizer, *ordered, Arc::new(Brake::new())));
+        let flow = Arc::new(Flow::new(work, call, *workers, sizer, *ordered, Arc::new(Brake::new()), None));
         let (lobby, busy_lobby) = (Lobby::new(1), Lobby::new(1));
         busy_lobby.post(Box::new(|_| {}), &|| {});
 

@@ -501,6 +501,7 @@ mod tests {
     use proptest::prelude::*;
     use std::panic::resume_unwind;
     use std::sync::atomic::AtomicUsize;
+    use std::{mem, vec};
 
     /// What is done in one run.
     #[derive(Clone, Debug)]
@@ -545,7 +546,7 @@ mod tests {
     /// Where a puller stands.
     enum Hand<T, R> {
         Called,
-        Took(Chunk<T>),
+        Took(Chunk<vec::IntoIter<T>>),
         Ran(u64, Done<R>),
     }
 
@@ -662,7 +663,7 @@ mod tests {
                 let first = pulled as u64;
                 pulled += count;
                 seen.out += count;
-                let (_, wanted) = exchange.submit(first, block, Duration::ZERO, pulled == *items);
+                let (_, wanted) = exchange.submit(first, block.into_iter(), Duration::ZERO, pulled == *items);
                 hands.extend(called_hands(wanted));
             } else if *batch && !closed {
                 exchange.close();
