@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, io::Write as _, mem, panic, process, thread};
 
-use pool_map::{CancelToken, IntoPool, Pool, PoolIterator, Task, Trace, scope};
+use pool_map::{CancelToken, IntoPool, Pool, PoolIterator, PoolParallelIterator, Task, Timeline, Trace, scope};
 use rayon::prelude::*;
 
 use crate::gate::text;
@@ -215,10 +215,38 @@ fn conversations(random: &mut Random, pool: &Pool) {
     }
 }
 
+fn split_data(random: &mut Random, pool: &Pool) {
+    let (items, failing) = (random.below(2000), random.below(3000));
+    let work = |x: usize| {
+        assert!(x != failing || pool.is_inline(), "item {x}");
+        f(x)
+    };
+    let call = || (0..items).into_par_iter().pool_map(pool, work).trace(Trace::Off);
+    let outcomes = [
+        catch_unwind(AssertUnwindSafe(|| call().collect_vec())),
+        catch_unwind(AssertUnwindSafe(|| call().collect())),
+        catch_unwind(AssertUnwindSafe(|| call().chunk_size(7).observe(&Timeline::new()).collect())),
+    ];
+    for outcome in outcomes {
+        assert_eq!(outcome.is_err(), failing < items && !pool.is_inline());
+        assert!(outcome.is_ok_and(|results| results.into_iter().eq((0..items).map(|x| x * 3))) || failing < items);
+    }
+    let taken = random.below(100).min(items);
+    let first = (0..items).into_par_iter().pool_map(pool, f).consume(|results| results.take(taken).count());
+    assert_eq!(first, taken);
+}
+
+fn watched(random: &mut Random, pool: &Pool) {
+    let (timeline, items) = (Timeline::new(), random.below(500));
+    scope(pool, |s| assert_eq!(s.imap(0..items, f).observe(&timeline).count(), items));
+    assert_eq!((0..items).pool_map(pool, f).observe(&timeline).count(), items);
+    assert_eq!(timeline.items(), 2 * items as u64);
+}
+
 fn step(random: &mut Random, pools: &[Pool]) {
     let pool = &pools[random.below(pools.len())];
     let other = &pools[random.below(pools.len())];
-    match random.below(13) {
+    match random.below(15) {
         0 => whole_streams(random, pool),
         1 => whole_streams(random, 1 + pool.threads() % 3),
         2 => unordered_streams(random, pool),
@@ -230,6 +258,8 @@ fn step(random: &mut Random, pools: &[Pool]) {
         8 => nested(random, pool, other),
         9 => pools_that_end(random),
         10 => conversations(random, pool),
+        12 => split_data(random, pool),
+        13 => watched(random, pool),
         11 => {
             // The same on a worker.
             let (mut seed, inside, others) = (Random(random.0), pool.clone(), pools.to_vec());
