@@ -20,6 +20,8 @@
 //! - Two more run ahead in the background while the body of a loop runs: [`pool_imap`], which keeps the order, and
 //!   [`pool_imap_unordered`]. They own their data and return a [`PoolImap`], with the same options; [`scope()`] has the same for
 //!   borrowed data.
+//! - [`PoolParallelIterator`] has the first four for data that rayon can split, such as `vec.par_iter()`: the same contract, without
+//!   pulling each item on your thread. It returns a [`PoolParMap`].
 //! - [`Pool::spawn`] runs one closure; the [`Task`] waits for it, or is awaited.
 //! - The first four return a [`PoolMap`], an ordinary lazy [`Iterator`] with a few options: [`chunk_size`](PoolMap::chunk_size),
 //!   [`max_in_flight`](PoolMap::max_in_flight), [`named`](PoolMap::named), [`trace`](PoolMap::trace),
@@ -74,7 +76,8 @@
 //!     thread; [`Pool::new`] says why.
 //! 13. **A good neighbour.** The panic hook is chained, acts inside our jobs only, never panics, and neither it nor a log line
 //!     takes a lock that you could hold.
-//! 14. **No unsafe.** `#![forbid(unsafe_code)]`. None of the types of our dependencies is in the public API.
+//! 14. **No unsafe.** `#![forbid(unsafe_code)]`. None of the types of our dependencies is in the public API, but for the traits of
+//!     rayon that [`PoolParallelIterator`] extends.
 //!
 //! For the streams that run ahead, these are different:
 //!
@@ -122,7 +125,8 @@
 //!
 //! # When not to use it
 //!
-//! - The data is a slice or a range and `f` takes nanoseconds: rayon's `par_iter` can split it, which an iterator cannot be.
+//! - `f` takes nanoseconds and the order does not matter: rayon's own `par_iter` does less. Where it does matter and the data is a
+//!   slice or a range, there is [`collect_vec`](PoolParMap::collect_vec).
 //! - Thousands of sockets that mostly wait: that is what async is for. A hundred are fine: `pool_map(100, fetch)`.
 //!
 //! # Features

@@ -435,7 +435,8 @@ fn all_that_rayon_can_index_is_taken() {
     assert!(backwards.into_iter().eq((0..1000).rev()));
     let zipped = numbers.par_iter().zip(numbers.par_iter().skip(1)).pool_map(&pool, |(a, b)| a * b);
     assert_eq!(zipped.sum::<u32>(), (0..999).map(|a| a * (a + 1)).sum());
-    let chained = numbers.par_iter().chain(&numbers).enumerate().pool_map(&pool, |(i, x)| i as u32 - x).collect_vec();
+    let chained =
+        numbers.par_iter().chain(&numbers).enumerate().pool_map(&pool, |(i, x)| i - *x as usize).collect_vec();
     assert!(chained.into_iter().eq((0..2000).map(|i| if i < 1000 { 0 } else { 1000 })));
     let strings = vec!["a".to_owned(), "b".to_owned()].into_par_iter().pool_map(&pool, |text| text + "!");
     assert_eq!(strings.fold(String::new(), |all, text| all + &text), "a!b!");
