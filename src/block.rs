@@ -10,6 +10,9 @@ pub(crate) trait Block: Sized {
     type Item;
     type Items: Iterator<Item = Self::Item>;
 
+    /// Whether code of the user's may run when items are dropped.
+    const HAS_TO_DROP: bool;
+
     fn size(&self) -> usize;
 
     /// Takes the first `count` items off; at least one, and not all.
@@ -17,7 +20,7 @@ pub(crate) trait Block: Sized {
 
     fn into_items(self) -> Self::Items;
 
-    /// Whether code of the user's may run when `rest` is dropped.
+    /// Whether something is left in `rest` that has to be dropped with care.
     fn is_to_drop(rest: &Self::Items) -> bool;
 
     /// Drops what is left of the items and keeps the panics of their destructors in. `at` is told which one it is at, from
@@ -32,6 +35,8 @@ impl<T> Block for vec::IntoIter<T> {
     type Item = T;
     type Items = vec::IntoIter<T>;
 
+    const HAS_TO_DROP: bool = mem::needs_drop::<T>();
+
     fn size(&self) -> usize {
         self.len()
     }
@@ -45,7 +50,7 @@ impl<T> Block for vec::IntoIter<T> {
     }
 
     fn is_to_drop(rest: &Self) -> bool {
-        mem::needs_drop::<T>() && rest.len() > 0
+        Self::HAS_TO_DROP && rest.len() > 0
     }
 
     fn abandon_rest(rest: Self, mut at: impl FnMut(usize)) {

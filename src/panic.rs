@@ -423,6 +423,14 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
     panic::catch_unwind(AssertUnwindSafe(f))
 }
 
+/// What ends a job from inside of a library's loop, which knows no other way.
+struct Stopped;
+
+/// Ends the job of this thread here and now, as a panic would, but nobody is told.
+pub(crate) fn stop() -> ! {
+    resume(Box::new(Stopped))
+}
+
 /// Raises a panic again that was told already.
 pub(crate) fn resume(payload: Payload) -> ! {
     panic::resume_unwind(payload)
@@ -784,9 +792,9 @@ impl TaskPanic {
         self
     }
 
-    /// Whether the payload is a `P`.
-    pub(crate) fn is<P: 'static>(&self) -> bool {
-        self.story.kind == TypeId::of::<P>()
+    /// Whether it is none, but the way in which [`stop`] ends a job.
+    pub(crate) fn is_stop(&self) -> bool {
+        self.story.kind == TypeId::of::<Stopped>()
     }
 
     /// Tells its whole block, once.

@@ -392,28 +392,41 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
     // this call.
     let mut end = if watches.is_empty() && !panic::catch(|| call.spans_items()).unwrap_or(false) {
         panic::run_job(call, first, |position| {
-            let items = rest.insert(block.into_items());
             let mut index = first;
-            while index < brake.end() {
-                position.set(index);
-                let Some(item) = items.next() else { break };
-                results.push(work.run(state, item, At { call, index }));
+            let run = move |item| {
+                if index >= brake.end() {
+                    panic::contain(item);
+                    panic::stop();
+                }
+                let result = work.run(state, item, At { call, index });
                 index += 1;
+                position.set(index);
+                result
+            };
+            // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
+            // time, and keeps the count in a register. Items without a destructor may get lost in unwinding.
+            if B::HAS_TO_DROP {
+                results.extend(rest.insert(block.into_items()).map(run));
+            } else {
+                results.extend(block.into_items().map(run));
             }
+            assert_eq!(results.len(), count, "the data has another number of items than it said");
         })
     } else {
         run_watched(work, call, brake, watches, first, (block, &mut rest), &mut results, state)
     };
     let busy = start.elapsed();
-    if let Some(panic) = &end.panic {
+    if let Some(panic) = end.panic.as_ref().filter(|panic| !panic.is_stop()) {
         brake.stop_at(panic.index() as u64);
     }
+    results.truncate(count);
     if let Some(rest) = rest.filter(B::is_to_drop) {
         let left = first + results.len() as u64 + u64::from(end.panic.is_some());
         let drop_all = |position: &Cell<u64>| B::abandon_rest(rest, |place| position.set(left + place as u64));
         end.notes.extend(panic::run_job(call, left, drop_all).notes);
     }
-    Done { results, items: count, panic: end.panic, notes: end.notes, busy }
+    let panic = end.panic.filter(|panic| !panic.is_stop());
+    Done { results, items: count, panic, notes: end.notes, busy }
 }
 
 /// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told, and its span.

@@ -78,6 +78,8 @@ impl<P: Producer> Block for Piece<P> {
     type Item = P::Item;
     type Items = P::IntoIter;
 
+    const HAS_TO_DROP: bool = mem::needs_drop::<P::IntoIter>();
+
     fn size(&self) -> usize {
         self.size
     }
@@ -107,7 +109,7 @@ impl<P: Producer> Block for Piece<P> {
     }
 
     fn is_to_drop(_: &P::IntoIter) -> bool {
-        mem::needs_drop::<P::IntoIter>()
+        Self::HAS_TO_DROP
     }
 
     fn abandon_rest(rest: P::IntoIter, _: impl FnMut(usize)) {

@@ -5,7 +5,7 @@
 
 use crate::cancel::Brake;
 use crate::lease::Lease;
-use crate::panic::{self, Call, Payload, TaskPanic};
+use crate::panic::{self, Call, TaskPanic};
 use crate::work::{At, Work};
 use parking_lot::Mutex;
 use rayon::iter::plumbing::{Consumer, Folder, ProducerCallback, UnindexedConsumer};
@@ -26,9 +26,6 @@ struct Told {
     notes: Vec<String>,
     panic: Option<TaskPanic>,
 }
-
-/// What unwinds a piece that has nothing more to do, since rayon knows no other way to end a collect early.
-struct Stopped;
 
 pub(super) fn collect<I, W>(source: I, work: &W, call: &Arc<Call>, lease: &Lease) -> Vec<W::Output>
 where
@@ -152,7 +149,7 @@ where
             let mut at = Reached { index: first, cell: &reached };
             let results = items.into_iter().map(|item| {
                 if at.index >= brake.end() {
-                    panic::resume(Box::new(Stopped));
+                    panic::stop();
                 }
                 let result = work.run(&mut None, item, At { call, index: at.index });
                 at.index += 1;
@@ -160,7 +157,7 @@ where
             });
             folded = Some(base.consume_iter(results));
         });
-        let panic = end.panic.map(|panic| panic.at(reached.get())).filter(|panic| !panic.is::<Stopped>());
+        let panic = end.panic.map(|panic| panic.at(reached.get())).filter(|panic| !panic.is_stop());
         if panic.is_some() {
             brake.stop_at(reached.get());
         }
@@ -169,7 +166,8 @@ where
         }
         match folded {
             Some(base) => Guarding { base, guard, next: reached.get() },
-            None => panic::resume(Box::new(Stopped) as Payload),
+            // Rayon knows no other way to end a collect early.
+            None => panic::stop(),
         }
     }
 
