@@ -1,33 +1,15 @@
 //! `sha256sum [--workers N] FILE…`, like that of coreutils. Without FILE the names come from standard input, one a line.
 mod hash;
+#[path = "hash/lines.rs"]
+mod lines;
 
 use hash::sha256;
+use lines::{complaint, line};
 use pool_map::PoolIterator;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::{env, fs::File, io, process, slice, thread};
-
-/// One line; a name that would break it is escaped, and a backslash in front says so.
-fn print(hash: &str, name: &[u8]) -> io::Result<()> {
-    let escaped = name.iter().flat_map(|byte| match byte {
-        b'\\' => br"\\",
-        b'\n' => br"\n",
-        b'\r' => br"\r",
-        byte => slice::from_ref(byte),
-    });
-    let escaped: Vec<u8> = escaped.copied().collect();
-    let mark: &[u8] = if escaped.len() > name.len() { br"\" } else { b"" };
-    io::stdout().write_all(&[mark, hash.as_bytes(), b"  ", &escaped, b"\n"].concat())
-}
-
-/// Says `name: why`, the name in quotes where a shell would need them; gives the status to end with.
-fn complain(name: &str, why: &io::Error) -> i32 {
-    let odd = name.starts_with(['#', '~']) || name.contains(|c| " !\"$&'()*:;<=>?[\\^`|".contains(c));
-    let quoted = if odd || name.is_empty() { format!("'{}'", name.replace('\'', r"'\''")) } else { name.to_owned() };
-    eprintln!("sha256sum: {quoted}: {}", why.to_string().split(" (os error").next().unwrap_or_default());
-    1
-}
+use std::{env, fs::File, io, process, thread};
 
 fn main() {
     let mut names: Vec<OsString> = env::args_os().skip(1).collect();
@@ -44,11 +26,16 @@ fn main() {
     };
     let mut status = 0;
     // `for_each` rather than `for`: it prints while the workers go on.
-    names.pool_map(workers, hash).for_each(|(hash, name)| match hash.map(|hash| print(&hash, name.as_bytes())) {
-        Ok(Ok(())) => {}
-        Ok(Err(closed)) if closed.kind() == io::ErrorKind::BrokenPipe => process::exit(141),
-        Ok(Err(why)) => panic!("write error: {why}"),
-        Err(why) => status = complain(&name.to_string_lossy(), &why),
+    names.pool_map(workers, hash).for_each(|(hash, name)| {
+        match hash.map(|hash| io::stdout().write_all(&line(&hash, name.as_bytes()))) {
+            Ok(Ok(())) => {}
+            Ok(Err(closed)) if closed.kind() == io::ErrorKind::BrokenPipe => process::exit(141),
+            Ok(Err(why)) => panic!("write error: {why}"),
+            Err(why) => {
+                eprintln!("{}", complaint(name.as_bytes(), &why));
+                status = 1;
+            }
+        }
     });
     process::exit(status);
 }
