@@ -128,6 +128,7 @@
 //! - `f` takes nanoseconds and the order does not matter: rayon's own `par_iter` does less. Where it does matter and the data is a
 //!   slice or a range, there is [`collect_vec`](PoolParMap::collect_vec).
 //! - Thousands of sockets that mostly wait: that is what async is for. A hundred are fine: `pool_map(100, fetch)`.
+//! - The cores of one machine are too few: [More than one machine](more_machines) has what to do then.
 //!
 //! # Features
 //!
@@ -179,6 +180,7 @@ mod logger;
 
 mod observe;
 pub mod seeing;
+pub mod more_machines;
 
 pub mod coming_from_python;
 
