@@ -17,6 +17,7 @@ mod no_unsafe;
 
 mod doors;
 mod sweep;
+mod documented;
 mod properties;
 mod stress;
 mod soak;
