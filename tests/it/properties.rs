@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A payload; thrown without the hook, which would print thousands of traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +44,9 @@ enum Shape {
 
 impl Source {
     /// The items, numbered: `f` and the source fail by number.
-    fn make(&self) -> Box<dyn Iterator<Item = (usize, usize)>> {
+    fn make(&self) -> Box<dyn Iterator<Item = (usize, usize)> + Send> {
         let length = self.length;
-        let values: Box<dyn Iterator<Item = usize>> = match self.shape {
+        let values: Box<dyn Iterator<Item = usize> + Send> = match self.shape {
             Shape::Range => Box::new(0..length),
             Shape::Chained(more) => Box::new((0..length).chain(500..500 + more)),
             Shape::Filtered(of) => Box::new((0..length).filter(move |x| x % of != 1)),
@@ -82,6 +83,11 @@ impl Source {
         !matches!(self.shape, Shape::Filtered(_) | Shape::Flat(_) | Shape::Unsized | Shape::Unfused)
     }
 
+    /// The same without a failure, and over at its end.
+    fn make_fused(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        Source { bad: None, ..self.clone() }.make().fuse()
+    }
+
     /// How many items there are, failures aside.
     fn count(&self) -> usize {
         Source { bad: None, ..self.clone() }.make().count()
@@ -97,8 +103,16 @@ enum Step {
     SkipTake(usize, usize),
     Every(usize),
     Find(usize),
+    FindMap(usize),
+    Any(usize),
+    All(usize),
     Position(usize),
     TryFold(usize),
+    TakeWhile(usize),
+    MapWhile(usize),
+    SkipWhile(usize),
+    Scan(usize),
+    Eq(usize),
     Peekable,
     // These take the rest.
     Fold,
@@ -108,6 +122,23 @@ enum Step {
     Last,
     Adaptors,
     Zip,
+    Chain,
+    Flatten,
+    MinMax,
+    Partition,
+    Reduce,
+    Extend,
+}
+
+impl Step {
+    /// Whether no item is left after it, if nothing fails.
+    fn takes_all(self) -> bool {
+        use Step::{Adaptors, Chain, Collect, Count, Extend, Flatten, Fold, Last, Loop, MinMax, Partition, Reduce};
+        matches!(
+            self,
+            Fold | Collect | Loop | Count | Last | Adaptors | Chain | Flatten | MinMax | Partition | Reduce | Extend
+        )
+    }
 }
 
 /// What a consumer sees.
@@ -160,6 +191,22 @@ fn consume(mut it: impl Iterator<Item = usize>, steps: &[Step]) -> (Vec<Seen>, V
                 }
                 Step::Every(by) => it.by_ref().step_by(by).take(3).for_each(|x| note(Seen::Result(x))),
                 Step::Find(of) => note_result(it.find(|x| x % 10 == of)),
+                Step::FindMap(of) => note_result(it.find_map(|x| (x % 10 == of).then_some(x + 1))),
+                Step::Any(of) => note(Seen::Number(usize::from(it.any(|x| x % 10 == of)))),
+                Step::All(of) => note(Seen::Number(usize::from(it.all(|x| x % 10 != of)))),
+                Step::TakeWhile(of) => it.by_ref().take_while(|x| x % 10 != of).for_each(|x| note(Seen::Result(x))),
+                Step::MapWhile(of) => {
+                    it.by_ref().map_while(|x| (x % 10 != of).then_some(x + 1)).for_each(|x| note(Seen::Result(x)));
+                }
+                Step::SkipWhile(of) => note_result(it.by_ref().skip_while(|x| x % 10 != of).next()),
+                Step::Scan(most) => {
+                    let sums = it.by_ref().scan(0, |sum, x| {
+                        *sum += x;
+                        (*sum < most).then_some(*sum)
+                    });
+                    sums.for_each(|x| note(Seen::Result(x)));
+                }
+                Step::Eq(count) => note(Seen::Number(usize::from(it.by_ref().eq((0..count).map(|x| x * 7))))),
                 Step::Position(of) => note(it.position(|x| x % 10 == of).map_or(Seen::End, Seen::Number)),
                 Step::TryFold(most) => {
                     let sum = it.try_fold(0_usize, |sum, x| if sum < most { Ok(sum + x) } else { Err(x) });
@@ -182,6 +229,23 @@ fn consume(mut it: impl Iterator<Item = usize>, steps: &[Step]) -> (Vec<Seen>, V
                 Step::Last => return note_result(it.last()),
                 Step::Adaptors => {
                     return it.enumerate().filter(|x| x.1 % 3 != 0).map(|x| x.0).for_each(|x| note(Seen::Number(x)));
+                }
+                Step::Chain => return it.chain(900..903).for_each(|x| note(Seen::Result(x))),
+                Step::Flatten => return it.flat_map(|x| x..x + x % 3).for_each(|x| note(Seen::Result(x))),
+                Step::MinMax => {
+                    let minmax = it.fold((usize::MAX, 0), |(min, max), x| (min.min(x % 50), max.max(x % 50)));
+                    note(Seen::Number(minmax.0));
+                    return note(Seen::Number(minmax.1));
+                }
+                Step::Partition => {
+                    let (even, odd) = it.partition::<Vec<_>, _>(|x| x % 2 == 0);
+                    return even.into_iter().chain(odd).for_each(|x| note(Seen::Result(x)));
+                }
+                Step::Reduce => return note_result(it.reduce(|a, b| (3 * a + b) % 1_000_003)),
+                Step::Extend => {
+                    let mut all = vec![1];
+                    all.extend(it);
+                    return all.into_iter().for_each(|x| note(Seen::Result(x)));
                 }
                 Step::Zip => return it.zip(0..40).for_each(|x| note(Seen::Result(x.0 + x.1))),
             }
@@ -228,6 +292,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..10_usize).prop_map(Step::Find),
         (0..10_usize).prop_map(Step::Position),
         (0..400_usize).prop_map(Step::TryFold),
+        (0..10_usize).prop_map(Step::FindMap),
+        (0..10_usize).prop_map(Step::Any),
+        (0..10_usize).prop_map(Step::All),
+        (0..10_usize).prop_map(Step::TakeWhile),
+        (0..10_usize).prop_map(Step::MapWhile),
+        (0..10_usize).prop_map(Step::SkipWhile),
+        (0..900_usize).prop_map(Step::Scan),
+        (0..20_usize).prop_map(Step::Eq),
         Just(Step::Peekable),
     ];
     let rest = prop_oneof![
@@ -238,6 +310,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::Last),
         Just(Step::Adaptors),
         Just(Step::Zip),
+        Just(Step::Chain),
+        Just(Step::Flatten),
+        Just(Step::MinMax),
+        Just(Step::Partition),
+        Just(Step::Reduce),
+        Just(Step::Extend),
         Just(Step::Next(2)),
     ];
     (prop::collection::vec(some, 0..6), rest).prop_map(|(mut steps, rest)| {
@@ -261,8 +339,13 @@ proptest! {
         steps in steps(),
         (workers, chunk, limit) in settings(),
     ) {
-        let f = |(number, value): (usize, usize)| if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 };
+        let calls = AtomicUsize::new(0);
+        let f = |(number, value): (usize, usize)| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
+        };
         let (expected, map_hints) = consume(source.make().map(f), &steps);
+        let map_calls = calls.swap(0, Ordering::Relaxed);
 
         let mut it = match workers {
             0 => source.make().pool_map(Pool::inline(), f),
@@ -275,6 +358,16 @@ proptest! {
             it = it.max_in_flight(items);
         }
         let (found, hints) = consume(it, &steps);
+        // Items read ahead are run, too; where all are asked for, it is as often as under `map`.
+        let calls = calls.load(Ordering::Relaxed);
+        let failed = matches!(found.last(), Some(Seen::Failed(_)));
+        let all = source.make_fused().count();
+        if !failed && steps.last().is_some_and(|step| step.takes_all()) {
+            prop_assert_eq!(calls, all);
+        } else {
+            prop_assert!(calls <= all, "{} calls for {} items", calls, all);
+            prop_assert!(matches!(source.shape, Shape::Unfused) || calls >= map_calls, "{} calls, not {}", calls, map_calls);
+        }
         // A source that gives items after its end is fused here, and not by `map`: compare up to there.
         let unfused = matches!(source.shape, Shape::Unfused);
         if unfused {
@@ -299,6 +392,30 @@ proptest! {
                 prop_assert!(hint.1.is_none_or(|high| hint.0 <= high));
             }
         }
+    }
+
+    #[test]
+    fn pool_imap_is_map(
+        source in sources(),
+        bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
+        steps in steps(),
+        (workers, chunk, limit) in settings(),
+    ) {
+        let f = move |(number, value): (usize, usize)| {
+            if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
+        };
+        let expected = consume(source.make().fuse().map(f), &steps).0;
+        let mut it = match workers {
+            0 => source.make().pool_imap(Pool::inline(), f),
+            workers => source.make().pool_imap(workers, f),
+        };
+        if let Some(items) = chunk {
+            it = it.chunk_size(items);
+        }
+        if let Some(items) = limit {
+            it = it.max_in_flight(items);
+        }
+        prop_assert_eq!(consume(it, &steps).0, expected);
     }
 
     #[test]
