@@ -4,15 +4,15 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::panic::catch_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::{fmt, mem, thread};
 
-use chrono::{Local, NaiveDateTime};
+use chrono::{Local, NaiveDateTime, TimeDelta, Utc};
 use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
 
-use crate::pool;
 use crate::worker::{self, Worker};
+use crate::{panic, pool};
 
 /// Prints a line to standard output, after the name of the worker and the time.
 ///
@@ -76,8 +76,21 @@ pub struct Prefix {
 /// ```
 #[must_use]
 pub fn prefix() -> Prefix {
-    let time = Local::now().naive_local();
-    Prefix { name: name_of_this_thread(), time }
+    Prefix { name: name_of_this_thread(), time: local_time() }
+}
+
+fn local_time() -> NaiveDateTime {
+    /// How many seconds local time is ahead of UTC, as last seen by any thread. Relaxed: nothing else hangs on it.
+    static AHEAD: AtomicI32 = AtomicI32::new(0);
+    // Chrono keeps the time zone in a thread-local. In the destructor of another one it may be gone, and chrono panics,
+    // which there ends the process.
+    match panic::quietly(Local::now) {
+        Some(now) => {
+            AHEAD.store(now.offset().local_minus_utc(), Ordering::Relaxed);
+            now.naive_local()
+        }
+        None => Utc::now().naive_utc() + TimeDelta::seconds(AHEAD.load(Ordering::Relaxed).into()),
+    }
 }
 
 impl fmt::Display for Prefix {

@@ -921,7 +921,7 @@ fn hand_over(text: String) -> Option<String> {
 }
 
 /// Runs something of ours whose panic matters to nobody.
-fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
     let before = QUIET.replace(true);
     let result = catch(f).ok();
     QUIET.set(before);
