@@ -3,6 +3,8 @@
 
 #![allow(clippy::bool_assert_comparison, clippy::float_cmp, clippy::unnecessary_fold, clippy::iter_nth_zero)]
 #![allow(clippy::manual_filter_map, clippy::map_flatten, clippy::manual_try_fold, clippy::redundant_clone)]
+#![allow(clippy::redundant_closure_for_method_calls, clippy::items_after_statements, clippy::result_filter_map)]
+#![allow(clippy::iter_overeager_cloned, clippy::double_ended_iterator_last, clippy::search_is_some)]
 #![allow(clippy::unwrap_used, clippy::many_single_char_names)] // They stand as they are documented.
 
 use std::cmp::Ordering;

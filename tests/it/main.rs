@@ -18,6 +18,7 @@ mod no_unsafe;
 mod doors;
 mod sweep;
 mod documented;
+mod process;
 mod properties;
 mod stress;
 mod soak;

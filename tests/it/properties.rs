@@ -198,7 +198,7 @@ fn consume(mut it: impl Iterator<Item = usize>, steps: &[Step]) -> (Vec<Seen>, V
                 Step::MapWhile(of) => {
                     it.by_ref().map_while(|x| (x % 10 != of).then_some(x + 1)).for_each(|x| note(Seen::Result(x)));
                 }
-                Step::SkipWhile(of) => note_result(it.by_ref().skip_while(|x| x % 10 != of).next()),
+                Step::SkipWhile(of) => note_result(it.by_ref().skip_while(|x| x % 10 != of).nth(1)),
                 Step::Scan(most) => {
                     let sums = it.by_ref().scan(0, |sum, x| {
                         *sum += x;
