@@ -179,6 +179,52 @@ fn of_two_panics_the_later_item_stops_nothing_before_the_earlier_one() {
     }
 }
 
+#[test]
+fn of_two_panics_the_later_item_lets_nothing_start_again_that_the_earlier_one_has_stopped() {
+    /// Opens its gate when it is dropped.
+    struct Item<'a>(usize, Option<&'a Gate>);
+    impl Drop for Item<'_> {
+        fn drop(&mut self) {
+            if let Some(gate) = self.1 {
+                gate.open();
+            }
+        }
+    }
+    let _watch = watch();
+    let [begun_20, begun_35, caught_12, caught_35] = [(); 4].map(|()| Gate::default());
+    let started = Mutex::new(Vec::new());
+    // The items right behind those that panic: never run, they are dropped when that panic has been caught.
+    let source =
+        (0..).map(|index| Item(index, [(13, &caught_12), (36, &caught_35)].iter().find(|x| x.0 == index).map(|x| x.1)));
+    let mapped = source.pool_map(3, |item: Item<'_>| {
+        started.lock().expect("nobody panics under it").push(item.0);
+        match item.0 {
+            12 => {
+                begun_20.wait();
+                begun_35.wait();
+                panic!("the earlier one");
+            }
+            35 => {
+                begun_35.open();
+                caught_12.wait();
+                panic!("the later one");
+            }
+            20 => {
+                begun_20.open();
+                caught_35.wait();
+            }
+            _ => {}
+        }
+    });
+    // Three workers have the chunks from 10, 20 and 30 on; the one that waits in 20 looks when both panics were caught.
+    let mapped = mapped.chunk_size(10).max_in_flight(1000);
+    let end = catch_unwind(AssertUnwindSafe(|| mapped.count()));
+    assert_eq!(text(&*end.expect_err("it panics")), "the earlier one");
+    let mut started = started.into_inner().expect("nobody panics under it");
+    started.sort_unstable();
+    assert_eq!(started, (0..=12).chain([20]).chain(30..=35).collect::<Vec<_>>());
+}
+
 /// Runs `consume` over a call by batches, and checks that nothing is run from the moment it left.
 #[track_caller]
 fn by_batches(consume: impl Fn(&mut dyn Iterator<Item = usize>)) {
