@@ -53,6 +53,26 @@ fn a_hook_that_chains_ours_changes_nothing() {
 }
 
 #[test]
+fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
+    let seen = child("good_neighbour::a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before", || {
+        panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
+        each(7..8, Trace::Header, |x| {
+            assert!(thread::spawn(move || boom(x)).join().is_err());
+        });
+        // Joined with its payload, it is the item's, whose place nobody has seen.
+        let joined = |x| panic::resume_unwind(thread::spawn(move || boom(x)).join().expect_err("a panic"));
+        assert_eq!(raised(|| each(7..8, Trace::Header, joined)), "boom 7");
+    });
+    seen.is(&format!(
+        "[TRACE:hook] boom 7\n[TRACE:hook] boom 7\n{}",
+        BLOCK.replace(
+            "at tests/it/told.rs:N:N: boom",
+            "(location not recorded: raised again without this pool's panic hook): boom"
+        )
+    ));
+}
+
+#[test]
 fn a_hook_that_replaces_ours_is_named_as_the_reason() {
     let seen = child("good_neighbour::a_hook_that_replaces_ours_is_named_as_the_reason", || {
         each(0..1, Trace::Short, drop);

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use pool_map::{IntoPool, Pool, PoolIterator};
@@ -345,6 +345,25 @@ fn a_pool_made_and_dropped_by_an_item() {
 }
 
 // ---- Calls beside each other ----------------------------------------------------------------------------------------
+
+#[test]
+fn a_static_that_is_made_with_a_call() {
+    // A worker that waited for others inside of the call would be given an item that asks for the static again.
+    static SUM: OnceLock<u64> = OnceLock::new();
+    let _watch = watch();
+    for workers in [1, 2, 4] {
+        let pool = pool(workers);
+        let sum = || {
+            *SUM.get_or_init(|| (0..100).pool_map(&pool, |x| x).sum::<u64>() + (0..100).pool_map(2, |x| x).sum::<u64>())
+        };
+        assert!((0..50).pool_map(&pool, |_| sum()).all(|sum| sum == 9900));
+        // And with streams and tasks, each pool being the first to need its static.
+        let (pool, other) = (Arc::new(pool), Arc::new(OnceLock::new()));
+        let sum =
+            move || *other.get_or_init(|| pool.clone().imap(0..100, |x| x).sum::<u64>() + pool.spawn(|| 5).join());
+        assert!((0..50).pool_imap(workers, move |_| sum()).all(|sum| sum == 4955));
+    }
+}
 
 #[test]
 fn a_slow_consumer_holds_up_nobody_else() {

@@ -228,6 +228,38 @@ fn a_failure_of_the_source_takes_its_place_in_the_order() {
 }
 
 #[test]
+fn a_size_hint_that_panics_is_raised_where_it_is_asked_for() {
+    struct Hintless(std::ops::Range<usize>);
+    impl Iterator for Hintless {
+        type Item = usize;
+        fn next(&mut self) -> Option<usize> {
+            self.0.next()
+        }
+        fn size_hint(&self) -> (usize, Option<usize>) {
+            panic_any(BadSource(self.0.start))
+        }
+    }
+    let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
+    for pool in pools.into_iter().chain([Pool::inline()]) {
+        // Nobody asks.
+        assert_eq!(Hintless(0..50).pool_map(&pool, |x| x).fold(0, |sum, x| sum + x), 1225);
+        // A vector asks first, and a loop when it has some items already.
+        let end = caught(|| Hintless(0..50).pool_map(&pool, |x| x).collect::<Vec<_>>());
+        assert_eq!(the::<BadSource>(end.expect_err("the hint panics")), BadSource(0));
+        let mut it = Hintless(0..50).pool_map(&pool, |x| x).max_in_flight(4);
+        assert_eq!(it.next(), Some(0));
+        let end = caught(|| it.size_hint());
+        assert!((1..5).contains(&the::<BadSource>(end.expect_err("the hint panics")).0));
+        assert!(it.eq(1..50));
+        // A stream asks before the source goes to its feeder.
+        let mut it = Hintless(0..50).pool_imap(&pool, |x| x);
+        assert_eq!(the::<BadSource>(caught(|| it.next()).expect_err("the hint panics")), BadSource(0));
+        assert_eq!(it.next(), None);
+        assert!((0..50).pool_map(&pool, |x| x).eq(0..50));
+    }
+}
+
+#[test]
 fn a_lower_item_wins_over_the_source() {
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.into_iter().chain([Pool::inline()]) {

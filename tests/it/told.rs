@@ -111,6 +111,25 @@ fn payloads_of_any_type() {
 }
 
 #[test]
+fn messages_of_any_size_and_shape() {
+    let seen = child("told::messages_of_any_size_and_shape", || {
+        let shapes = ["", "\n", "\n\n\n", "\0", "a\rb", "\u{1b}[31m", "\u{202e}right to left", "\u{fffd}\u{10ffff}"];
+        let huge = ["x".repeat(10 << 20), "é\n".repeat(1 << 20)];
+        for message in shapes.into_iter().map(str::to_owned).chain(huge) {
+            assert_eq!(raised(|| each(0..1, Trace::Header, |_| panic!("{message}"))), message);
+            let panic = catch_each(0..1, Trace::Header, |_| panic_any(message.clone())).expect("a panic");
+            assert_eq!(panic.message(), message);
+        }
+    });
+    seen.succeeded();
+    let lines = || seen.stderr.split('\n').filter(|line| !line.is_empty());
+    assert!(lines().all(|line| line.starts_with("[TRACE:PoolWorker-1]")), "{}", seen.stderr);
+    assert_eq!(seen.count("in pool_map called at"), 10, "{}", seen.stderr);
+    // Each of the two large ones is cut.
+    assert!(seen.stderr.len() < 200 << 10, "{} bytes", seen.stderr.len());
+}
+
+#[test]
 fn every_line_of_an_assertion_is_tagged() {
     let seen = child("told::every_line_of_an_assertion_is_tagged", || {
         raised(|| each(0..1, Trace::Header, |x| assert_eq!(x, 1, "a\nb")));
