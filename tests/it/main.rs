@@ -19,6 +19,7 @@ mod doors;
 mod sweep;
 mod documented;
 mod process;
+mod readme;
 mod properties;
 mod stress;
 mod soak;

@@ -696,3 +696,54 @@ fn payloads_whose_drop_panics_do_no_harm() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
 }
+
+/// Panics when dropped, with a payload that does so in turn, so many times.
+struct Nested(u32);
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            panic_any(Nested(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn payloads_within_payloads_that_panic_when_dropped_do_no_harm() {
+    let test = "sequential_failure::payloads_within_payloads_that_panic_when_dropped_do_no_harm";
+    let Some(output) = child::with_env(test, &[("RUST_BACKTRACE", "0")]) else {
+        for workers in [1, 2, 4] {
+            let pool = Pool::new(workers).expect("a few threads");
+            // Not reached: of an item, of the source; results that are left over.
+            let fails = |x: usize| if x > 3 { panic_any(Nested(5)) } else { x };
+            assert_eq!((0..50).pool_map(&pool, fails).take(3).count(), 3);
+            let source = (0..).inspect(|x| {
+                if *x == 5 {
+                    panic_any(Nested(5))
+                }
+            });
+            assert_eq!(source.pool_map(&pool, |x| x).take(4).count(), 4);
+            let mut left_over = (0..50).pool_map(&pool, |_| Nested(5)).chunk_size(3);
+            std::mem::forget(left_over.next());
+            drop(left_over);
+            // Items that are left over, where one fails in its own way.
+            let f = |(x, nested): (usize, Nested)| {
+                std::mem::forget(nested);
+                bad_at(3)(x)
+            };
+            let end = caught(|| (0..50).map(|x| (x, Nested(5))).pool_map(&pool, f).chunk_size(10).count());
+            assert_eq!(the::<BadItem>(end.expect_err("item 3 panics")), BadItem(3));
+            // A stream and a task that nobody asks any more.
+            let mut stream = (0..50).pool_imap(&pool, fails);
+            assert_eq!(stream.next(), Some(0));
+            drop(stream);
+            drop(pool.spawn(|| panic_any(Nested(5))));
+            drop(pool.spawn(|| Nested(5)));
+            pool.join();
+        }
+        println!("done");
+        return;
+    };
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+}

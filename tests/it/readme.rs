@@ -1,0 +1,85 @@
+//! `tests/README.md` names tests that exist and lines that stand where it says.
+
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The cells of the rows of the table under this heading, from its third line on.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let readme = read("tests/README.md");
+    let (_, rest) = readme.split_once(&format!("\n## {heading}\n")).expect("the heading");
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// Whether a test of that name is there: `module::name` in `tests/it`, `module::tests::name` in `src`, and
+/// `compile_fail::Name` for the examples that must not compile.
+fn is_there(test: &str) -> bool {
+    let parts: Vec<_> = test.split("::").collect();
+    match *parts {
+        ["compile_fail", name] => read("src/compile_fail.rs").contains(&format!("\nstruct {name};")),
+        [module, name] => is_in(&read(&format!("tests/it/{module}.rs")), name),
+        [module, "tests", name] => is_in(&read(&format!("src/{module}.rs")), name),
+        _ => false,
+    }
+}
+
+fn is_in(source: &str, name: &str) -> bool {
+    let Some((before, _)) =
+        source.split_once(&format!(" fn {name}(")).or_else(|| source.split_once(&format!("\nfn {name}(")))
+    else {
+        return false;
+    };
+    // What stands before it belongs to the function before, but for its attributes.
+    before.rsplit("\n\n").next().is_some_and(|attributes| attributes.contains("#[test]"))
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let readme = read("tests/README.md");
+    let names: Vec<_> = quoted(&readme).filter(|name| name.contains("::") && !name.contains(' ')).collect();
+    assert!(names.len() > 150, "{} names", names.len());
+    for name in names.into_iter().filter(|name| !["puller::tests", "flow::tests"].contains(name)) {
+        assert!(is_there(name), "there is no test {name}");
+    }
+    assert!(!is_there("readme::is_there") && !is_there("readme::no_such_test"));
+}
+
+#[test]
+fn every_fault_and_every_trap_has_a_test_or_a_reason() {
+    let mut faults: Vec<_> = (1..=70).map(|number: u32| number.to_string()).collect();
+    faults.insert(39, "39b".to_owned());
+    let traps: Vec<_> = (1..=26).map(|number: u32| format!("T{number}")).collect();
+    for (heading, numbers) in [("Faults", faults), ("Traps", traps)] {
+        let rows = table(heading);
+        assert!(rows.iter().map(|row| &row[0]).eq(&numbers), "{rows:?}");
+        for row in rows {
+            let has_test = quoted(&row[2]).any(|name| name.contains("::"));
+            let has_reason = row[2].ends_with('.');
+            assert!(row.len() == 3 && (has_test || has_reason), "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn the_lines_that_carry_the_rest_stand_where_it_says() {
+    let rows = table("Ten lines that carry the rest");
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let [_, file, line, instead, tests] = &*row else { panic!("{row:?}") };
+        let code = quoted(line).next().expect("a line").replace("\\|", "|");
+        let source = read(quoted(file).next().expect("a file"));
+        assert!(source.contains(&code), "{row:?}");
+        assert!(!instead.is_empty() && quoted(tests).all(is_there), "{row:?}");
+    }
+}
