@@ -446,6 +446,31 @@ fn traced_tags_any_thread() {
     );
 }
 
+/// The program of the test below: what stops without a panic stops here as well, and then there is one.
+const ABORTING: &str = "\
+fn main() {
+    use pool_map::PoolIterator; stops();
+    (0..9).pool_map(1, |x| if x == 7 { panic!(\"boom {x}\") }).for_each(drop);
+}
+
+fn stops() {
+    use pool_map::{CancelToken, PoolIterator};
+    let token = CancelToken::new();
+    let cancels = |x: u32| if x == 5 { token.cancel() };
+    assert_eq!((0..100).pool_map(1, cancels).chunk_size(50).cancel_on(&token).count(), 6);
+    let (token, within) = (CancelToken::new(), CancelToken::new());
+    let cancels = |x: u32| if x == 5 { within.cancel() };
+    assert_eq!(pool_map::scope(1, |s| s.imap(0..100, cancels).chunk_size(50).cancel_on(&within).count()), 6);
+    let inside = token.clone();
+    let cancels = move |x: u32| if x == 5 { inside.cancel() };
+    assert_eq!((0..100).pool_imap(1, cancels).chunk_size(50).cancel_on(&token).count(), 6);
+    let fails = |x: u32| if x % 10 == 5 { Err(x) } else { Ok(x) };
+    assert_eq!((0..100_000).pool_map(2, fails).chunk_size(20).collect::<Result<Vec<_>, _>>(), Err(5));
+    assert_eq!((0..).pool_map(2, |x| x).take_while(|x| *x < 500).count(), 500);
+    assert_eq!((0..).pool_imap(2, |x| x).take(500).count(), 500);
+}
+";
+
 #[test]
 fn an_aborting_program_prints_from_the_hook() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aborting");
@@ -456,11 +481,7 @@ fn an_aborting_program_prints_from_the_hook() {
         env!("CARGO_MANIFEST_DIR")
     );
     fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
-    fs::write(
-        folder.join("src/main.rs"),
-        "fn main() {\n    use pool_map::PoolIterator;\n    (0..9).pool_map(1, |x| if x == 7 { panic!(\"boom {x}\") }).for_each(drop);\n}\n",
-    )
-    .expect("a program");
+    fs::write(folder.join("src/main.rs"), ABORTING).expect("a program");
     // The versions that this test was itself built with are at hand without a network.
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
     let build = Command::new(env!("CARGO"))
