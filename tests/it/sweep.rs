@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pool_map::{Pool, PoolIterator, TaskPanic};
+use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic};
+use rayon::prelude::*;
 
 use crate::child;
 
@@ -187,6 +188,15 @@ fn source(hand: &Hand) -> impl Iterator<Item = Item> + Send + use<> {
     })
 }
 
+/// The same in a vector.
+fn items(hand: &Hand) -> Vec<Item> {
+    let item = |index| {
+        hand.event(Kind::Pull);
+        Item::new(hand, index)
+    };
+    (0..ITEMS).map(item).collect()
+}
+
 /// And their `f`.
 fn f(item: Item) -> Outcome {
     let hand = item.hand.clone();
@@ -281,6 +291,10 @@ enum Door {
     Scope,
     ScopeUnordered,
     Spawn,
+    /// Data that rayon can split: made item by item on the workers, or a vector.
+    Par,
+    ParVec,
+    ParCollectVec,
 }
 
 impl Door {
@@ -293,7 +307,7 @@ impl Door {
     #[allow(clippy::needless_pass_by_value)] // The hand is to be gone when this returns.
     fn run(self, drive: Drive, hand: Hand, pool: &Pool, chunk: usize) {
         match self {
-            Door::Map => drive.run(source(&hand).pool_map(pool, f).chunk_size(chunk), &hand),
+            Door::Map => drive.run(PoolIterator::pool_map(source(&hand), pool, f).chunk_size(chunk), &hand),
             Door::MapInit => {
                 let init = || {
                     hand.event(Kind::Init);
@@ -311,6 +325,25 @@ impl Door {
             }
             Door::ScopeUnordered => {
                 pool_map::scope(pool, |s| drive.run(s.imap_unordered(source(&hand), f).chunk_size(chunk), &hand));
+            }
+            Door::Par => {
+                let pulls = hand.clone();
+                let last = Last(hand.clone(), Kind::SourceDrop);
+                let make = move |index| {
+                    let _last = &last;
+                    pulls.event(Kind::Pull);
+                    Item::new(&pulls, index)
+                };
+                let it = PoolParallelIterator::pool_map((0..ITEMS).into_par_iter().map(make), pool, f);
+                it.chunk_size(chunk).consume(|results| drive.run(results, &hand));
+            }
+            Door::ParVec => {
+                let it = PoolParallelIterator::pool_map(items(&hand).into_par_iter(), pool, f);
+                it.chunk_size(chunk).consume(|results| drive.run(results, &hand));
+            }
+            Door::ParCollectVec => {
+                let it = PoolParallelIterator::pool_map(items(&hand).into_par_iter(), pool, f);
+                drive.run(it.chunk_size(chunk).collect_vec().into_iter(), &hand);
             }
             Door::Spawn => {
                 let tasks: Vec<_> = source(&hand).map(|item| pool.spawn(move || f(item))).collect();
@@ -389,16 +422,8 @@ impl Probe {
 }
 
 /// What panics behind each door.
-const ALWAYS: [Kind; 8] = [
-    Kind::Pull,
-    Kind::Enter,
-    Kind::Exit,
-    Kind::ItemDrop,
-    Kind::ResultDrop,
-    Kind::Consume,
-    Kind::ConsumedDrop,
-    Kind::SourceDrop,
-];
+const ALWAYS: [Kind; 7] =
+    [Kind::Pull, Kind::Enter, Kind::Exit, Kind::ItemDrop, Kind::ResultDrop, Kind::Consume, Kind::ConsumedDrop];
 
 /// Sweeps in a process of its own, which a panic ends that escapes a destructor while another unwinds.
 fn in_a_child(test: &str, door: Door, drives: &[Drive], chunks: &[usize], more: &[Kind]) {
@@ -417,45 +442,60 @@ const FEW: [Drive; 4] = [Drive::Loop, Drive::Collect, Drive::TakeThree, Drive::D
 
 #[test]
 fn pool_map_by_every_method() {
-    in_a_child("sweep::pool_map_by_every_method", Door::Map, &Drive::ALL, &[1, 3], &[]);
+    in_a_child("sweep::pool_map_by_every_method", Door::Map, &Drive::ALL, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn pool_map_init() {
-    in_a_child("sweep::pool_map_init", Door::MapInit, &FEW, &[1, 3], &[Kind::Init, Kind::StateDrop]);
+    in_a_child("sweep::pool_map_init", Door::MapInit, &FEW, &[1, 3], &[Kind::SourceDrop, Kind::Init, Kind::StateDrop]);
 }
 
 #[test]
 fn catch_panics() {
-    in_a_child("sweep::catch_panics", Door::MapCaught, &FEW, &[1, 3], &[]);
+    in_a_child("sweep::catch_panics", Door::MapCaught, &FEW, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn pool_imap() {
-    in_a_child("sweep::pool_imap", Door::Imap, &Drive::ALL, &[1, 3], &[]);
+    in_a_child("sweep::pool_imap", Door::Imap, &Drive::ALL, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn pool_imap_unordered() {
-    in_a_child("sweep::pool_imap_unordered", Door::ImapUnordered, &FEW, &[1, 3], &[]);
+    in_a_child("sweep::pool_imap_unordered", Door::ImapUnordered, &FEW, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn pool_imap_and_catch_panics() {
-    in_a_child("sweep::pool_imap_and_catch_panics", Door::ImapCaught, &FEW, &[1, 3], &[]);
+    in_a_child("sweep::pool_imap_and_catch_panics", Door::ImapCaught, &FEW, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn scope_imap() {
-    in_a_child("sweep::scope_imap", Door::Scope, &FEW, &[1, 3], &[]);
+    in_a_child("sweep::scope_imap", Door::Scope, &FEW, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn scope_imap_unordered() {
-    in_a_child("sweep::scope_imap_unordered", Door::ScopeUnordered, &FEW, &[1, 3], &[]);
+    in_a_child("sweep::scope_imap_unordered", Door::ScopeUnordered, &FEW, &[1, 3], &[Kind::SourceDrop]);
 }
 
 #[test]
 fn spawn() {
-    in_a_child("sweep::spawn", Door::Spawn, &Drive::ALL, &[1], &[]);
+    in_a_child("sweep::spawn", Door::Spawn, &Drive::ALL, &[1], &[Kind::SourceDrop]);
+}
+
+#[test]
+fn data_that_rayon_can_split() {
+    in_a_child("sweep::data_that_rayon_can_split", Door::Par, &Drive::ALL, &[1, 3], &[Kind::SourceDrop]);
+}
+
+#[test]
+fn a_vector_that_rayon_can_split() {
+    in_a_child("sweep::a_vector_that_rayon_can_split", Door::ParVec, &FEW, &[1, 3], &[]);
+}
+
+#[test]
+fn collect_vec() {
+    in_a_child("sweep::collect_vec", Door::ParCollectVec, &[Drive::Collect, Drive::DropAfterOne], &[1, 3], &[]);
 }
