@@ -242,7 +242,7 @@ fn a_size_hint_that_panics_is_raised_where_it_is_asked_for() {
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.into_iter().chain([Pool::inline()]) {
         // Nobody asks.
-        assert_eq!(Hintless(0..50).pool_map(&pool, |x| x).fold(0, |sum, x| sum + x), 1225);
+        assert_eq!(Hintless(0..50).pool_map(&pool, |x| x).sum::<usize>(), 1225);
         // A vector asks first, and a loop when it has some items already.
         let end = caught(|| Hintless(0..50).pool_map(&pool, |x| x).collect::<Vec<_>>());
         assert_eq!(the::<BadSource>(end.expect_err("the hint panics")), BadSource(0));
