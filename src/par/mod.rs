@@ -36,9 +36,10 @@ use std::{fmt, mem, vec};
 ///
 /// # Which door
 ///
-/// Take this one if the data is in memory and an item costs less than about a microsecond; from there on, the two are
-/// equally fast (`cargo bench --bench doors`). A plain iterator is more general: it may borrow, block and read, and it is itself
-/// an iterator again.
+/// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.14 times as fast as the plain
+/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench --bench doors`). With
+/// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
+/// block and read, and what comes of it is an iterator again.
 ///
 /// # Examples
 ///
