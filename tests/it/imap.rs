@@ -483,11 +483,20 @@ fn a_panic_is_told_before_it_is_raised() {
 fn a_panic_that_nobody_got_to_leaves_a_line() {
     let seen = seen::child("imap::a_panic_that_nobody_got_to_leaves_a_line", || {
         // One that waits for its turn when the stream is dropped…
-        let mut stream = (0..2).pool_imap(1, |x| assert!(x != 1, "too late")).chunk_size(2);
+        let pool = Pool::new(1).expect("a thread");
+        let (started, starts) = mpsc::channel();
+        let f = move |x| {
+            if x == 1 {
+                started.send(()).expect("the test listens");
+                panic!("too late");
+            }
+        };
+        let mut stream = (0..2).pool_imap(&pool, f).chunk_size(2);
         assert_eq!(stream.next(), Some(()));
+        // The chunk may have been taken before the feeder came to its second item.
+        starts.recv().expect("item 1 starts");
         drop(stream);
         // …and one that comes after it was dropped, while somebody holds the lock of standard error.
-        let pool = Pool::new(1).expect("a thread");
         let gate = Arc::new(Gate::default());
         let closed = Arc::clone(&gate);
         let (started, starts) = mpsc::channel();
