@@ -156,16 +156,16 @@ fn a_panic_before_the_cancelling_is_raised_all_the_same() {
     let _watch = watch();
     let pool = pool(2);
     let token = CancelToken::new();
-    let (begun, all_before) = (AtomicUsize::new(0), Gate::default());
+    let (begun, all_begun) = (AtomicUsize::new(0), Gate::default());
     let f = |x: usize| {
+        // The other worker may be behind. What had not begun by then would be a gap, and the end.
+        if begun.fetch_add(1, Ordering::SeqCst) == 5 {
+            all_begun.open();
+        }
         if x == 5 {
-            // The other worker may have taken item 4 and not begun it.
-            all_before.wait();
+            all_begun.wait();
             token.cancel();
             panic!("item 5");
-        }
-        if begun.fetch_add(1, Ordering::SeqCst) == 4 {
-            all_before.open();
         }
         x
     };

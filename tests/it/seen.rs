@@ -76,7 +76,7 @@ pub(crate) fn run(mut command: Command) -> Seen {
         let read = pipe.read_to_end(&mut bytes).map(|_| bytes);
         let _ = sender.send(read);
     });
-    let Ok(read) = receiver.recv_timeout(Duration::from_secs(20)) else {
+    let Ok(read) = receiver.recv_timeout(Duration::from_secs(60)) else {
         let _ = child.kill();
         panic!("the child hangs");
     };
