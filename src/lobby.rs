@@ -136,3 +136,59 @@ impl<'j> Clerk<'_, 'j> {
 pub(crate) fn call_hand_in<'s>(crew: crate::pool::Crew<'_, 's>, lobby: Arc<Lobby<'s>>) {
     crew.spawn(move |crew| lobby.work(&|| call_hand_in(crew, Arc::clone(&lobby))));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn there_are_no_more_hands_than_workers_and_none_without_need() {
+        let called = Cell::new(0);
+        let call_hand = || called.set(called.get() + 1);
+        let lobby = Lobby::new(2);
+        let clerk = Clerk::of(&lobby, &call_hand);
+        assert!(!clerk.others_wait());
+        for _ in 0..3 {
+            clerk.post(Box::new(|_| ()));
+        }
+        assert_eq!((called.get(), lobby.desk.lock().hands), (2, 2));
+        assert!(clerk.others_wait());
+        for left in [2, 1, 0] {
+            assert!(lobby.take().is_some());
+            assert_eq!((lobby.waiting.load(Ordering::Relaxed), clerk.others_wait()), (left, left > 0));
+        }
+        assert!(lobby.take().is_none());
+        assert_eq!(lobby.desk.lock().hands, 1, "one has left");
+        lobby.post(Box::new(|_| ()), &call_hand);
+        assert_eq!((called.get(), lobby.desk.lock().hands), (3, 2));
+    }
+
+    #[test]
+    fn a_hand_without_a_seat_passes_its_place_on_where_there_is_a_need() {
+        let called = Cell::new(0);
+        let call_hand = || called.set(called.get() + 1);
+        let lobby = Lobby::new(1);
+        lobby.post(Box::new(|_| ()), &call_hand);
+        // This thread is no worker, so there is no seat on it.
+        lobby.work(&call_hand);
+        assert_eq!((called.get(), lobby.desk.lock().hands), (2, 1), "another one has its place");
+        assert!(lobby.take().is_some());
+        lobby.work(&call_hand);
+        assert_eq!((called.get(), lobby.desk.lock().hands), (2, 0));
+    }
+
+    #[test]
+    fn what_no_hand_took_comes_back_and_nothing_more_is_taken_in() {
+        let lobby = Lobby::new(1);
+        lobby.post(Box::new(|_| ()), &|| ());
+        lobby.post(Box::new(|_| ()), &|| ());
+        assert_eq!(lobby.close().len(), 2);
+        assert_eq!(lobby.waiting.load(Ordering::Relaxed), 0);
+        let token = Arc::new(());
+        let held = Arc::clone(&token);
+        lobby.post(Box::new(move |_| drop(held)), &|| panic!("nobody is called"));
+        assert_eq!(Arc::strong_count(&token), 1, "it was dropped at once");
+        assert!(lobby.take().is_none());
+    }
+}

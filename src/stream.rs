@@ -354,3 +354,49 @@ impl<R> Drop for Delivery<R> {
         panic::contain(mem::replace(&mut self.source, SourceState::Ended));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supply::Plain;
+
+    fn done(results: Vec<u32>, items: usize, busy: u64) -> Done<u32> {
+        Done { results, items, panic: None, notes: Vec::new(), busy: Duration::from_millis(busy) }
+    }
+
+    #[test]
+    fn a_batch_grows_by_what_the_workers_lack() {
+        // Nine tenths of 10 ms on two workers are 18 ms.
+        for (busy, batch) in [(&[20][..], 1), (&[9, 10], 1), (&[17], 2), (&[3, 3], 3), (&[], 16)] {
+            let mut delivery = Delivery::new(Outlet::Stderr);
+            delivery.ready.extend(busy.iter().map(|&busy| done(Vec::new(), 0, busy)));
+            delivery.grow_batch(Duration::from_millis(10), 2);
+            assert_eq!(delivery.batch, batch, "{busy:?}");
+            delivery.grow_batch(Duration::from_millis(10), 2);
+            assert_eq!(delivery.batch, batch * batch, "{busy:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_at_hand_and_lost_counts_as_in_flight() {
+        let mut delivery = Delivery::new(Outlet::Stderr);
+        delivery.pulled = 10;
+        delivery.out = 7;
+        delivery.ready.push_back(done(vec![0, 1], 2, 0));
+        assert!(delivery.advance());
+        assert_eq!((delivery.out, delivery.current.len(), delivery.lost), (5, 2, 0));
+        assert_eq!((delivery.in_flight(), delivery.size_hint(&Plain(0..30))), (7, (37, Some(37))));
+        delivery.source = SourceState::Ended;
+        assert_eq!(delivery.size_hint(&Plain(0..30)), (7, Some(7)));
+        assert_eq!(delivery.current.by_ref().count(), 2);
+        assert!(!delivery.advance() && !delivery.finished(false), "five are still out");
+        // A chunk that was cut short: its results are delivered, and nothing behind it.
+        delivery.ready.push_back(done(vec![2], 3, 0));
+        delivery.ready.push_back(done(vec![5, 6], 2, 0));
+        assert!(delivery.advance());
+        assert_eq!((delivery.out, delivery.lost, delivery.in_flight()), (2, 2, 5));
+        assert_eq!(delivery.current.next(), Some(2));
+        assert!(!delivery.advance() && delivery.finished(true));
+        assert_eq!(delivery.size_hint(&Plain(0..30)), (0, Some(0)));
+    }
+}

@@ -82,3 +82,68 @@ impl<I: Iterator> Supply for Plain<I> {
         self.0.next()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::{iter, thread};
+
+    fn plan(time: Duration, look: usize) -> chunk::Block {
+        chunk::Block { items: usize::MAX, capacity: 4, time, look }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_pull_gives_what_is_wanted_and_not_one_more() {
+        for look in 1..=4 {
+            let asked = Cell::new(0);
+            let mut source = Plain((0..10).inspect(|_| asked.set(asked.get() + 1)));
+            let pulled = source.pull(6, plan(LONG, look));
+            assert!(pulled.items.eq(0..6) && pulled.state.is_open(), "by {look}");
+            assert_eq!((asked.get(), source.size_hint()), (6, (4, Some(4))));
+            let pulled = source.pull(4, plan(LONG, look));
+            assert!(pulled.items.eq(6..10) && pulled.state.is_open(), "it has not said that this was all");
+            let pulled = source.pull(4, plan(LONG, look));
+            assert!(pulled.items.len() == 0 && !pulled.state.is_open());
+        }
+    }
+
+    #[test]
+    fn a_source_that_ends_early_is_not_asked_again() {
+        for look in 1..=4 {
+            let ends = Cell::new(0);
+            let mut left = 0..3;
+            let mut source = Plain(iter::from_fn(|| left.next().or_else(|| (ends.set(ends.get() + 1), None).1)));
+            let pulled = source.pull(9, plan(LONG, look));
+            assert!(pulled.items.eq(0..3) && !pulled.state.is_open());
+            assert_eq!(ends.get(), 1);
+        }
+    }
+
+    #[test]
+    fn a_slow_source_gives_less() {
+        let slow = || (0..100).inspect(|_| thread::sleep(Duration::from_millis(2)));
+        let pulled = Plain(slow()).pull(100, plan(Duration::from_millis(1), 1));
+        assert!(pulled.items.eq(0..1) && pulled.state.is_open());
+        assert!(pulled.took >= Duration::from_millis(2));
+        let pulled = Plain(slow()).pull(100, plan(Duration::from_millis(1), 3));
+        assert!(pulled.items.eq(0..3), "the clock is read after three");
+        let pulled = Plain(slow()).pull(100, plan(Duration::ZERO, 1));
+        assert!(pulled.items.len() == 0, "no time is none");
+    }
+
+    #[test]
+    fn a_panic_of_the_source_keeps_the_items_before_it() {
+        let mut source = Plain((0..9).inspect(|&x| {
+            if x == 4 {
+                panic::resume(Box::new("four"))
+            }
+        }));
+        let Pulled { items, state, .. } = source.pull(9, plan(LONG, 3));
+        assert!(items.eq(0..4));
+        let SourceState::Panicked(payload) = state else { panic!("it has panicked") };
+        assert_eq!(payload.downcast_ref(), Some(&"four"));
+    }
+}

@@ -40,7 +40,7 @@ fn main() -> Result<ExitCode> {
         } else if unreachable.contains(&number) {
             ("not tried", String::new())
         } else {
-            match trial::run(&binaries, Some(number), patience)?.outcome {
+            match trial::judge(&binaries, number, patience)? {
                 Outcome::Passed => ("MISSED", String::new()),
                 Outcome::Failed(test) => ("caught", test),
                 Outcome::Hung(test) => ("hung", test),

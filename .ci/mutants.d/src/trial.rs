@@ -17,10 +17,10 @@ pub enum Outcome {
     Hung(String),
 }
 
-pub struct Trial {
-    pub outcome: Outcome,
+struct Trial {
+    outcome: Outcome,
     /// The longest time in which no test ended.
-    pub pause: Duration,
+    pause: Duration,
 }
 
 /// How long no test may end: from a run without a change, which has to pass.
@@ -36,9 +36,25 @@ pub fn baseline(binaries: &[String]) -> Result<Duration> {
     }
 }
 
+/// Runs the tests under a number. One that fails has to fail again, alone or in a second run of all: a busy machine makes some
+/// fail that are not to blame.
+pub fn judge(binaries: &[String], number: usize, patience: Duration) -> Result<Outcome> {
+    let test = match run(binaries, Some(number), patience)?.outcome {
+        Outcome::Failed(test) => test,
+        outcome => return Ok(outcome),
+    };
+    for binary in binaries {
+        let again = run_one(binary, &["--exact", &test], Some(number), patience)?;
+        if !matches!(again.outcome, Outcome::Passed) {
+            return Ok(Outcome::Failed(test));
+        }
+    }
+    Ok(run(binaries, Some(number), patience)?.outcome)
+}
+
 /// The quick tests of all binaries first, then the slow ones in the opposite order. A test is slow if its name has one of the
 /// words in `SLOW`.
-pub fn run(binaries: &[String], number: Option<usize>, patience: Duration) -> Result<Trial> {
+fn run(binaries: &[String], number: Option<usize>, patience: Duration) -> Result<Trial> {
     let slow = env::var("SLOW").unwrap_or_default();
     let slow: Vec<&str> = slow.split_whitespace().collect();
     let but_slow: Vec<&str> = slow.iter().flat_map(|word| ["--skip", word]).collect();
@@ -71,13 +87,16 @@ fn run_one(binary: &str, arguments: &[&str], number: Option<usize>, patience: Du
     let (mut pause, mut last) = (Duration::ZERO, String::from("before the first test"));
     loop {
         let waited = Instant::now();
-        let line = match lines.recv_timeout(patience) {
-            Ok(line) => String::from_utf8_lossy(&line).into_owned(),
-            Err(RecvTimeoutError::Timeout) => {
+        // Second by second, so that a machine that sleeps meanwhile is not taken for a test that hangs.
+        let tick = || lines.recv_timeout(Duration::from_secs(1));
+        let ticks = (0..patience.as_secs()).map(|_| tick()).find(|line| *line != Err(RecvTimeoutError::Timeout));
+        let line = match ticks {
+            Some(Ok(line)) => String::from_utf8_lossy(&line).into_owned(),
+            None => {
                 kill(&mut child)?;
                 return Ok(Trial { outcome: Outcome::Hung(format!("after {last}")), pause });
             }
-            Err(RecvTimeoutError::Disconnected) => break,
+            Some(Err(_)) => break,
         };
         pause = pause.max(waited.elapsed());
         let Some((name, end)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) else { continue };
