@@ -22,6 +22,8 @@ const TIME_IN_FLIGHT: Duration = Duration::from_micros(500);
 const ITEMS_IN_FLIGHT: usize = 16;
 /// So many items may be in flight in all before it is known what they cost, so that a small input is handed over whole.
 const FIRST_IN_FLIGHT: usize = 256;
+/// A source is quick if `f` takes so many times as long for an item.
+const QUICK: f64 = 8.0;
 
 /// Decides the size of chunks and of the whole window for one call.
 #[derive(Clone, Copy, Debug)]
@@ -110,11 +112,11 @@ impl Sizer {
         }
     }
 
-    /// How long the caller does not want to be woken for a single chunk: as long as two of them take. Waking it for each is
+    /// How long the caller does not want to be woken for a single chunk: as long as three of them take. Waking it for each is
     /// a switch of threads for each, which shows where there are as many workers as cores. No such time where items travel alone.
     pub(crate) fn nap(&self, elapsed: Duration) -> Option<Duration> {
         let many = self.work_ns == 0.0 || self.chunk(elapsed) > 1;
-        (many && self.fixed_chunk.is_none()).then(|| 2 * chunk_time(elapsed))
+        (many && self.fixed_chunk.is_none()).then(|| 3 * chunk_time(elapsed))
     }
 
     /// What the caller may do now.
@@ -122,7 +124,8 @@ impl Sizer {
         // A batch has a chunk for each worker at least, and measured chunks begin with one item.
         let batch = self.workers.saturating_mul(self.fixed_chunk.unwrap_or(1));
         let chunk = self.chunk(elapsed);
-        Plan { block: self.block(elapsed), chunk, in_flight: self.in_flight(elapsed), batch }
+        let source_is_quick = self.pull_ns > 0.0 && self.pull_ns * QUICK <= self.work_ns;
+        Plan { block: self.block(elapsed), chunk, in_flight: self.in_flight(elapsed), source_is_quick, batch }
     }
 
     fn block(&self, elapsed: Duration) -> Block {
@@ -130,7 +133,7 @@ impl Sizer {
             Some(_) => (self.chunk(elapsed), Duration::MAX, self.most),
             // Handed over soon: should the source pause, no more is held back than has gone out.
             None if self.work_ns == 0.0 => (self.pulled.clamp(1, ITEMS_IN_FLIGHT), SHORTEST, 1),
-            None => (self.chunk(elapsed), chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(64)),
+            None => (self.chunk(elapsed), chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(MOST_ITEMS)),
         };
         Block { items, capacity: items.min(self.most), time, look }
     }
@@ -143,6 +146,8 @@ pub(crate) struct Plan {
     /// How many items one worker takes at a time; at least 1.
     pub(crate) chunk: usize,
     pub(crate) in_flight: usize,
+    /// The source takes so little time beside `f` that results which are ready may wait for it.
+    pub(crate) source_is_quick: bool,
     /// How many items the smallest batch has.
     pub(crate) batch: usize,
 }
@@ -189,6 +194,28 @@ mod tests {
         let mut sizer = Sizer::new::<u64, u64>(workers);
         sizer.worked(1, work);
         sizer
+    }
+
+    #[test]
+    fn a_source_is_quick_where_f_takes_eight_times_as_long() {
+        let mut sizer = measured(2, Duration::from_nanos(800));
+        assert!(!sizer.plan(SECOND).source_is_quick, "nothing is known of it");
+        sizer.pulled(1, Duration::from_nanos(100));
+        assert!(sizer.plan(SECOND).source_is_quick);
+        sizer.pulled(1, Duration::from_nanos(104));
+        assert!(!sizer.plan(SECOND).source_is_quick);
+    }
+
+    #[test]
+    fn the_caller_naps_for_three_chunks_where_items_travel_together() {
+        let chunk = Duration::from_micros(20);
+        assert_eq!(Sizer::new::<u64, u64>(2).nap(Duration::ZERO), Some(3 * chunk), "it may be so");
+        assert_eq!(measured(2, chunk / 2).nap(Duration::ZERO), Some(3 * chunk));
+        assert_eq!(measured(2, chunk).nap(64 * 2 * chunk), Some(3 * 2 * chunk));
+        assert_eq!(measured(2, chunk).nap(Duration::ZERO), None);
+        let mut fixed = measured(2, chunk / 2);
+        fixed.fix_chunk(2);
+        assert_eq!(fixed.nap(Duration::ZERO), None);
     }
 
     #[test]

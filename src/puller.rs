@@ -22,6 +22,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What came of one chunk.
@@ -54,6 +55,8 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     desk: Mutex<Desk<B, W::Output>>,
     /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
     ready: Condvar,
+    /// Set when `Desk::caller_waits` is taken, for a caller that has not gone to sleep yet.
+    called: AtomicBool,
 }
 
 /// What wakes the caller.
@@ -64,6 +67,10 @@ enum Until {
     /// The workers run dry.
     Dry,
 }
+
+/// For so long after the start of a call its caller stays awake, though it gives way to whoever wants its core: what is done
+/// by then need not wake it, which takes tens of microseconds.
+const AWAKE: Duration = Duration::from_micros(20);
 
 /// How long items without hands wait until a worker is asked again.
 const STRANDED: Duration = Duration::from_millis(1);
@@ -126,6 +133,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                 before: Duration::ZERO,
             }),
             ready: Condvar::new(),
+            called: AtomicBool::new(false),
         }
     }
 
@@ -246,6 +254,10 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> (Plan, usize) {
         let mut desk = self.desk.lock();
         self.move_ready(&mut desk, ready);
+        if ready.is_empty() && desk.elapsed(Instant::now()) < AWAKE {
+            self.stay_awake(&mut desk);
+            self.move_ready(&mut desk, ready);
+        }
         if let Some(nap) = desk.sizer.nap(desk.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
             desk.caller_waits = Some(Until::Dry);
             self.ready.wait_for(&mut desk, nap);
@@ -269,6 +281,29 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
             pullers = self.sleep(&mut desk, Until::Dry);
         }
         pullers
+    }
+
+    /// Waits until the workers run dry, for the first moments of a call.
+    fn stay_awake(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
+        desk.caller_waits = Some(Until::Dry);
+        self.called.store(false, Ordering::Relaxed);
+        let elapsed = desk.elapsed(Instant::now());
+        MutexGuard::unlocked(desk, || {
+            let start = Instant::now();
+            while !self.called.load(Ordering::Relaxed) && elapsed + start.elapsed() < AWAKE {
+                thread::yield_now();
+            }
+        });
+    }
+
+    /// Wakes the caller, if it waits.
+    fn call(&self, mut desk: MutexGuard<'_, Desk<B, W::Output>>) {
+        let waits = desk.caller_waits.take().is_some();
+        drop(desk);
+        if waits {
+            self.called.store(true, Ordering::Relaxed);
+            self.ready.notify_one();
+        }
     }
 
     /// Sleeps until woken. Gives how many pullers the caller has to start: one if there are items but no hands.
@@ -332,9 +367,8 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     fn leave_to_others(&self) {
         let mut desk = self.desk.lock();
         desk.pullers -= 1;
-        if desk.pullers == 0 && desk.caller_waits.take().is_some() {
-            drop(desk);
-            self.ready.notify_one();
+        if desk.pullers == 0 {
+            self.call(desk);
         }
     }
 
@@ -363,10 +397,8 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         }
         let dry = chunk.is_none() && (desk.pullers == 0 || !desk.last);
         let wake = dry || (front && desk.caller_waits == Some(Until::Front));
-        let wake = wake && desk.caller_waits.take().is_some();
-        drop(desk);
         if wake {
-            self.ready.notify_one();
+            self.call(desk);
         }
         (chunk, help)
     }

@@ -80,6 +80,10 @@ where
             }
             // Else a token has just stopped the call, and the next turn of this loop sees it.
         }
+        // However long the consumer takes for these results, the workers do not run dry meanwhile.
+        while self.delivery.plan.source_is_quick && self.may_pull() {
+            self.pull(crew, usize::MAX);
+        }
         true
     }
 

@@ -45,6 +45,10 @@ impl SourceState {
     }
 }
 
+/// The clock is read after so many items of a block at most, then after twice as many in all, and so on: should a quick
+/// source turn slow, no more items wait for that to show than came before.
+const FIRST_LOOK: usize = 16;
+
 /// Any iterator: its items are pulled one by one.
 #[derive(Debug)]
 pub(crate) struct Plain<I>(pub(crate) I);
@@ -65,8 +69,8 @@ impl<I: Iterator> Supply for Plain<I> {
         // place behind their results.
         let outcome = panic::catch(|| {
             while items.len() < want && took < plan.time {
-                let look = plan.look.min(want - items.len());
                 let before = items.len();
+                let look = plan.look.min(before.max(FIRST_LOOK)).min(want - before);
                 items.extend(self.0.by_ref().take(look));
                 took = start.elapsed();
                 if items.len() - before < look {
@@ -132,6 +136,20 @@ mod tests {
         assert!(pulled.items.eq(0..3), "the clock is read after three");
         let pulled = Plain(slow()).pull(100, plan(Duration::ZERO, 1));
         assert!(pulled.items.len() == 0, "no time is none");
+    }
+
+    #[test]
+    fn a_source_that_turns_slow_is_noticed_before_as_many_items_again() {
+        for quick in [0, 1, 15, 16, 17, 100, 500] {
+            let slow = (0..10_000).inspect(|&item| {
+                if item >= quick {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let pulled = Plain(slow).pull(usize::MAX, plan(Duration::from_millis(1), 1024));
+            assert!(pulled.items.len() <= (2 * quick).max(FIRST_LOOK), "{} after {quick}", pulled.items.len());
+            assert!(pulled.state.is_open());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Promise 4: items pulled and not yet delivered never exceed the limit.
 
+use crate::gate::{Gate, watch};
 use pool_map::PoolIterator;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -335,6 +336,33 @@ fn by_default_a_slow_source_does_not_hold_back_slow_items() {
 
 /// The most memory that this process has had, in KiB.
 #[cfg(target_os = "linux")]
+/// However long the consumer takes for the results at hand, the workers do not run dry meanwhile.
+#[test]
+fn items_start_while_the_consumer_is_busy_with_what_is_ready() {
+    let _watch = watch();
+    let finished = Level::default();
+    let last = Gate::default();
+    let f = |x: usize| {
+        // So that the source is quick beside it.
+        thread::sleep(Duration::from_millis(5));
+        match x {
+            // The first four are ready together, and the fifth is not among them: four may be in flight.
+            0 => finished.wait_for(3),
+            4 => last.open(),
+            _ => finished.add(1),
+        }
+        x
+    };
+    let mut results = Vec::new();
+    (0..6).pool_map(2, f).max_in_flight(4).for_each(|x| {
+        if x == 3 {
+            last.wait();
+        }
+        results.push(x);
+    });
+    assert!(results.into_iter().eq(0..6));
+}
+
 fn peak_memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux says so");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("with a peak");
