@@ -1,7 +1,7 @@
 //! Tests many small changes of a crate with one build: see `.ci/mutants`, which runs this in the copy to work on.
 //!
 //! `mutants FILES…` asks cargo-mutants what to change in these files, builds all changes into the crate, each behind a
-//! number ([`weave`]), and then runs the tests once for each number ([`trial`]).
+//! number ([`weave`]), and then runs, for each number, the tests that come to its place ([`trial`]).
 
 mod trial;
 mod weave;
@@ -10,7 +10,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::process::{Command, ExitCode, Stdio};
-use std::{env, fs};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, fs, thread};
 use trial::Outcome;
 use weave::Mutant;
 
@@ -30,24 +32,41 @@ fn main() -> Result<ExitCode> {
         unviable.extend(wrong);
     };
     let binaries = build()?;
-    let patience = trial::baseline(&binaries)?;
-    eprintln!("the tests pass unchanged; one that takes {} s hangs", patience.as_secs());
+    let tests = trial::survey(&binaries)?;
+    eprintln!("{} tests pass unchanged", tests.len());
+
+    let words: Mutex<BTreeMap<usize, &str>> = Mutex::new(BTreeMap::new());
+    let next = AtomicUsize::new(0);
+    let judge_all = || -> std::result::Result<(), String> {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(mutant) = mutants.get(number) else { return Ok(()) };
+            let (word, detail) = if unviable.contains(&number) {
+                ("unviable", String::new())
+            } else if unreachable.contains(&number) {
+                ("not tried", String::new())
+            } else {
+                match trial::judge(&tests, number, &mutant.file).map_err(|error| error.to_string())? {
+                    Outcome::Passed => ("MISSED", String::new()),
+                    Outcome::Unreached => ("MISSED", "no test comes there".to_owned()),
+                    Outcome::Failed(test) => ("caught", test),
+                    Outcome::Hung(tests) => ("hung", tests),
+                }
+            };
+            println!("{word}\t{}\t{detail}", mutant.name);
+            words.lock().expect("nobody panics").insert(number, word);
+        }
+    };
+    // One more than cores, since a test that hangs needs none.
+    let threads = thread::available_parallelism()?.get() + 1;
+    thread::scope(|scope| {
+        let judges: Vec<_> = (0..threads).map(|_| scope.spawn(judge_all)).collect();
+        judges.into_iter().try_for_each(|judge| judge.join().expect("nobody panics"))
+    })?;
 
     let mut counts: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-    for (number, mutant) in mutants.iter().enumerate() {
-        let (word, detail) = if unviable.contains(&number) {
-            ("unviable", String::new())
-        } else if unreachable.contains(&number) {
-            ("not tried", String::new())
-        } else {
-            match trial::judge(&binaries, number, patience)? {
-                Outcome::Passed => ("MISSED", String::new()),
-                Outcome::Failed(test) => ("caught", test),
-                Outcome::Hung(test) => ("hung", test),
-            }
-        };
-        println!("{word}\t{}\t{detail}", mutant.name);
-        *counts.entry(&mutant.file).or_default().entry(word).or_default() += 1;
+    for (number, word) in words.into_inner()? {
+        *counts.entry(&mutants[number].file).or_default().entry(word).or_default() += 1;
     }
     println!("\n| file | caught | hung | missed | unviable | not tried |\n|---|---|---|---|---|---|");
     let mut missed = false;
@@ -110,7 +129,7 @@ fn write_woven(
 /// The changes that do not compile.
 fn check() -> Result<BTreeSet<usize>> {
     let output = Command::new("cargo")
-        .args(["check", "--lib", "--message-format=json", "--quiet"])
+        .args(["check", "--lib", "--all-features", "--message-format=json", "--quiet"])
         .stderr(Stdio::null())
         .output()?;
     let mut wrong = BTreeSet::new();
@@ -161,23 +180,19 @@ fn blame(message: &Value) -> Result<BTreeSet<usize>> {
     Ok(BTreeSet::new())
 }
 
-/// The binaries of the unit tests and of tests/it, in that order.
+/// The binaries of the unit tests and of those in tests/.
 fn build() -> Result<Vec<String>> {
-    let mut binaries = Vec::new();
-    for target in [&["--lib"][..], &["--test", "it"]] {
-        let output = Command::new("cargo")
-            .args(["test", "--no-run", "--message-format=json", "--quiet"])
-            .args(target)
-            .stderr(Stdio::null())
-            .output()?;
-        let text = String::from_utf8(output.stdout)?;
-        let messages = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-        let binary = messages.iter().rev().find_map(|message| message["executable"].as_str());
-        let binary = binary.ok_or_else(|| {
-            let errors = messages.iter().filter(|message| message["message"]["level"] == "error");
-            errors.filter_map(|message| message["message"]["rendered"].as_str()).collect::<String>()
-        })?;
-        binaries.push(binary.to_owned());
+    let output = Command::new("cargo")
+        .args(["test", "--no-run", "--all-features", "--message-format=json", "--quiet"])
+        .args(["--lib", "--test", "*"])
+        .stderr(Stdio::null())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let messages = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    if !output.status.success() {
+        let errors = messages.iter().filter(|message| message["message"]["level"] == "error");
+        return Err(errors.filter_map(|message| message["message"]["rendered"].as_str()).collect::<String>().into());
     }
-    Ok(binaries)
+    let of_tests = messages.iter().filter(|message| message["profile"]["test"] == true);
+    Ok(of_tests.filter_map(|message| message["executable"].as_str()).map(str::to_owned).collect())
 }

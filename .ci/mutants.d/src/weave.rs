@@ -1,8 +1,9 @@
 //! All changes of a file in one text, each chosen by a number at run time.
 //!
-//! `a < b` becomes `(match crate::mutation() { 17 => (a) <= (b), _ => a < b })`, a function gets `if crate::mutation() == 18
-//! { return false; }` as its first line, and an arm of a `match` gets a guard. What is constant cannot ask for a number, and
-//! a function that returns an `impl Trait` cannot return a second type: changes there are left out.
+//! `a < b` becomes `(match crate::mutation(&[17]) { 17 => (a) <= (b), _ => a < b })`, a function gets `if
+//! crate::mutation(&[18]) == 18 { return false; }` as its first line, and an arm of a `match` gets a guard. What is constant cannot ask for a number,
+//! a function that returns an `impl Trait` cannot return a second type, and what is not compiled cannot be run: changes
+//! there are left out.
 
 use proc_macro2::{LineColumn, Span};
 use serde_json::Value;
@@ -12,16 +13,31 @@ use std::ops::Range;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// Added to the crate. A process asks its environment once.
-pub const SWITCH: &str = "
+/// Added to the crate: which change is on. A process asks its environment once. One that is told a file instead writes down
+/// there which changes it came to the places of.
+pub const SWITCH: &str = r#"
 #[allow(missing_docs)]
-pub(crate) fn mutation() -> usize {
-    static NUMBER: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
-        std::env::var(\"POOL_MAP_MUTATION\").ok().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
+pub(crate) fn mutation(here: &[usize]) -> usize {
+    use std::io::Write;
+    use std::sync::{LazyLock, Mutex};
+    static NUMBER: LazyLock<usize> = LazyLock::new(|| {
+        std::env::var("POOL_MAP_MUTATION").ok().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
     });
+    static PLACES: LazyLock<Option<std::fs::File>> = LazyLock::new(|| {
+        let name = std::env::var_os("POOL_MAP_PLACES")?;
+        std::fs::OpenOptions::new().append(true).open(name).ok()
+    });
+    static SEEN: Mutex<std::collections::BTreeSet<usize>> = Mutex::new(std::collections::BTreeSet::new());
+    if let Some(mut places) = PLACES.as_ref() {
+        for number in here {
+            if SEEN.lock().is_ok_and(|mut seen| seen.insert(*number)) {
+                let _ = writeln!(places, "{number}");
+            }
+        }
+    }
     *NUMBER
 }
-";
+"#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -157,7 +173,7 @@ impl Finder<'_> {
                 continue;
             }
             let replacement = replacement.replace('\n', " ");
-            write!(insert, "\nif crate::mutation() == {number} {{ return {replacement}; }} /*#{number}*/\n")
+            write!(insert, "\nif crate::mutation(&[{number}]) == {number} {{ return {replacement}; }} /*#{number}*/\n")
                 .expect("a string");
         }
         let at = self.offset(body.brace_token.span.open().end());
@@ -177,7 +193,8 @@ impl Finder<'_> {
             text.push_str(&self.source[at..start]);
             text.push_str(&edit.insert);
             if !edit.instead.is_empty() {
-                text.push_str("(match crate::mutation() {\n");
+                let numbers: Vec<usize> = edit.instead.iter().map(|(number, _)| *number).collect();
+                writeln!(text, "(match crate::mutation(&{numbers:?}) {{").expect("a string");
                 for (number, instead) in &edit.instead {
                     let instead = one_line(instead);
                     writeln!(text, "{number} => {{ {instead} }} /*#{number}*/").expect("a string");
@@ -199,9 +216,23 @@ fn one_line(code: &str) -> String {
     code.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code).trim()).collect::<Vec<_>>().join(" ")
 }
 
+/// Whether this is compiled only without a feature, or on other systems: all features are on, and this is Unix.
+fn is_off(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| match &attribute.meta {
+        syn::Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string().starts_with("not"),
+        _ => false,
+    })
+}
+
 impl<'ast> Visit<'ast> for Finder<'_> {
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if !is_off(&item.attrs) {
+            visit::visit_item_impl(self, item);
+        }
+    }
+
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        if item.sig.constness.is_none() {
+        if item.sig.constness.is_none() && !is_off(&item.attrs) {
             self.visit_body(&item.block);
             visit::visit_item_fn(self, item);
         }
@@ -249,7 +280,12 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        let deleted = self.take(Kind::Arm, arm.span().start());
+        // Without its last arm a match does not compile, and the compiler's error names no arm.
+        let is_for_all = match &arm.pat {
+            syn::Pat::Ident(name) => name.ident.to_string().starts_with(char::is_lowercase),
+            pattern => matches!(pattern, syn::Pat::Wild(_)),
+        };
+        let deleted = if is_for_all { Vec::new() } else { self.take(Kind::Arm, arm.span().start()) };
         if let Some((_, guard)) = &arm.guard {
             let mut instead = self.take(Kind::Guard, guard.span().start());
             instead.extend(deleted.into_iter().map(|(number, _)| (number, "false".to_owned())));
@@ -260,7 +296,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         } else {
             for (number, _) in deleted {
                 let at = self.offset(arm.fat_arrow_token.span().start());
-                self.edit(at..at).insert = format!("if crate::mutation() != {number} /*#{number}*/\n");
+                self.edit(at..at).insert = format!("if crate::mutation(&[{number}]) != {number} /*#{number}*/\n");
             }
         }
         visit::visit_arm(self, arm);
