@@ -47,15 +47,8 @@ pub struct CancelToken {
 struct Shared {
     /// Set under the lock of `listeners`, never unset. Relaxed: it says nothing about other memory.
     cancelled: AtomicBool,
-    listeners: Mutex<Listeners>,
-}
-
-/// What is to be stopped. Empty once the token is cancelled.
-#[derive(Default)]
-struct Listeners {
-    list: Vec<Weak<dyn OnCancel>>,
-    /// The list is rid of what has ended whenever it has grown to this length.
-    sweep_at: usize,
+    /// What is to be stopped. Empty once the token is cancelled.
+    listeners: Mutex<WeakList<dyn OnCancel>>,
 }
 
 /// What can be stopped by a token.
@@ -75,9 +68,9 @@ impl CancelToken {
     pub fn cancel(&self) {
         let mut listeners = self.shared.listeners.lock();
         self.shared.cancelled.store(true, Ordering::Relaxed);
-        let list = mem::take(&mut listeners.list);
+        let list = listeners.take();
         drop(listeners);
-        for listener in list.iter().filter_map(Weak::upgrade) {
+        for listener in list {
             listener.cancel();
         }
     }
@@ -104,19 +97,41 @@ impl CancelToken {
             drop(listeners);
             return listener.cancel();
         }
-        listeners.sweep();
         let weak = Arc::downgrade(listener);
-        listeners.list.push(weak);
+        listeners.add(weak);
     }
 }
 
-impl Listeners {
-    /// A token may live as long as the program, and many calls may listen to it.
-    fn sweep(&mut self) {
+/// What was added and still lives.
+pub(crate) struct WeakList<T: ?Sized> {
+    list: Vec<Weak<T>>,
+    /// The list is rid of what has ended whenever it has grown to this length.
+    sweep_at: usize,
+}
+
+impl<T: ?Sized> WeakList<T> {
+    pub(crate) fn new() -> Self {
+        WeakList { list: Vec::new(), sweep_at: 16 }
+    }
+
+    /// Who keeps it may live as long as the program and see many come and go, so it does not grow with those.
+    pub(crate) fn add(&mut self, one: Weak<T>) {
         if self.list.len() >= self.sweep_at {
-            self.list.retain(|listener| listener.strong_count() > 0);
+            self.list.retain(|one| one.strong_count() > 0);
             self.sweep_at = (2 * self.list.len()).max(16);
         }
+        self.list.push(one);
+    }
+
+    /// Takes all of them out.
+    pub(crate) fn take(&mut self) -> Vec<Arc<T>> {
+        mem::take(&mut self.list).iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl<T: ?Sized> Default for WeakList<T> {
+    fn default() -> Self {
+        WeakList::new()
     }
 }
 
@@ -189,6 +204,21 @@ impl OnCancel for Brake {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_grows_to_twice_of_what_lives_at_most() {
+        let mut list = WeakList::new();
+        let alive: Vec<Arc<u32>> = (0..40).map(Arc::new).collect();
+        for one in &alive {
+            list.add(Arc::downgrade(one));
+        }
+        let lengths = (0..1000).map(|_| {
+            list.add(Weak::new());
+            list.list.len()
+        });
+        assert_eq!(lengths.max(), Some(80));
+        assert!(list.take().iter().map(|one| **one).eq(0..40));
+    }
 
     #[test]
     fn a_token_does_not_collect_what_has_ended() {

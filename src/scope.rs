@@ -4,6 +4,7 @@
 //! feeder has ended only when the last item of its stream has. When the body is over, the streams are stopped by what they
 //! share with their threads, whatever became of the iterators.
 
+use crate::cancel::WeakList;
 use crate::flow::{Flow, Stop};
 use crate::imap::{self, Host, PoolImap};
 use crate::lease::{IntoPool, Lease, Workers};
@@ -14,7 +15,7 @@ use crate::pool;
 use crate::work::{Each, Work};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::{fmt, thread};
 
 /// Runs `body`, which may start streams that run ahead over borrowed data, and returns when all of them have ended.
@@ -55,7 +56,7 @@ pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope
     let outcome = thread::scope(|threads| {
         // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
         let spawn = |name: String, job: Job<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
-        let streams = Mutex::new(Streams { list: Vec::new(), sweep_at: 16 });
+        let streams = Mutex::new(WeakList::new());
         let scope = Scope { workers, crew: OnceCell::new(), spawn: &spawn, streams };
         run_body(&scope, body)
     });
@@ -68,8 +69,8 @@ fn run_body<'scope, 'env, R>(
     body: impl FnOnce(&'scope Scope<'scope, 'env>) -> R,
 ) -> Result<R, panic::Payload> {
     let outcome = panic::catch(|| body(scope));
-    let streams = std::mem::take(&mut scope.streams.lock().list);
-    for stream in streams.iter().filter_map(Weak::upgrade) {
+    let streams = scope.streams.lock().take();
+    for stream in streams {
         stream.stop();
     }
     outcome
@@ -84,20 +85,14 @@ pub struct Scope<'scope, 'env> {
     crew: OnceCell<Arc<Shared<'env>>>,
     /// Starts a thread that the scope waits for; false if none can start.
     spawn: &'scope (dyn Fn(String, Job<'env>) -> bool + Sync),
-    streams: Mutex<Streams<'env>>,
+    /// Those that were started.
+    streams: Mutex<WeakList<dyn Stop + 'env>>,
 }
 
 /// What the feeders of one scope share.
 struct Shared<'env> {
     lease: Lease,
     lobby: Arc<Lobby<'env>>,
-}
-
-/// The streams that were started.
-struct Streams<'env> {
-    list: Vec<Weak<dyn Stop + 'env>>,
-    /// The list is rid of what has ended whenever it has grown to this length.
-    sweep_at: usize,
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
@@ -188,20 +183,9 @@ where
             });
         })?;
         let stream: Arc<dyn Stop + 'env> = Arc::clone(flow) as _;
-        self.streams.lock().add(&stream);
+        self.streams.lock().add(Arc::downgrade(&stream));
         Ok(())
     }
 
     fn release(&mut self) {}
-}
-
-impl<'env> Streams<'env> {
-    /// A scope may live long, and see many streams.
-    fn add(&mut self, stream: &Arc<dyn Stop + 'env>) {
-        if self.list.len() >= self.sweep_at {
-            self.list.retain(|stream| stream.strong_count() > 0);
-            self.sweep_at = (2 * self.list.len()).max(16);
-        }
-        self.list.push(Arc::downgrade(stream));
-    }
 }
