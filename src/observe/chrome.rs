@@ -37,7 +37,7 @@ impl Timeline {
 
 /// Perfetto wants the events of one track to lie within each other or apart, as items on a thread do. Merged items of nested
 /// calls may reach out of theirs, so those have a track of their own.
-fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
     out.write_all(br#"{"name":"process_name","ph":"M","pid":1,"tid":0,"args":{"name":"pool_map"}}"#)?;
     for (lane, track) in picture.lanes.iter().zip((1_u64..).step_by(2)) {

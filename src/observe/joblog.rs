@@ -35,7 +35,7 @@ impl Timeline {
     }
 }
 
-fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")?;
     let names: Vec<String> = picture.lanes.iter().map(|lane| field(&lane.name)).collect();
     let mut lines: Vec<(&str, &Span)> = Vec::new();

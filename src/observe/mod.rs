@@ -4,6 +4,8 @@
 //! none pays for that question and nothing else; with one, each item has its clock readings and is told when it ends.
 
 mod chrome;
+#[cfg(test)]
+mod golden;
 mod joblog;
 mod summary;
 mod svg;

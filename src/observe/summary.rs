@@ -18,7 +18,7 @@ impl fmt::Display for Timeline {
     }
 }
 
-fn summary(picture: &Picture) -> String {
+pub(super) fn summary(picture: &Picture) -> String {
     let mut text = headline(picture) + "\n";
     if picture.items() > 0 {
         table(&mut text, picture);

@@ -67,9 +67,14 @@ impl Timeline {
     ///
     /// What `out` fails with.
     pub fn write_svg(&self, mut out: impl Write) -> io::Result<()> {
-        out.write_all(Drawing::of(&self.picture()).as_bytes())?;
+        out.write_all(drawn(&self.picture()).as_bytes())?;
         out.flush()
     }
+}
+
+/// The picture as SVG.
+pub(super) fn drawn(picture: &Picture) -> String {
+    Drawing::of(picture)
 }
 
 /// A picture in the making.

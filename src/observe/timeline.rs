@@ -60,9 +60,9 @@ const SHELVES: usize = 64;
 /// ```
 pub struct Timeline {
     /// Times are kept as nanoseconds since this.
-    origin: Instant,
+    pub(super) origin: Instant,
     /// The same moment for those who want a date.
-    origin_date: SystemTime,
+    pub(super) origin_date: SystemTime,
     /// The threads, by the index of the worker; each its own lock, which nobody else wants for long.
     shelves: Box<[Shelf]>,
     stock: Stock,
@@ -515,6 +515,66 @@ impl fmt::Debug for Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn span(start: u64, end: u64) -> Span {
+        Span { start, end, busy: end - start, call: 1, index: 0, items: 1, panics: 0 }
+    }
+
+    #[test]
+    fn what_is_kept_in_all_bounds_what_a_lane_keeps() {
+        let stock = Stock::default();
+        stock.lanes.store(4, Ordering::Relaxed);
+        stock.spans.store(MOST_SPANS, Ordering::Relaxed);
+        assert_eq!(stock.most(10), 10);
+        stock.spans.store(MOST_SPANS + 1, Ordering::Relaxed);
+        assert_eq!(stock.most(10), MOST_SPANS / 4);
+        stock.lanes.store(MOST_SPANS, Ordering::Relaxed);
+        assert_eq!(stock.most(10), FEWEST_SPANS);
+
+        let stock = Stock::default();
+        let steps =
+            [(0, 2 * COUNTED + 1, 2), (5, 6, 2), (COUNTED - 1, COUNTED, 3), (3 * COUNTED, COUNTED, 1), (6, 5, 1)];
+        for (before, after, counted) in steps {
+            stock.changed(before, after);
+            assert_eq!(stock.spans.load(Ordering::Relaxed), counted * COUNTED, "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn a_span_that_takes_in_another_is_busy_for_both() {
+        let mut first = span(0, 3);
+        first.absorb(&span(5, 9));
+        assert_eq!(first, Span { end: 9, busy: 7, items: 2, ..span(0, 3) });
+        first.absorb(&span(9, 10));
+        assert_eq!((first.end, first.busy, first.items), (10, 8, 3));
+        first.absorb(&span(4, 11));
+        assert_eq!((first.end, first.busy, first.items), (11, 8, 4), "as far as can be told");
+    }
+
+    #[test]
+    fn spans_of_one_stretch_merge_and_stretches_double() {
+        let stock = Stock::default();
+        let mut spans = Spans::default();
+        let starts = |spans: &Spans| spans.list.iter().map(|span| span.start).collect::<Vec<_>>();
+        for start in [0, 50, 120, 390] {
+            spans.push(span(start, start + 10), &stock);
+        }
+        assert_eq!(starts(&spans), [0, 50, 120, 390]);
+        spans.coarsen();
+        assert_eq!((spans.resolution, starts(&spans)), (100, vec![0, 120, 390]));
+        spans.push(span(400, 401), &stock);
+        assert_eq!(starts(&spans), [0, 120, 390, 400], "another stretch");
+        for (start, places) in [(499, 4), (500, 5), (500, 5), (599, 5), (600, 6)] {
+            spans.push(span(start, start + 1), &stock);
+            assert_eq!(spans.list.len(), places, "at {start}");
+        }
+        spans.coarsen();
+        assert_eq!((spans.resolution, starts(&spans)), (200, vec![0, 390, 400, 600]));
+        assert_eq!(spans.list.iter().map(|span| span.items).sum::<u32>(), 10);
+        // One that began long before its end lies around those that ended earlier.
+        spans.push(span(390, 700), &stock);
+        assert_eq!(starts(&spans), [0, 390]);
+    }
 
     /// Items of a worker that follow each other, each so many nanoseconds after the end of the one before, and as long as `took`
     /// says.

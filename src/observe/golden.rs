@@ -1,0 +1,214 @@
+//! All that a timeline writes, byte by byte: made-up runs against what is kept in `tests/golden`.
+//!
+//! `BLESS=1 cargo test --lib golden` writes those files anew. Look at the difference before you keep it, at the pictures with
+//! your own eyes.
+
+use super::timeline::{Picture, Span, Timeline};
+use super::{CallInfo, Facts, Observer, Outcome, Part, Tally, TaskInfo, chrome, joblog, summary, svg};
+use std::panic::Location;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+use std::{env, fs};
+
+/// A run that is told, not run. All times are microseconds since its origin.
+struct Told(Timeline);
+
+/// One thread of it.
+#[derive(Clone, Copy)]
+struct Thread<'a> {
+    told: &'a Told,
+    name: &'a str,
+    index: Option<usize>,
+}
+
+const fn us(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+impl Told {
+    fn new() -> Self {
+        let mut timeline = Timeline::new();
+        timeline.origin_date = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        Told(timeline)
+    }
+
+    /// A whole call: of `workers` workers and one part of its caller's time, from the start to the end.
+    fn call(&self, id: u64, label: Option<&str>, workers: usize, part: Part, depth: usize, times: [u64; 2]) {
+        let [start, end] = times;
+        let started = self.0.origin + us(start);
+        let facts = Facts { id, started, size_hint: (0, None), workers, part, depth, caller: "main".into() };
+        let elapsed = us(end - start);
+        let tally = Tally { items: 0, elapsed, source: elapsed / 10, waiting: elapsed / 2 };
+        let (method, site) = (if part == Part::Results { "pool_imap" } else { "pool_map" }, site());
+        let call = CallInfo { facts: &facts, method, site, label, tally };
+        self.0.call_started(&call);
+        self.0.call_finished(&call);
+    }
+
+    fn worker<'a>(&'a self, name: &'a str, index: usize) -> Thread<'a> {
+        Thread { told: self, name, index: Some(index) }
+    }
+
+    /// Draws it and sums it up.
+    fn keep(self, name: &str) -> Picture {
+        let picture = self.0.picture();
+        compare(&format!("{name}.svg"), &svg::drawn(&picture));
+        compare(&format!("{name}.txt"), &summary::summary(&picture));
+        picture
+    }
+}
+
+impl Thread<'_> {
+    fn item(self, call: u64, index: u64, start: u64, end: u64) {
+        self.task(call, index, start, end, 0, Outcome::Returned);
+    }
+
+    fn task(self, call: u64, index: u64, start: u64, end: u64, depth: usize, outcome: Outcome) {
+        let at = |micros| self.told.0.origin + us(micros);
+        self.told.0.task_finished(&TaskInfo {
+            call,
+            label: None,
+            index,
+            worker: self.name,
+            worker_index: self.index,
+            depth,
+            start: at(start),
+            end: at(end),
+            outcome,
+        });
+    }
+}
+
+/// Where all calls are said to be.
+fn site() -> &'static Location<'static> {
+    Location::caller()
+}
+
+#[track_caller]
+fn compare(name: &str, text: &str) {
+    let text = &text.replace(&format!("golden.rs:{}", site().line()), "golden.rs:LINE");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("BLESS").is_some() {
+        fs::write(&path, text).expect("the folder is there");
+    }
+    let kept = fs::read_to_string(&path).expect("a kept file");
+    let differ = kept.lines().zip(text.lines()).find(|(kept, text)| kept != text);
+    assert_eq!(differ, None, "a line of {name}: kept, written now");
+    assert_eq!(kept.len(), text.len(), "{name}");
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).expect("memory takes it");
+    String::from_utf8(out).expect("text")
+}
+
+/// All there can be in one picture: two calls, one of them labelled; wide bars, narrow ones and those of no time at all, slow
+/// ones, panics, nested calls, a worker without an item.
+#[test]
+fn a_run_with_everything() {
+    let told = Told::new();
+    let (one, two) = (told.worker("PoolWorker-1", 0), told.worker("PoolWorker-2", 1));
+    let main = Thread { told: &told, name: "main", index: None };
+    told.call(1, None, 4, Part::Both, 0, [100, 1300]);
+    told.call(2, Some("thumbnails <1>"), 2, Part::Both, 0, [1500, 2600]);
+    told.call(3, None, 2, Part::Both, 1, [200, 250]);
+    told.call(4, None, 1, Part::Nothing, 0, [2000, 2100]);
+
+    one.task(3, 0, 200, 215, 1, Outcome::Returned);
+    one.task(3, 1, 220, 250, 1, Outcome::Panicked);
+    one.item(1, 0, 110, 260);
+    (0..30).for_each(|place| one.item(1, 2 + place, 300 + 4 * place, 300 + 4 * place + place % 4));
+    one.item(1, 32, 500, 508);
+    one.task(1, 33, 520, 640, 0, Outcome::Panicked);
+    one.task(1, 34, 650, 651, 0, Outcome::Panicked);
+    one.task(1, 35, 652, 653, 0, Outcome::Panicked);
+    one.item(2, 1000, 1500, 1580);
+
+    two.item(1, 1, 110, 810);
+    two.item(1, 36, 820, 820);
+    two.item(1, 37, 900, 1290);
+    two.task(2, 1001, 1500, 2050, 0, Outcome::Panicked);
+    two.item(2, 1002, 2050, 2590);
+    main.item(4, 0, 2010, 2090);
+
+    let picture = told.keep("everything");
+    compare("everything.json", &written(|out| chrome::write(&picture, out)));
+    compare("everything.tsv", &written(|out| joblog::write(&picture, out)));
+}
+
+/// A few more rows than have room for an index in their bars, and of items that all took the same.
+#[test]
+fn a_stream_on_a_dozen_workers() {
+    let told = Told::new();
+    told.call(7, Some("rows"), 12, Part::Results, 0, [0, 1_000_000]);
+    let names: Vec<String> = (1..=12).map(|number| format!("a pool with quite a long name-{number}")).collect();
+    for (index, name) in names.iter().enumerate() {
+        for item in 0..9 {
+            let start = 1000 * index as u64 + 100_000 * item;
+            told.worker(name, index).item(7, item, start, start + 90_000);
+        }
+    }
+    told.keep("dozen");
+}
+
+/// Rows closer than a line of text, more than are drawn, more than the summary has; and more calls than have room.
+#[test]
+fn a_crowd() {
+    let told = Told::new();
+    let labels: Vec<String> = (0..9).map(|call| format!("a call with a label, {call}")).collect();
+    labels.iter().zip(1..).for_each(|(label, id)| told.call(id, Some(label), 300, Part::Both, 0, [0, 90]));
+    let names: Vec<String> = (1..=259).map(|number| format!("PoolWorker-{number}")).collect();
+    names.iter().enumerate().for_each(|(index, name)| told.worker(name, index).item(1, index as u64, 10, 80));
+    let picture = told.0.picture();
+    let svg = svg::drawn(&picture);
+    assert_eq!(svg.matches("class=\"idle\" x=\"").count(), 256 + 1, "the rows, and the legend");
+    assert_eq!(svg.matches(">PoolWorker-").count(), 128, "each second one has its name");
+    assert!(
+        svg.contains("height=\"1918\"") && svg.contains(">+ 3 more threads<") && svg.contains(">9 calls<"),
+        "{svg}"
+    );
+    assert!(svg.contains("<text x=\"119.6\" y=\"67.5\" class=\"small\" text-anchor=\"end\">PoolWorker-1<"), "{svg}");
+    let text = summary::summary(&picture);
+    assert_eq!(text.matches("PoolWorker-").count(), 64);
+    assert!(text.contains("\n+ 195 more\n+ 41 workers without an item\n"), "{text}");
+}
+
+/// Between the two: rows with small names.
+#[test]
+fn a_few_dozen_rows() {
+    let told = Told::new();
+    told.call(1, None, 22, Part::Both, 0, [0, 50]);
+    let names: Vec<String> = (1..=22).map(|number| format!("PoolWorker-{number}")).collect();
+    names
+        .iter()
+        .enumerate()
+        .for_each(|(index, name)| told.worker(name, index).item(1, index as u64, 0, 2 * index as u64));
+    told.keep("dozens");
+}
+
+/// What is merged because there is too much of it.
+#[test]
+fn items_that_were_merged() {
+    let told = Told::new();
+    told.call(1, None, 1, Part::Both, 0, [0, 1000]);
+    told.worker("PoolWorker-1", 0).item(1, 0, 0, 1000);
+    let mut picture = told.0.picture();
+    let lane = &mut picture.lanes[0];
+    let merged = Span { start: 0, end: 400_000, busy: 100_000, call: 1, index: 0, items: 40, panics: 2 };
+    lane.outer.list = vec![merged, Span { start: 400_000, end: 990_000, busy: 590_000, items: 2, panics: 0, ..merged }];
+    lane.nested.list = vec![Span { start: 100_000, end: 200_000, busy: 50_000, items: 3, panics: 0, ..merged }];
+    lane.nested.resolution = 1000;
+    compare("merged.svg", &svg::drawn(&picture));
+    compare("merged.json", &written(|out| chrome::write(&picture, out)));
+    compare("merged.tsv", &written(|out| joblog::write(&picture, out)));
+}
+
+/// Nothing at all, and one call without an item.
+#[test]
+fn a_run_of_nothing() {
+    Told::new().keep("nothing");
+    let told = Told::new();
+    told.call(1, None, 1, Part::Both, 0, [5, 5]);
+    assert_eq!(summary::summary(&told.0.picture()), "0 items in 0 ns on 1 worker\n");
+}
