@@ -197,6 +197,29 @@ mod tests {
     }
 
     #[test]
+    fn times_are_of_one_item_and_smoothed() {
+        let mut sizer = Sizer::new::<u64, u64>(1);
+        sizer.worked(10, Duration::from_micros(10));
+        sizer.worked(0, SECOND);
+        assert_eq!(sizer.chunk(Duration::ZERO), 20, "20 µs of items of 1 µs");
+        sizer.worked(1, Duration::from_micros(3));
+        assert_eq!(sizer.chunk(Duration::ZERO), 10, "half of the way to 3 µs");
+    }
+
+    #[test]
+    fn until_the_first_result_a_block_has_as_many_items_as_all_before_it() {
+        let mut sizer = Sizer::new::<u64, u64>(1);
+        for (pulled, items) in [(0, 1), (1, 1), (1, 2), (3, 5), (20, 16)] {
+            sizer.pulled(pulled, Duration::from_nanos(100 * pulled as u64));
+            let block = sizer.plan(Duration::ZERO).block;
+            assert_eq!((block.items, block.time, block.look), (items, SHORTEST, 1), "after {pulled} more");
+        }
+        sizer.worked(1, Duration::from_nanos(10));
+        let block = sizer.plan(Duration::ZERO).block;
+        assert_eq!((block.items, block.time, block.look), (200, SHORTEST, 25), "the clock shows 2.5 µs of the source");
+    }
+
+    #[test]
     fn a_source_is_quick_where_f_takes_eight_times_as_long() {
         let mut sizer = measured(2, Duration::from_nanos(800));
         assert!(!sizer.plan(SECOND).source_is_quick, "nothing is known of it");

@@ -507,6 +507,38 @@ mod tests {
     }
 
     #[test]
+    fn a_function_belongs_to_whoever_wrote_the_type_or_the_trait() {
+        use Owner::{Runtime, Unknown, User};
+        assert_eq!(owner("<T as U>::method"), Unknown);
+        assert_eq!(owner("<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop"), Runtime);
+        assert_eq!(owner("<alloc::vec::Vec<T> as mine::Sum>::sum"), User);
+        assert_eq!(owner("<mine::Item as core::ops::drop::Drop>::drop"), User);
+    }
+
+    #[test]
+    fn the_type_of_an_impl_may_hold_arrows_and_brackets() {
+        assert_eq!(as_impl("<fn(u8) -> Vec<u8> as mine::Go>::go"), Some(("fn(u8) -> Vec<u8>", "mine::Go>::go")));
+        assert_eq!(as_impl("<Vec<u8> as mine::Go>::go"), Some(("Vec<u8>", "mine::Go>::go")));
+        assert_eq!(as_impl("<mine::Item>::go"), None);
+        assert_eq!(as_impl("mine::go"), None);
+    }
+
+    #[test]
+    fn what_raised_the_panic_is_left_out_and_no_function_of_the_users() {
+        let all = [
+            frame("__rustc::rust_begin_unwind", "/rustc/0/library/std/src/panicking.rs"),
+            frame("core::panicking::panic_fmt", "/rustc/0/library/core/src/panicking.rs"),
+            frame("core::result::unwrap_failed", "/rustc/0/library/core/src/result.rs"),
+            frame("core::option::expect_fail", "/rustc/0/library/core/src/option.rs"),
+            frame("mine::it_failed", "src/main.rs"),
+            frame("core::result::unwrap_failed", "/rustc/0/library/core/src/result.rs"),
+        ];
+        assert_eq!(names(between(&all)), ["mine::it_failed", "core::result::unwrap_failed"]);
+        let no_failure = [all[0].clone(), frame("core::slice::sort", "/rustc/0/library/core/src/slice/mod.rs")];
+        assert_eq!(names(between(&no_failure)), ["core::slice::sort"], "a runtime's function that did not fail");
+    }
+
+    #[test]
     fn header() {
         let text = "\
 [TRACE:PoolWorker-1] item 0 panicked at examples/trace.rs:23:5: attempt to divide by zero

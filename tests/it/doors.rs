@@ -412,6 +412,18 @@ fn a_panic_is_told_with_its_item() {
 }
 
 #[test]
+fn for_each_sees_every_item_and_try_for_each_the_first_error() {
+    let _watch = watch();
+    let sum = AtomicUsize::new(0);
+    (0..100_usize).into_par_iter().pool_for_each(2, |x| {
+        sum.fetch_add(x, Ordering::Relaxed);
+    });
+    assert_eq!(sum.into_inner(), 4950);
+    let tried = (0..100_usize).into_par_iter().pool_map(2, |x| x).try_for_each(|x| if x < 7 { Ok(()) } else { Err(x) });
+    assert_eq!(tried, Err(7));
+}
+
+#[test]
 fn an_item_that_panics_while_it_is_made_is_that_item() {
     let _watch = watch();
     let pool = Pool::new(2).expect("two threads");

@@ -964,3 +964,32 @@ fn a_panic_of_an_observer_of_a_task_changes_nothing_and_is_its_last_word() {
         assert!(pool.spawn(|| boom(7)).try_join().is_err_and(|panic| panic.message().contains("boom")));
     }
 }
+
+/// What they say of names, and of the time that the caller waits.
+#[derive(Default)]
+struct Names(Mutex<Vec<String>>);
+
+impl Observer for Names {
+    fn call_started(&self, call: &CallInfo<'_>) {
+        self.0.lock().expect("no panic").push(format!("call {:?} by {}", call.label(), call.caller()));
+    }
+
+    fn task_finished(&self, task: &TaskInfo<'_>) {
+        self.0.lock().expect("no panic").push(format!("task {:?}", task.label()));
+    }
+
+    fn call_finished(&self, call: &CallInfo<'_>) {
+        assert!(!call.waiting_time().is_zero() && call.waiting_time() <= call.elapsed());
+        self.0.lock().expect("no panic").push("finished".to_owned());
+    }
+}
+
+#[test]
+fn labels_the_caller_and_its_waiting_are_told() {
+    let names = Names::default();
+    let sleep = |()| thread::sleep(Duration::from_millis(5));
+    [()].into_iter().pool_map(2, sleep).named("naps").observe(&names).for_each(drop);
+    let caller = thread::current().name().expect("a test has a name").to_owned();
+    let told = names.0.into_inner().expect("no panic");
+    assert_eq!(told, [&*format!("call Some(\"naps\") by {caller}"), "task Some(\"naps\")", "finished"]);
+}

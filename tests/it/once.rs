@@ -1,9 +1,10 @@
 //! Promise 5: `f` runs at most once for each item, and every item and every result is dropped exactly once, on every path.
 
 use crate::child;
-use pool_map::PoolIterator;
+use pool_map::{PoolIterator, Trace};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CHUNKS: [Option<usize>; 3] = [None, Some(1), Some(3)];
@@ -345,4 +346,22 @@ fn left_over_items_and_results_whose_drop_panics_are_all_dropped() {
     };
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+}
+
+/// One state for each worker, each of which panics when it is dropped: a second panic in one unwinding would abort.
+#[test]
+fn states_whose_drop_panics_do_not_meet() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic_any("state");
+        }
+    }
+    let both = Barrier::new(2);
+    let f = |_: &mut Bad, x: u32| {
+        both.wait();
+        x
+    };
+    let results: Vec<u32> = (0..2).pool_map_init(2, || Bad, f).trace(Trace::Off).collect();
+    assert_eq!(results, [0, 1]);
 }

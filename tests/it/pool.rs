@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
-use pool_map::{Pool, PoolError, Trace, Worker};
+use pool_map::{Pool, PoolError, PoolIterator, Trace, Worker};
 
 use crate::child;
 
@@ -295,4 +295,23 @@ fn after_a_fork_pools_work_inline() {
         return;
     };
     assert!(child.status.success(), "{child:?}");
+}
+
+#[test]
+#[cfg(unix)]
+fn calls_on_a_pool_trace_as_it_says() {
+    let seen = crate::seen::child("pool::calls_on_a_pool_trace_as_it_says", || {
+        let pool = Pool::builder().threads(2).trace(Trace::Off).build().expect("two threads");
+        let boom = |x: u32| assert_ne!(x, 1, "boom");
+        assert!(catch_unwind(AssertUnwindSafe(|| (0..2).pool_map(&pool, boom).for_each(drop))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| (0..2).pool_imap(&pool, boom).for_each(drop))).is_err());
+    });
+    seen.succeeded();
+    assert_eq!(seen.count("[TRACE"), 0, "{}", seen.stderr);
+}
+
+#[test]
+fn starmap_spreads_tuples() {
+    let pool = Pool::new(2).expect("two threads");
+    assert_eq!(pool.starmap([(2, 3), (4, 5)], |a: u32, b: u32| a * b), [6, 20]);
 }
