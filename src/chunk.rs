@@ -112,11 +112,10 @@ impl Sizer {
         }
     }
 
-    /// How long the caller does not want to be woken for a single chunk: as long as three of them take. Waking it for each is
-    /// a switch of threads for each, which shows where there are as many workers as cores. No such time where items travel alone.
+    /// How long the caller does not want to be woken for a single chunk: as long as four of them take. Waking it for each is
+    /// a switch of threads for each, which shows where there are as many workers as cores.
     pub(crate) fn nap(&self, elapsed: Duration) -> Option<Duration> {
-        let many = self.work_ns == 0.0 || self.chunk(elapsed) > 1;
-        (many && self.fixed_chunk.is_none()).then(|| 3 * chunk_time(elapsed))
+        self.fixed_chunk.is_none().then(|| 4 * chunk_time(elapsed))
     }
 
     /// What the caller may do now.
@@ -230,15 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_naps_for_three_chunks_where_items_travel_together() {
-        let chunk = Duration::from_micros(20);
-        assert_eq!(Sizer::new::<u64, u64>(2).nap(Duration::ZERO), Some(3 * chunk), "it may be so");
-        assert_eq!(measured(2, chunk / 2).nap(Duration::ZERO), Some(3 * chunk));
-        assert_eq!(measured(2, chunk).nap(64 * 2 * chunk), Some(3 * 2 * chunk));
-        assert_eq!(measured(2, chunk).nap(Duration::ZERO), None);
-        let mut fixed = measured(2, chunk / 2);
-        fixed.fix_chunk(2);
-        assert_eq!(fixed.nap(Duration::ZERO), None);
+    fn the_caller_naps_for_four_chunks_of_measured_size() {
+        let mut sizer = measured(2, Duration::from_micros(20));
+        assert_eq!(sizer.nap(Duration::ZERO), Some(Duration::from_micros(80)));
+        assert_eq!(sizer.nap(Duration::from_millis(64)), Some(Duration::from_millis(4)));
+        sizer.fix_chunk(2);
+        assert_eq!(sizer.nap(Duration::ZERO), None);
     }
 
     #[test]
