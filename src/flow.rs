@@ -119,6 +119,30 @@ pub(crate) enum Turn<R> {
 }
 
 impl<T, R> Desk<T, R> {
+    fn new(sizer: Sizer, ordered: bool) -> Self {
+        let since = Instant::now();
+        let mut desk = Desk {
+            window: if ordered { Window::new() } else { Window::unordered() },
+            open: Vec::new(),
+            sizer,
+            chunk: 1,
+            limit: 1,
+            since,
+            pulled: 0,
+            delivered: 0,
+            source: Source::Open,
+            running: 0,
+            pullers: 0,
+            looking: 0,
+            napping: 0,
+            feeder_waits: false,
+            consumer_waits: None,
+            stopped: false,
+        };
+        desk.plan(since);
+        desk
+    }
+
     fn in_flight(&self) -> usize {
         usize::try_from(self.pulled - self.delivered).expect("BUG: more in flight than memory holds")
     }
@@ -214,33 +238,13 @@ impl<T, W: Work<T>> Flow<T, W> {
         brake: Arc<Brake>,
         pool_watch: Option<Box<Watch<'static>>>,
     ) -> Self {
-        let now = Instant::now();
-        let mut desk = Desk {
-            window: if ordered { Window::new() } else { Window::unordered() },
-            open: Vec::new(),
-            sizer,
-            chunk: 1,
-            limit: 1,
-            since: now,
-            pulled: 0,
-            delivered: 0,
-            source: Source::Open,
-            running: 0,
-            pullers: 0,
-            looking: 0,
-            napping: 0,
-            feeder_waits: false,
-            consumer_waits: None,
-            stopped: false,
-        };
-        desk.plan(now);
         Flow {
             work: Some(work),
             call,
             pool_watch,
             brake,
             workers,
-            desk: Mutex::new(desk),
+            desk: Mutex::new(Desk::new(sizer, ordered)),
             nap: Condvar::new(),
             kept: OnceLock::new(),
         }
@@ -576,6 +580,74 @@ mod tests {
     use proptest::prelude::*;
     use std::panic::resume_unwind;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A desk of two workers, with `queued` items on it.
+    fn desk(queued: u64, set: impl FnOnce(&mut Sizer)) -> Desk<u64, u64> {
+        let mut sizer = Sizer::new::<u64, u64>(2);
+        set(&mut sizer);
+        let mut desk = Desk::new(sizer, true);
+        (0..queued).for_each(|item| desk.push(item));
+        desk
+    }
+
+    #[test]
+    fn items_are_queued_by_the_chunk_and_come_back_in_order() {
+        let mut desk = desk(3, |sizer| sizer.fix_chunk(8));
+        assert!(desk.open.capacity() >= 8, "room for all of them");
+        assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (3, 0, 3));
+        (3..9).for_each(|item| desk.push(item));
+        assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (1, 8, 9));
+        assert!(desk.take_back().into_iter().eq(0..9));
+        assert_eq!(desk.queued(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_shared_out() {
+        let mut desk = desk(100, |sizer| sizer.worked(1000, Duration::from_micros(1)));
+        let now = desk.since;
+        assert_eq!(desk.most(now), 8192);
+        desk.source = Source::Ended;
+        assert_eq!(desk.most(now), 25, "two parts for each worker");
+    }
+
+    #[test]
+    fn less_than_a_chunk_is_scant_while_more_may_come() {
+        let of = |queued| desk(queued, |sizer| sizer.fix_chunk(4));
+        assert_eq!([1, 3, 4, 5].map(|queued| of(queued).is_scant()), [true, true, false, false]);
+        assert!(!Desk { source: Source::Ended, ..of(3) }.is_scant());
+        assert!(!Desk { feeder_waits: true, ..of(3) }.is_scant());
+    }
+
+    #[test]
+    fn the_feeder_is_told_of_room_for_two_chunks_or_a_quarter() {
+        let in_flight = |chunk, limit, most: u64| {
+            let desk = |pulled| Desk { chunk, limit, pulled, ..desk(0, |_| {}) };
+            desk(most).has_room_to_tell_of() && !desk(most + 1).has_room_to_tell_of()
+        };
+        assert!(in_flight(1, 5, 4) && in_flight(8, 100, 84) && in_flight(8, 40, 30) && in_flight(8, 3, 2));
+    }
+
+    #[test]
+    fn a_puller_is_called_for_items_that_nobody_is_about_to_see() {
+        let wants = |queued, looking, pullers| {
+            let mut desk = Desk { pullers, looking, ..desk(queued, |_| {}) };
+            let wants = desk.wants_puller(2);
+            assert_eq!((desk.looking - looking, desk.pullers - pullers), (usize::from(wants), usize::from(wants)));
+            wants
+        };
+        assert!(wants(1, 0, 0) && wants(1, 0, 1));
+        assert!(!wants(0, 0, 0) && !wants(1, 1, 1) && !wants(1, 0, 2));
+    }
+
+    #[test]
+    fn what_was_measured_changes_the_plan() {
+        let mut desk = desk(0, |_| {});
+        assert_eq!(desk.chunk, 1);
+        let done =
+            Done { results: vec![0; 10], items: 10, panic: None, notes: Vec::new(), busy: Duration::from_micros(10) };
+        desk.measure(&done, desk.since);
+        assert_eq!(desk.chunk, 20, "20 µs of items of 1 µs");
+    }
 
     /// What is done in one run.
     #[derive(Clone, Debug)]

@@ -120,3 +120,96 @@ impl<P: Producer> Block for Piece<P> {
         panic::contain(self.state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+
+    /// Numbers, and something that is dropped with what is left of them.
+    struct Numbers<D> {
+        range: Range<usize>,
+        beside: D,
+    }
+
+    impl<D: Clone + Send> Producer for Numbers<D> {
+        type Item = usize;
+        type IntoIter = Numbers<D>;
+
+        fn into_iter(self) -> Self {
+            self
+        }
+
+        fn split_at(self, index: usize) -> (Self, Self) {
+            let Numbers { range: Range { start, end }, beside } = self;
+            let front = Numbers { range: start..start + index, beside: beside.clone() };
+            (front, Numbers { range: start + index..end, beside })
+        }
+    }
+
+    impl<D> Iterator for Numbers<D> {
+        type Item = usize;
+
+        fn next(&mut self) -> Option<usize> {
+            self.range.next()
+        }
+
+        fn size_hint(&self) -> (usize, Option<usize>) {
+            self.range.size_hint()
+        }
+    }
+
+    impl<D> DoubleEndedIterator for Numbers<D> {
+        fn next_back(&mut self) -> Option<usize> {
+            self.range.next_back()
+        }
+    }
+
+    impl<D> ExactSizeIterator for Numbers<D> {}
+
+    fn numbers<D: Clone + Send>(size: usize, beside: D) -> Split<Numbers<D>> {
+        Split::new(Numbers { range: 0..size, beside }, size)
+    }
+
+    #[derive(Clone)]
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic::resume(Box::new("a bomb"));
+        }
+    }
+
+    #[test]
+    fn pieces_come_off_the_front_until_the_last() {
+        let mut source = numbers(10, ());
+        assert_eq!(source.size_hint(), (10, Some(10)));
+        let Pulled { items, state, .. } = source.pull(4, chunk::Block::default());
+        assert!(items.size() == 4 && items.into_items().eq(0..4) && state.is_open());
+        assert_eq!(source.size_hint(), (6, Some(6)));
+        let Pulled { items, state, .. } = source.pull(6, chunk::Block::default());
+        assert!(items.size() == 6 && items.into_items().eq(4..10) && !state.is_open(), "that was all");
+        assert_eq!(source.size_hint(), (0, Some(0)));
+    }
+
+    #[test]
+    fn items_one_by_one_are_counted_down() {
+        let mut source = numbers(2, ());
+        for left in [1, 0] {
+            assert_eq!((source.pull_one(), source.size_hint()), (Some(1 - left), (left, Some(left))));
+        }
+        assert_eq!(source.pull_one(), None);
+    }
+
+    #[test]
+    fn panics_of_what_is_dropped_with_the_rest_stay_in() {
+        let rest = |bombs: Piece<Numbers<Bomb>>| bombs.into_items();
+        let mut source = numbers(4, Bomb);
+        let front = rest(source.pull(2, chunk::Block::default()).items);
+        assert!(Piece::<Numbers<Bomb>>::is_to_drop(&front));
+        Piece::<Numbers<Bomb>>::abandon_rest(front, |_| {});
+        source.pull(2, chunk::Block::default()).items.abandon();
+        let harmless = numbers(2, ()).pull(2, chunk::Block::default()).items.into_items();
+        assert!(!Piece::<Numbers<()>>::is_to_drop(&harmless));
+    }
+}
