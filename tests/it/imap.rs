@@ -51,6 +51,15 @@ fn chunks_and_limits_do_not_show() {
 }
 
 #[test]
+fn the_size_hint_is_right_without_threads() {
+    let mut stream = (0..5).pool_imap(Pool::inline(), |x| x);
+    for left in (0..5).rev() {
+        assert!(stream.next().is_some());
+        assert_eq!(stream.size_hint(), (left, Some(left)));
+    }
+}
+
+#[test]
 fn the_size_hint_is_right_at_every_step() {
     let _watch = watch();
     let pool = pool(2);
