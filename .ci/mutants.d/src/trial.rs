@@ -15,8 +15,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// What the tests for one change may take together, one after the other and without it.
 const TOGETHER: Duration = Duration::from_secs(20);
 
-/// A test hangs that takes longer than this, and than ten times what it takes without a change.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A test hangs that takes longer than this, and than three times what it takes without a change.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub enum Outcome {
     Passed,
@@ -109,7 +109,7 @@ pub fn judge(tests: &[Test], number: usize, file: &str) -> Result<Outcome> {
 
 /// Runs tests of one binary in one process, with a variable in its environment.
 fn run(tests: &[&Test], variable: &str, value: &str) -> Result<Outcome> {
-    let patience = tests.iter().map(|test| 10 * test.takes).max().unwrap_or_default().max(PATIENCE);
+    let patience = tests.iter().map(|test| 3 * test.takes).max().unwrap_or_default().max(PATIENCE);
     let mut command = Command::new("sh");
     // A change may well ask for all memory there is.
     command.args(["-c", "ulimit -v 12000000; exec \"$0\" \"$@\"", &tests[0].binary, "--exact"]);
