@@ -38,7 +38,9 @@ impl Told {
         let started = self.0.origin + us(start);
         let facts = Facts { id, started, size_hint: (0, None), workers, part, depth, caller: "main".into() };
         let elapsed = us(end - start);
-        let tally = Tally { items: 0, elapsed, source: elapsed / 10, waiting: elapsed / 2 };
+        // Nested calls have other shares, and those are not to be seen.
+        let waiting = if depth == 0 { elapsed / 2 } else { Duration::ZERO };
+        let tally = Tally { items: 0, elapsed, source: elapsed / 10, waiting };
         let (method, site) = (if part == Part::Results { "pool_imap" } else { "pool_map" }, site());
         let call = CallInfo { facts: &facts, method, site, label, tally };
         self.0.call_started(&call);
@@ -174,17 +176,44 @@ fn a_crowd() {
     assert!(text.contains("\n+ 195 more\n+ 41 workers without an item\n"), "{text}");
 }
 
-/// Between the two: rows with small names.
+/// Between the two: rows with small names. The clock ran for a while before the call.
 #[test]
 fn a_few_dozen_rows() {
     let told = Told::new();
-    told.call(1, None, 22, Part::Both, 0, [0, 50]);
+    told.call(1, None, 22, Part::Both, 0, [70, 120]);
     let names: Vec<String> = (1..=22).map(|number| format!("PoolWorker-{number}")).collect();
-    names
-        .iter()
-        .enumerate()
-        .for_each(|(index, name)| told.worker(name, index).item(1, index as u64, 0, 2 * index as u64));
+    for (index, name) in names.iter().enumerate() {
+        told.worker(name, index).item(1, index as u64, 70, 70 + 2 * index as u64);
+    }
     told.keep("dozens");
+}
+
+/// None of the items is wide enough to be drawn by itself, not even the slow one; and more panics than are named.
+#[test]
+fn a_run_of_narrow_items() {
+    let told = Told::new();
+    told.call(1, None, 1, Part::Both, 0, [100, 1100]);
+    let worker = told.worker("PoolWorker-1", 0);
+    (0..40).for_each(|item| worker.item(1, item, 110 + 20 * item, 111 + 20 * item));
+    worker.item(1, 40, 1000, 1003);
+    (41..51).for_each(|item| worker.task(1, item, 1010 + item, 1011 + item, 0, Outcome::Panicked));
+    told.keep("narrow");
+}
+
+/// More threads than the call has workers, since it ran on its caller's as well; and items of no call that was told of.
+#[test]
+fn what_was_worked_is_compared_with_those_who_worked() {
+    let told = Told::new();
+    told.call(1, None, 1, Part::Both, 0, [0, 100]);
+    told.worker("PoolWorker-1", 0).item(1, 0, 0, 100);
+    Thread { told: &told, name: "main", index: None }.item(1, 1, 0, 100);
+    let text = summary::summary(&told.0.picture());
+    assert!(text.starts_with("2 items in 100 µs on 1 worker: speed-up 2.00, efficiency 100 %\n"), "{text}");
+
+    let told = Told::new();
+    told.worker("PoolWorker-1", 0).item(1, 0, 100, 300);
+    let text = summary::summary(&told.0.picture());
+    assert!(text.starts_with("1 item in 200 µs on 1 worker: speed-up 1.00, efficiency 100 %\n"), "{text}");
 }
 
 /// What is merged because there is too much of it.

@@ -72,10 +72,6 @@ where
     fn drive_unindexed<C: UnindexedConsumer<W::Output>>(self, consumer: C) -> C::Result {
         self.drive(consumer)
     }
-
-    fn opt_len(&self) -> Option<usize> {
-        Some(self.len())
-    }
 }
 
 impl<I, W> IndexedParallelIterator for Guarded<'_, I, W>
