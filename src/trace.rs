@@ -534,6 +534,12 @@ mod tests {
             frame("core::result::unwrap_failed", "/rustc/0/library/core/src/result.rs"),
         ];
         assert_eq!(names(between(&all)), ["mine::it_failed", "core::result::unwrap_failed"]);
+        let hooked = [
+            frame("pool_map::panic::on_panic", "src/panic.rs"),
+            frame("std::sys::backtrace::__rust_end_short_backtrace::<!>", "/rustc/0/library/std/src/panicking.rs"),
+            frame("mine::boom", "src/main.rs"),
+        ];
+        assert_eq!(names(between(&hooked)), ["mine::boom"]);
         let no_failure = [all[0].clone(), frame("core::slice::sort", "/rustc/0/library/core/src/slice/mod.rs")];
         assert_eq!(names(between(&no_failure)), ["core::slice::sort"], "a runtime's function that did not fail");
     }

@@ -13,7 +13,7 @@ use std::{fs, thread};
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// What the tests for one change may take together, one after the other and without it.
-const TOGETHER: Duration = Duration::from_secs(20);
+const TOGETHER: Duration = Duration::from_secs(60);
 
 /// A test hangs that takes longer than this, and than three times what it takes without a change.
 const PATIENCE: Duration = Duration::from_secs(10);
