@@ -649,6 +649,48 @@ mod tests {
         assert_eq!(desk.chunk, 20, "20 µs of items of 1 µs");
     }
 
+    /// What a puller that hands in a chunk does next, or one that comes for the first time: with one item queued of the four
+    /// that make a chunk, `looking` other pullers about to look, and whether another errand waits.
+    fn next_step(has_worked: bool, looking: usize, other: bool) -> (&'static str, [usize; 3]) {
+        let mut sizer = Sizer::new::<u64, u64>(2);
+        sizer.fix_chunk(4);
+        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(Brake::new()));
+        let flow = Flow::new(Each(|item: u64| item), call, 2, sizer, true, brake, None);
+        let lobby = Lobby::new(1);
+        if other {
+            lobby.post(Box::new(|_| {}), &|| {});
+        }
+        let mut done = None;
+        {
+            let mut desk = flow.desk.lock();
+            (desk.pullers, desk.looking) = (2, looking);
+            if has_worked {
+                (0..4).for_each(|item| desk.push(item));
+                let ticket = desk.take(4).expect("four items").ticket;
+                let results = vec![0; 4];
+                done = Some((ticket, Done { results, items: 4, panic: None, notes: Vec::new(), busy: Duration::ZERO }));
+            }
+            desk.push(4);
+        }
+        let step = match flow.exchange(done, &Clerk::of(&lobby, &|| {})) {
+            Next::Run { .. } => "run",
+            Next::StepBack => "step back",
+            Next::Leave => "leave",
+        };
+        let desk = flow.desk.lock();
+        (step, [desk.pullers, desk.looking, desk.napping])
+    }
+
+    #[test]
+    fn a_puller_naps_for_more_unless_another_will_see_to_it() {
+        assert_eq!(next_step(false, 0, false), ("run", [2, 0, 0]));
+        assert_eq!(next_step(false, 1, false), ("run", [2, 1, 0]), "it was called for what is there");
+        assert_eq!(next_step(true, 0, false), ("run", [2, 0, 0]), "after a nap");
+        assert_eq!(next_step(true, 1, false), ("leave", [1, 1, 0]));
+        assert_eq!(next_step(true, 0, true), ("step back", [2, 1, 0]));
+        assert_eq!(next_step(false, 0, true), ("run", [2, 0, 0]), "its turn has just come");
+    }
+
     /// What is done in one run.
     #[derive(Clone, Debug)]
     struct Setting {
