@@ -55,8 +55,9 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// Results come in the order of the items, whichever is finished first. Nothing is pulled before the first result is asked
     /// for; from then on items are read ahead, [so many at most](PoolMap::max_in_flight). The source is asked
-    /// for its next item only while no result is ready; while it blocks, the results of the items before are held back, so a
-    /// source that waits for the consumer's answer needs `max_in_flight(1)`.
+    /// for its next item while no result is ready, and between two results as well where it took less than an eighth of the
+    /// time of `f` so far. While it blocks, the results of the items before are held back, so a source that waits for the
+    /// consumer's answer needs `max_in_flight(1)`.
     ///
     /// # Panics
     ///
