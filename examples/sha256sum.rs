@@ -32,7 +32,7 @@ fn main() {
             Ok(Err(closed)) if closed.kind() == io::ErrorKind::BrokenPipe => process::exit(141),
             Ok(Err(why)) => panic!("write error: {why}"),
             Err(why) => {
-                eprintln!("{}", complaint(name.as_bytes(), &why));
+                eprint!("{}", complaint(name.as_bytes(), &why));
                 status = 1;
             }
         }

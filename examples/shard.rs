@@ -42,7 +42,7 @@ fn main() {
     let mut status = 0;
     names.skip(k).step_by(n).pool_map(workers, hash).for_each(|result| {
         let line = result.unwrap_or_else(|complaint| {
-            eprintln!("{complaint}");
+            eprint!("{complaint}");
             status = 1;
             b"\n".to_vec() // Every item has a line, or those after it would move up.
         });

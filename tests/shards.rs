@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, process};
@@ -40,8 +39,23 @@ impl Desk {
         // Built with the tests, unless only one of them was asked for.
         let example = env::current_exe().expect("a test knows its binary").with_file_name("../examples/shard");
         assert!(example.exists(), "not there, `cargo build --example shard` makes it: {}", example.display());
-        fs::copy(example, desk.0.join("shard")).expect("the program");
+        desk.install(&example, "shard");
         desk
+    }
+
+    /// Puts a program there, by a process of its own: a file that this one has open for writing cannot be executed for as long as
+    /// a process that another test starts in that moment holds a copy of the descriptor.
+    fn install(&self, program: &Path, name: &str) {
+        let to = self.0.join(name);
+        fs::create_dir_all(to.parent().expect("a directory")).expect("a directory for the test");
+        let status = Command::new("install").arg(program).arg(to).status().expect("install");
+        assert!(status.success(), "{status}");
+    }
+
+    /// Puts a script there.
+    fn script(&self, text: &str, name: &str) {
+        fs::write(self.0.join("script"), text).expect("a file");
+        self.install(&self.0.join("script"), name);
     }
 
     /// What a loop over the list prints.
@@ -51,7 +65,7 @@ impl Desk {
         let line = |name: &[u8]| match File::open(self.0.join(OsStr::from_bytes(name))).and_then(hash::sha256) {
             Ok(hash) => lines::line(&hash, name),
             Err(why) => {
-                assert!(lines::complaint(name, &why).ends_with("No such file or directory"));
+                assert!(lines::complaint(name, &why).ends_with("No such file or directory\n"));
                 Vec::new()
             }
         };
@@ -73,11 +87,8 @@ impl Desk {
     /// Runs commands of the page, which leave everything in `sums`.
     fn follow(&self, commands: &str) -> (Output, Vec<u8>) {
         // In front of the others: an `ssh` that stays here.
-        let folder = self.0.join("bin");
-        fs::create_dir_all(&folder).expect("a directory for the test");
-        fs::write(folder.join("ssh"), "#!/bin/sh\nshift\nexec sh -c \"$*\"\n").expect("a file");
-        fs::set_permissions(folder.join("ssh"), fs::Permissions::from_mode(0o755)).expect("a program");
-        let path = format!("{}:{}", folder.display(), env::var("PATH").expect("a path"));
+        self.script("#!/bin/sh\nshift\nexec sh -c \"$*\"\n", "bin/ssh");
+        let path = format!("{}:{}", self.0.join("bin").display(), env::var("PATH").expect("a path"));
         let output = self.command("bash").env("PATH", path).args(["-c", commands]).output().expect("bash");
         let mut sums = Vec::new();
         let file = File::open(self.0.join("sums")).and_then(|mut file| file.read_to_end(&mut sums));
@@ -158,13 +169,13 @@ fn the_page_has_commands_for_processes_and_ssh() {
 #[test]
 fn the_page_tells_of_a_part_that_is_not_whole() {
     let desk = Desk::new("killed", 10);
-    fs::write(desk.0.join("shard"), "#!/bin/sh\n[ $1 != 1/3 ] || kill -9 $$\n").expect("a file");
+    desk.script("#!/bin/sh\n[ $1 != 1/3 ] || kill -9 $$\n", "shard");
     for commands in commands("# Processes, here and by ssh") {
         let (output, _) = desk.follow(&commands);
         assert!(String::from_utf8_lossy(&output.stderr).contains("part 1 is not whole"), "{output:?}");
     }
     if has_parallel() {
-        fs::write(desk.0.join("shard"), "#!/bin/sh\n[ $1 != 1/7 ] || kill -9 $$\n").expect("a file");
+        desk.script("#!/bin/sh\n[ $1 != 1/7 ] || kill -9 $$\n", "shard");
         let (output, _) = desk.follow(&commands("# GNU parallel")[0]);
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(told.starts_with("not whole: 2\t") && told.lines().count() == 1, "{output:?}");
