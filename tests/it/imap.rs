@@ -640,16 +640,14 @@ fn a_leased_pool_goes_back_when_the_last_item_is_done() {
         assert_eq!(stream.next().as_deref(), Some("PoolWorker-1"));
         told.recv().expect("item 1 runs");
         drop(stream);
-        // Its worker is busy, so these are others.
-        let three = || {
-            let mut streams: Vec<_> = (0..3).map(|_| iter::repeat(()).pool_imap(1, move |()| name())).collect();
-            let names = streams.iter_mut().map(|stream| stream.next().expect("it has no end"));
-            names.collect::<HashSet<String>>()
-        };
-        assert!(!three().contains("PoolWorker-1"));
+        // Each of these holds the worker it took, so the next one takes another.
+        let another = || iter::repeat(()).pool_imap(1, move |()| name());
+        let mut held: Vec<_> = (0..3).map(|_| another()).collect();
+        assert!(held.iter_mut().all(|stream| stream.next().expect("it has no end") != "PoolWorker-1"), "it is busy");
         gate.open();
-        while !three().contains("PoolWorker-1") {
-            thread::yield_now();
+        while held.last_mut().expect("three and more").next().as_deref() != Some("PoolWorker-1") {
+            assert!(held.len() < 1000);
+            held.push(another());
         }
         return;
     };
