@@ -300,6 +300,14 @@ mod tests {
     }
 
     #[test]
+    fn the_time_is_the_local_one() {
+        let before = Local::now().naive_local();
+        let shown = prefix().time;
+        // The clock of the system may be set meanwhile, but hardly by so much.
+        assert!((shown - before).abs() < TimeDelta::minutes(10), "{before} {shown}");
+    }
+
+    #[test]
     fn one_prefix_and_one_end_a_line() {
         let prefix = fixed("main");
         assert_eq!(line(&prefix, format_args!("x={}", 0)), format!("{prefix} x=0\n"));

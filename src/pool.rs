@@ -812,6 +812,14 @@ mod tests {
     use parking_lot::Mutex;
 
     #[test]
+    fn a_pool_may_have_as_many_workers_as_rayon_knows() {
+        let most = rayon::max_num_threads();
+        assert!(check_threads(most).is_ok());
+        let text = check_threads(most + 1).map_err(|error| error.to_string());
+        assert!(text.is_err_and(|text| text.contains(&most.to_string())));
+    }
+
+    #[test]
     fn a_scope_runs_its_body_here_and_its_jobs_on_the_workers() {
         let pool = Pool::builder().name("Scope").threads(2).build().expect("two threads");
         let caller = thread::current().id();

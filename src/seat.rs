@@ -86,3 +86,17 @@ fn stack_address() -> usize {
     let here = 0_u8;
     std::ptr::from_ref(black_box(&here)).addr()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pool;
+
+    #[test]
+    fn the_first_pool_takes_the_measure() {
+        let pool = Pool::new(1).expect("a thread");
+        let known = || [&LEAST, &LEAST_OF_HANDS].map(|least| least.load(Ordering::Relaxed) != usize::MAX);
+        assert_eq!((known(), is_calibrated()), ([true; 2], true), "before it ran anything");
+        drop(pool);
+    }
+}

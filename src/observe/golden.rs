@@ -185,6 +185,7 @@ fn a_few_dozen_rows() {
     for (index, name) in names.iter().enumerate() {
         told.worker(name, index).item(1, index as u64, 70, 70 + 2 * index as u64);
     }
+    told.worker(&names[3], 3).task(1, 22, 80, 100, 0, Outcome::Panicked);
     told.keep("dozens");
 }
 
@@ -209,6 +210,16 @@ fn what_was_worked_is_compared_with_those_who_worked() {
     Thread { told: &told, name: "main", index: None }.item(1, 1, 0, 100);
     let text = summary::summary(&told.0.picture());
     assert!(text.starts_with("2 items in 100 µs on 1 worker: speed-up 2.00, efficiency 100 %\n"), "{text}");
+
+    // As much as the one worker of the call can, and one after the other.
+    let told = Told::new();
+    told.call(1, None, 1, Part::Both, 0, [0, 1000]);
+    told.worker("PoolWorker-1", 0).item(1, 0, 0, 250);
+    Thread { told: &told, name: "main", index: None }.item(1, 1, 250, 1000);
+    let text = summary::summary(&told.0.picture());
+    assert!(text.starts_with("2 items in 1.00 ms on 1 worker: speed-up 1.00, efficiency 100 %\n"), "{text}");
+    let bar = format!(" 25 %  {}{}\n", "█".repeat(7), "·".repeat(23));
+    assert!(text.contains(&bar), "half a block is none: {text}");
 
     let told = Told::new();
     told.worker("PoolWorker-1", 0).item(1, 0, 100, 300);

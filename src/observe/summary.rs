@@ -75,7 +75,9 @@ fn table(text: &mut String, picture: &Picture) {
     if more > 0 {
         let _ = writeln!(text, "+ {more} more");
     }
-    let idle = picture.workers.saturating_sub(picture.lanes.len());
+    // Callers have rows as well; they are all there is where nothing ran on workers.
+    let workers = picture.lanes.iter().filter(|lane| lane.is_worker).count();
+    let idle = picture.workers.saturating_sub(if workers > 0 { workers } else { picture.lanes.len() });
     if idle > 0 {
         let _ = writeln!(text, "+ {} without an item", plural(idle as u64, "worker"));
     }

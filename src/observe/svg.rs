@@ -327,8 +327,6 @@ fn outliers(picture: &Picture) -> Vec<Slow> {
 
 /// Which calls the picture shows.
 fn calls(picture: &Picture) -> String {
-    /// What fits into the width.
-    const ROOM: usize = 110;
     let mut names: Vec<String> = Vec::new();
     for known in &picture.known {
         let place = format!("{}:{}", known.site.file(), known.site.line());
@@ -340,10 +338,17 @@ fn calls(picture: &Picture) -> String {
             names.push(name);
         }
     }
+    named(&names, picture.calls)
+}
+
+/// These names, if there is room for them; of one only its end, and of many only how many calls those are.
+fn named(names: &[String], calls: u64) -> String {
+    /// What fits into the width.
+    const ROOM: usize = 110;
     let text = names.join(", ");
     match text.chars().count() {
         ..=ROOM => text,
-        _ if names.len() > 1 => format!("{} calls", picture.calls),
+        _ if names.len() > 1 => format!("{calls} calls"),
         length => format!("…{}", text.chars().skip(length - ROOM).collect::<String>()),
     }
 }
@@ -494,6 +499,15 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         assert_eq!(escaped("<\"a\" & 'b'>\n\u{1}é"), "&lt;&quot;a&quot; &amp; &#39;b&#39;&gt; \u{fffd}é");
+    }
+
+    #[test]
+    fn names_without_room_are_counted_or_cut() {
+        let [short, fits, long] = [54, 110, 111].map(|length| "é".repeat(length));
+        assert_eq!(named(&[short.clone(), short.clone()], 7), format!("{short}, {short}"));
+        assert_eq!(named(&[short.clone(), short + "é"], 7), "7 calls");
+        assert_eq!(named(&[fits.clone()], 7), fits);
+        assert_eq!(named(&[long], 7), format!("…{fits}"));
     }
 
     #[test]

@@ -95,10 +95,9 @@ impl Stock {
 
     fn changed(&self, before: usize, after: usize) {
         let (before, after) = (before / COUNTED * COUNTED, after / COUNTED * COUNTED);
-        if after > before {
-            self.spans.fetch_add(after - before, Ordering::Relaxed);
-        } else if after < before {
-            self.spans.fetch_sub(before - after, Ordering::Relaxed);
+        if after != before {
+            // It wraps around, and so takes away as well.
+            self.spans.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         }
     }
 }
@@ -205,7 +204,8 @@ impl Spans {
         let reach = self.list.last().map_or(0, |last| last.end.saturating_sub(self.list[0].start));
         self.resolution = (self.resolution * 2).max(reach / self.list.len() as u64).max(1);
         let spans = std::mem::take(&mut self.list);
-        self.list.reserve_exact(spans.len() / 2);
+        // About half remain, and there is one more while it is merged.
+        self.list.reserve_exact(spans.len() / 2 + 1);
         for span in spans {
             self.list.push(span);
             self.merge_last();
@@ -515,6 +515,7 @@ impl fmt::Debug for Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Pool, PoolIterator};
 
     fn span(start: u64, end: u64) -> Span {
         Span { start, end, busy: end - start, call: 1, index: 0, items: 1, panics: 0 }
@@ -567,6 +568,7 @@ mod tests {
         for (start, places) in [(499, 4), (500, 5), (500, 5), (599, 5), (600, 6)] {
             spans.push(span(start, start + 1), &stock);
             assert_eq!(spans.list.len(), places, "at {start}");
+            assert_eq!(spans.stretch_end, (start / 100 + 1) * 100, "up to which the next one needs no search");
         }
         spans.coarsen();
         assert_eq!((spans.resolution, starts(&spans)), (200, vec![0, 390, 400, 600]));
@@ -574,6 +576,14 @@ mod tests {
         // One that began long before its end lies around those that ended earlier.
         spans.push(span(390, 700), &stock);
         assert_eq!(starts(&spans), [0, 390]);
+    }
+
+    #[test]
+    fn spans_that_were_merged_take_no_more_room_than_they_need() {
+        let mut spans = Spans { list: (0..48).map(|at| span(at, at + 1)).collect(), ..Spans::default() };
+        (spans.resolution, spans.stretch_end) = (1, 48);
+        spans.coarsen();
+        assert_eq!((spans.resolution, spans.list.len(), spans.list.capacity()), (2, 24, 25));
     }
 
     /// Items of a worker that follow each other, each so many nanoseconds after the end of the one before, and as long as `took`
@@ -717,6 +727,27 @@ mod tests {
         }
         let slowest: Vec<_> = timeline.picture().slowest().iter().map(|slow| (slow.index, slow.took())).collect();
         assert_eq!(slowest, [(29, 272), (28, 271), (27, 270), (26, 242), (25, 241)]);
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let timeline = Timeline::new();
+        // Of a pool with more workers than there are locks, too.
+        let mut feed = Feed::new(&timeline, SHELVES * SHELVES);
+        for index in 0..20 {
+            feed.item(index, 10 + index % 3, 0, Outcome::Panicked);
+        }
+        let lane = &timeline.picture().lanes[0];
+        assert_eq!((lane.panics, lane.panicked.len(), lane.slowest.len()), (20, PANICS, SLOWEST));
+        let first: Vec<_> = lane.slowest.iter().map(|slow| slow.index).collect();
+        assert_eq!(first, [2, 5, 8, 11, 14], "the first of equals");
+
+        (0..20).pool_map(&Pool::inline(), |x| x).observe(&timeline).for_each(drop);
+        let calls = CALLS + 20;
+        (1..calls)
+            .for_each(|_| [0; 0].into_iter().pool_map(&Pool::inline(), |x: i32| x).observe(&timeline).for_each(drop));
+        let picture = timeline.picture();
+        assert_eq!((picture.calls, picture.known.len()), (calls as u64, CALLS));
     }
 
     #[test]
