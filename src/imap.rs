@@ -378,7 +378,6 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
         let item = flow.pull_here(|| source.next())?;
         match flow.run_here(index, item) {
             Ok(result) => {
-                self.given += 1;
                 self.stage = Stage::Here(source, flow, index + 1);
                 Some(result)
             }

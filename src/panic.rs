@@ -193,7 +193,8 @@ struct Story {
 enum Origin {
     /// Seen by the hook.
     Hook {
-        place: String,
+        /// `None` only if a later std should not know it.
+        place: Option<String>,
         /// `None` where the level of the call wants no frames.
         stack: Option<Backtrace>,
         /// The stack once somebody has asked for it.
@@ -564,7 +565,7 @@ impl Story {
     /// The panic that the hook is called for.
     fn now(call: Arc<Call>, info: &PanicHookInfo<'_>) -> Story {
         let stack = call.trace.wants_frames().then(Backtrace::new_unresolved);
-        let place = info.location().map_or_else(String::new, place);
+        let place = info.location().map(place);
         let item = POSITION.try_with(Cell::get).unwrap_or(0);
         Story::new(call, item, info.payload(), Origin::Hook { place, stack, frames: OnceCell::new() })
     }
@@ -605,7 +606,7 @@ impl Story {
 
     fn location(&self) -> Option<&str> {
         match &self.first().origin {
-            Origin::Hook { place, .. } if !place.is_empty() => Some(place),
+            Origin::Hook { place, .. } => place.as_deref(),
             _ => None,
         }
     }
@@ -642,8 +643,9 @@ impl Story {
         let is_task = self.call.subject == Subject::Task;
         let panicked = if is_task { "task panicked" } else { "panicked" };
         let (verb, place_of_panic) = match &self.origin {
-            Origin::Hook { place, .. } if place.is_empty() => (panicked, String::new()),
-            Origin::Hook { place, .. } => (panicked, format!("at {place}")),
+            Origin::Hook { place, .. } => {
+                (panicked, place.as_ref().map_or_else(String::new, |place| format!("at {place}")))
+            }
             Origin::Unseen(why) => (panicked, (*why).to_owned()),
             Origin::NotRun => ("task did not run", String::new()),
             Origin::Inner(inner) => {
@@ -984,5 +986,99 @@ pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     match end.panic {
         Some(panic) => panic.resume(),
         None => result.expect("BUG: a job that did not panic has run to its end"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Arc<Call> {
+        Arc::new(Call::here("pool_map", Some(Trace::Header)))
+    }
+
+    fn payload(message: &str) -> Payload {
+        Box::new(message.to_owned())
+    }
+
+    fn story(message: &str) -> Story {
+        Story::new(call(), 7, &*payload(message), Origin::Unseen(""))
+    }
+
+    fn job() -> Job {
+        Job { call: call(), events: Vec::new(), forgotten: 0, told: 0 }
+    }
+
+    fn ends_with(message: &str, events: Vec<Event>) -> JobEnd {
+        sort_out(&call(), 7, Some(payload(message)), events, 0)
+    }
+
+    #[test]
+    fn a_job_that_goes_on_and_on_keeps_little_of_its_panics() {
+        let mut job = job();
+        for count in 0..100 {
+            job.raised(story(&format!("caught {count}")));
+            job.raised_again(story(&format!("inner {count}")));
+        }
+        let message = |event: &Event| match event {
+            Event::Raised(story) | Event::Inner(story) => story.message.clone(),
+            Event::Told(_) | Event::Contained(..) => unreachable!("there is none"),
+        };
+        let kept: Vec<_> = job.events.iter().map(message).collect();
+        let raised = (0..8).chain([98, 99]).map(|count| format!("caught {count}"));
+        assert_eq!(job.forgotten, 90);
+        assert!(
+            raised.chain(["inner 98".into(), "inner 99".into()]).all(|message| kept.contains(&message)),
+            "{kept:?}"
+        );
+        assert_eq!(kept.len(), 12);
+    }
+
+    #[test]
+    fn text_is_kept_up_to_a_size_and_given_back_whole() {
+        let mut job = job();
+        let (first, second) = ("a".repeat(MOST_TOLD - 1), "b".to_owned());
+        assert_eq!(job.tell(first.clone()), "");
+        job.raised(story("between"));
+        assert_eq!(job.tell(second.clone()), "", "just as much as it holds");
+        assert_eq!(job.tell("c".to_owned()), first + &second + "c");
+        assert_eq!(job.events.len(), 1, "the panic is still there");
+        assert_eq!(job.tell("d".to_owned()), "", "from the start");
+    }
+
+    #[test]
+    fn the_last_words_are_of_the_last_two_panics() {
+        let mut job = job();
+        job.tell("told\n".to_owned());
+        let all = ["one", "two", "three"];
+        for message in all {
+            job.raised(story(message));
+        }
+        let [line, ..] = all.map(|message| story(message).line(Aside::Caught, Style::Plain));
+        let [_, two, three] = all.map(|message| story(message).block(Style::Plain));
+        assert_eq!(job.last_words(), format!("told\n{line}{two}{three}"));
+    }
+
+    #[test]
+    fn the_panic_that_ends_a_job_is_the_last_one_that_fits() {
+        let end = ends_with("own", vec![Event::Raised(story("own")), Event::Inner(story("caught by a destructor"))]);
+        assert!(end.notes.is_empty(), "the inner call has told it");
+        assert!(matches!(end.panic.expect("it ends so").story.origin, Origin::Unseen(_)));
+
+        let end = ends_with("both", vec![Event::Raised(story("both")), Event::Inner(story("both"))]);
+        assert_eq!(end.notes.len(), 1, "the first was caught");
+        assert!(matches!(end.panic.expect("it ends so").story.origin, Origin::Inner(_)));
+    }
+
+    #[test]
+    fn many_panics_that_nobody_reached_are_some_lines_and_a_number() {
+        let panics = |count: usize| -> Vec<_> {
+            (0..count).map(|_| ends_with("lost", Vec::new()).panic.expect("it ends so")).collect()
+        };
+        let text = lines_about(&panics(LINES), false);
+        assert_eq!((text.lines().count(), text.contains("more")), (LINES, false), "{text}");
+        let text = lines_about(&panics(LINES + 3), false);
+        let last = text.lines().last().expect("nine");
+        assert!(text.lines().count() == LINES + 1 && last.contains("3 more panicked and were not reached"), "{text}");
     }
 }

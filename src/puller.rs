@@ -425,18 +425,7 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
     let mut end = if watches.is_empty() && !panic::catch(|| call.spans_items()).unwrap_or(false) {
         panic::run_job(call, first, |position| {
             let mut index = first;
-            if cfg!(panic = "abort") {
-                // Nothing ends a loop from inside of a library here but the end of the process.
-                let items = rest.insert(block.into_items());
-                while index < brake.end() {
-                    let Some(item) = items.next() else { break };
-                    results.push(work.run(state, item, At { call, index }));
-                    index += 1;
-                    position.set(index);
-                }
-                return;
-            }
-            let run = move |item| {
+            let mut run = move |item| {
                 if index >= brake.end() {
                     panic::contain(item);
                     panic::stop();
@@ -446,6 +435,15 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
                 position.set(index);
                 result
             };
+            if cfg!(panic = "abort") {
+                // Nothing ends a loop from inside of a library here but the end of the process.
+                let items = rest.insert(block.into_items());
+                while position.get() < brake.end() {
+                    let Some(item) = items.next() else { break };
+                    results.push(run(item));
+                }
+                return;
+            }
             // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
             // time, and keeps the count in a register. Items without a destructor may get lost in unwinding.
             if B::HAS_TO_DROP {
@@ -558,6 +556,107 @@ mod tests {
     use std::panic::resume_unwind;
     use std::sync::atomic::AtomicUsize;
     use std::{mem, vec};
+
+    type Numbers = vec::IntoIter<u32>;
+    type Same = Each<fn(u32) -> u32>;
+
+    /// A call of so many workers whose items are queued and whose pullers only the test plays: chunks of one item.
+    fn exchange(workers: usize, items: Vec<u32>, last: bool) -> Exchange<Numbers, Same> {
+        let mut sizer = Sizer::new::<u32, u32>(workers);
+        sizer.fix_chunk(1);
+        let exchange =
+            Exchange::new(Each((|x| x) as fn(u32) -> u32), Arc::new(Call::here("pool_map", None)), workers, sizer);
+        exchange.open();
+        exchange.submit(0, items.into_iter(), Duration::ZERO, last);
+        exchange
+    }
+
+    fn finished(chunk: Chunk<Numbers>) -> (u64, Done<u32>) {
+        let results = chunk.items.collect::<Vec<_>>();
+        let items = results.len();
+        (chunk.ticket, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
+    }
+
+    #[test]
+    fn help_is_called_while_there_is_more_to_do_than_hands() {
+        let exchange = exchange(3, vec![0, 1, 2], true);
+        exchange.desk.lock().pullers = 1;
+        let (first, help) = exchange.exchange(None);
+        assert!(first.is_some() && help, "two are queued");
+        let (second, help) = exchange.exchange(None);
+        assert!(second.is_some() && help, "one is queued");
+        let (third, help) = exchange.exchange(None);
+        assert!(third.is_some() && !help && exchange.desk.lock().pullers == 3, "none is queued");
+        for chunk in [first, second, third].into_iter().flatten() {
+            let (chunk, help) = exchange.exchange(Some(finished(chunk)));
+            assert!(chunk.is_none() && !help);
+        }
+        assert_eq!(exchange.desk.lock().pullers, 0);
+    }
+
+    /// Whether a caller that waits for `until` is called by what `step` does.
+    fn calls<B: Block, W: Work<B::Item>, R>(
+        exchange: &Exchange<B, W>,
+        until: Until,
+        step: impl FnOnce(&Exchange<B, W>) -> R,
+    ) -> (R, bool) {
+        exchange.desk.lock().caller_waits = Some(until);
+        exchange.called.store(false, Ordering::Relaxed);
+        let end = step(exchange);
+        let called = exchange.called.load(Ordering::Relaxed);
+        assert_ne!(called, exchange.desk.lock().caller_waits.is_some());
+        (end, called)
+    }
+
+    #[test]
+    fn the_caller_is_called_for_the_front_or_when_the_workers_run_dry() {
+        for last in [false, true] {
+            let exchange = exchange(2, vec![0, 1], last);
+            let take = |exchange: &Exchange<_, _>| exchange.exchange(None).0.expect("a chunk");
+            let (first, called) = calls(&exchange, Until::Dry, take);
+            assert!(!called, "one more is queued");
+            let (second, called) = calls(&exchange, Until::Front, take);
+            assert!(!called, "and runs");
+            exchange.desk.lock().pullers = 2;
+            // Where more is to come, whoever finds nothing calls for it; else the last to leave says that all is done.
+            let (_, called) = calls(&exchange, Until::Dry, |exchange| exchange.exchange(Some(finished(second))));
+            assert_eq!(called, !last);
+            let (_, called) = calls(&exchange, Until::Dry, |exchange| exchange.exchange(Some(finished(first))));
+            assert!(called);
+        }
+        let exchange = exchange(2, vec![0, 1, 2, 3], true);
+        exchange.desk.lock().pullers = 2;
+        let [first, second] = [(); 2].map(|()| exchange.exchange(None).0.expect("a chunk"));
+        let (_, called) = calls(&exchange, Until::Front, |exchange| exchange.exchange(Some(finished(second))));
+        assert!(!called, "it is not the front of the line");
+        let (_, called) = calls(&exchange, Until::Front, |exchange| exchange.exchange(Some(finished(first))));
+        assert!(called);
+    }
+
+    #[test]
+    fn for_items_without_hands_the_caller_starts_a_puller() {
+        let exchange = exchange(2, vec![0], true);
+        exchange.leave_to_others();
+        let (_, pullers) = exchange.wait(&mut VecDeque::new());
+        assert_eq!((pullers, exchange.desk.lock().pullers), (1, 1));
+        exchange.leave_to_others();
+        assert_eq!((exchange.wait_for_all(), exchange.desk.lock().pullers), (1, 1));
+    }
+
+    #[test]
+    fn the_time_of_a_call_is_the_sum_of_its_stretches() {
+        let exchange = exchange(1, vec![], false);
+        exchange.desk.lock().pullers = 0;
+        let mut took = exchange.shut(&mut VecDeque::new());
+        exchange.open();
+        exchange.close();
+        assert!(exchange.desk.lock().last, "the rest is shared out");
+        took += exchange.shut(&mut VecDeque::new());
+        exchange.open();
+        let desk = exchange.desk.lock();
+        assert!(!desk.last);
+        assert_eq!(desk.elapsed(desk.since + AWAKE), took + AWAKE);
+    }
 
     /// What is done in one run.
     #[derive(Clone, Debug)]

@@ -79,3 +79,23 @@ impl Surroundings {
         f()
     }
 }
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+    use tracing::level_filters::LevelFilter;
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[test]
+    fn items_have_spans_only_where_all_is_wanted_of_a_call_with_a_name() {
+        let spans = |level: LevelFilter, label| {
+            let here = with_default(tracing_subscriber::registry().with(level), Surroundings::here);
+            here.span_items(label)
+        };
+        assert!(spans(LevelFilter::TRACE, Some("rows")));
+        assert!(!spans(LevelFilter::TRACE, None));
+        assert!(!spans(LevelFilter::DEBUG, Some("rows")));
+        assert!(!Surroundings::none().span_items(Some("rows")));
+    }
+}

@@ -362,6 +362,7 @@ impl<R> Drop for Delivery<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PoolIterator;
     use crate::supply::Plain;
 
     fn done(results: Vec<u32>, items: usize, busy: u64) -> Done<u32> {
@@ -379,6 +380,12 @@ mod tests {
             delivery.grow_batch(Duration::from_millis(10), 2);
             assert_eq!(delivery.batch, batch * batch, "{busy:?}");
         }
+    }
+
+    #[test]
+    fn room_for_results_of_a_known_number_is_made_once() {
+        let squares: Vec<u32> = (0..100).pool_map(2, |x| x * x).collect();
+        assert_eq!((squares.len(), squares.capacity()), (100, 100));
     }
 
     #[test]

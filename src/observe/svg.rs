@@ -506,7 +506,7 @@ mod tests {
         let [short, fits, long] = [54, 110, 111].map(|length| "é".repeat(length));
         assert_eq!(named(&[short.clone(), short.clone()], 7), format!("{short}, {short}"));
         assert_eq!(named(&[short.clone(), short + "é"], 7), "7 calls");
-        assert_eq!(named(&[fits.clone()], 7), fits);
+        assert_eq!(named(std::slice::from_ref(&fits), 7), fits);
         assert_eq!(named(&[long], 7), format!("…{fits}"));
     }
 

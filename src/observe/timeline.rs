@@ -742,10 +742,10 @@ mod tests {
         let first: Vec<_> = lane.slowest.iter().map(|slow| slow.index).collect();
         assert_eq!(first, [2, 5, 8, 11, 14], "the first of equals");
 
-        (0..20).pool_map(&Pool::inline(), |x| x).observe(&timeline).for_each(drop);
+        (0..20).pool_map(Pool::inline(), |x| x).observe(&timeline).for_each(drop);
         let calls = CALLS + 20;
         (1..calls)
-            .for_each(|_| [0; 0].into_iter().pool_map(&Pool::inline(), |x: i32| x).observe(&timeline).for_each(drop));
+            .for_each(|_| [0; 0].into_iter().pool_map(Pool::inline(), |x: i32| x).observe(&timeline).for_each(drop));
         let picture = timeline.picture();
         assert_eq!((picture.calls, picture.known.len()), (calls as u64, CALLS));
     }
