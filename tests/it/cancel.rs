@@ -136,6 +136,73 @@ fn items_that_run_are_let_finish_and_nothing_more_starts() {
     }
 }
 
+/// A stream of items 0 to 3 in two chunks of two, each on a worker of its own: both are busy until the source has ended.
+fn in_two_chunks(
+    is_ordered: bool,
+    token: &CancelToken,
+    f: impl Fn(usize) -> usize + Send + Sync,
+    consume: impl FnOnce(&mut dyn Iterator<Item = usize>),
+) {
+    let pool = pool(2);
+    let ended = Arc::new(Gate::default());
+    let wait = |ended: Arc<Gate>| move || ended.wait();
+    let _busy = [(); 2].map(|()| pool.spawn(wait(Arc::clone(&ended))));
+    let source = (0..4).chain(iter::from_fn(|| {
+        ended.open();
+        None
+    }));
+    pool_map::scope(&pool, |s| {
+        if is_ordered {
+            consume(&mut s.imap(source, f).chunk_size(2).cancel_on(token));
+        } else {
+            consume(&mut s.imap_unordered(source, f).chunk_size(2).cancel_on(token));
+        }
+    });
+}
+
+#[test]
+fn behind_a_gap_nothing_comes_out_of_a_stream() {
+    let _watch = watch();
+    let (token, third) = (CancelToken::new(), Gate::default());
+    let f = |x| {
+        match x {
+            0 => {
+                third.wait();
+                token.cancel();
+            }
+            3 => third.open(),
+            _ => {}
+        }
+        x
+    };
+    in_two_chunks(true, &token, f, |results| assert_eq!(results.collect::<Vec<_>>(), [0]));
+}
+
+#[test]
+fn without_order_what_is_done_comes_out_though_there_are_gaps() {
+    let _watch = watch();
+    let (token, second, first) = (CancelToken::new(), Gate::default(), Gate::default());
+    let f = |x| {
+        match x {
+            0 => {
+                second.wait();
+                token.cancel();
+            }
+            2 => {
+                second.open();
+                first.wait();
+            }
+            _ => {}
+        }
+        x
+    };
+    in_two_chunks(false, &token, f, |results| {
+        assert_eq!(results.next(), Some(0));
+        first.open();
+        assert_eq!(results.collect::<Vec<_>>(), [2]);
+    });
+}
+
 #[test]
 fn a_source_that_blocks_does_not_hold_up_the_end() {
     let _watch = watch();

@@ -1,7 +1,7 @@
 //! Observers are told of every call and of every item that ran, once, and change nothing.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -424,6 +424,23 @@ fn a_panic_of_an_observer_leaves_a_line() {
     seen.succeeded();
     assert!(seen.stderr.starts_with("[TRACE:PoolWorker-1] item 0: panic in the observer at tests/it/observe.rs:"));
     assert_eq!(seen.stderr.lines().count(), seen.count("[TRACE:"), "{}", seen.stderr);
+}
+
+/// A task may be the last that holds it.
+#[test]
+fn a_panic_in_the_drop_of_an_observer_does_not_come_out_of_that_of_a_task() {
+    struct Falls;
+    impl Observer for Falls {}
+    impl Drop for Falls {
+        fn drop(&mut self) {
+            panic_any("no more news");
+        }
+    }
+    let _watch = watch();
+    let pool = Pool::builder().threads(1).observer(Falls).build().expect("a thread");
+    let task = pool.spawn(|| 7);
+    drop(pool);
+    drop(task);
 }
 
 #[test]

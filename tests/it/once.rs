@@ -1,11 +1,12 @@
 //! Promise 5: `f` runs at most once for each item, and every item and every result is dropped exactly once, on every path.
 
 use crate::child;
-use pool_map::{PoolIterator, Trace};
+use crate::gate::Gate;
+use pool_map::{Pool, PoolIterator, Trace};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
 
 const CHUNKS: [Option<usize>; 3] = [None, Some(1), Some(3)];
 
@@ -364,4 +365,33 @@ fn states_whose_drop_panics_do_not_meet() {
     };
     let results: Vec<u32> = (0..2).pool_map_init(2, || Bad, f).trace(Trace::Off).collect();
     assert_eq!(results, [0, 1]);
+}
+
+/// The worker that lets go last drops what the stream holds.
+#[test]
+fn what_a_stream_holds_may_panic_when_a_worker_drops_it() {
+    struct Bad(mpsc::Sender<&'static str>);
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            self.0.send("dropped").expect("the test listens");
+            panic_any("f");
+        }
+    }
+    let pool = Pool::new(1).expect("a thread");
+    let gate = Arc::new(Gate::default());
+    let closed = Arc::clone(&gate);
+    let (tell, told) = mpsc::channel();
+    let bad = Bad(tell);
+    let mut stream = (0..).pool_imap(&pool, move |x| {
+        if x == 1 {
+            bad.0.send("runs").expect("the test listens");
+            closed.wait();
+        }
+        x
+    });
+    assert_eq!((stream.next(), told.recv()), (Some(0), Ok("runs")));
+    drop(stream);
+    gate.open();
+    assert_eq!(told.recv(), Ok("dropped"));
+    assert!((0..100).pool_map(&pool, |x| x).eq(0..100));
 }

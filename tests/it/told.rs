@@ -13,7 +13,8 @@ use std::{env, fs, mem, thread};
 
 use std::ops::Range;
 
-use pool_map::{Pool, PoolIterator, TaskPanic, Trace, traced};
+use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic, Trace, traced};
+use rayon::prelude::*;
 
 use crate::seen::{again, child, run};
 
@@ -262,6 +263,17 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
     });
     let caught = "[TRACE:PoolWorker-1] item 7: panic caught inside the closure at tests/it/told.rs:N:N: boom 1\n";
     seen.is(&format!("{caught}{BLOCK}"));
+}
+
+#[test]
+fn what_was_caught_over_split_data_is_told_and_nothing_else() {
+    let seen = child("told::what_was_caught_over_split_data_is_told_and_nothing_else", || {
+        let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
+        let f = |x: &i32| catch_unwind(|| assert!(*x != 2, "two")).is_err();
+        assert_eq!([1, 2, 3, 4].par_iter().pool_map(&pool, f).collect_vec(), [false, true, false, false]);
+        assert_eq!([1, 2, 3, 4].par_iter().pool_map(&pool, |x| 2 * x).collect_vec(), [2, 4, 6, 8]);
+    });
+    seen.is("[TRACE:PoolWorker-1] panic caught inside the closure at tests/it/told.rs:N:N: two\n");
 }
 
 #[test]

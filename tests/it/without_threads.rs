@@ -69,8 +69,12 @@ fn on_an_inline_pool() {
 fn where_the_environment_says_so() {
     let test = "without_threads::where_the_environment_says_so";
     let Some(child) = child::with_env(test, &[("POOL_MAP_INLINE", "1")]) else {
+        #[cfg(target_os = "linux")]
+        let before = crate::threads();
         runs_here(|| 1);
         runs_here(|| 4);
+        #[cfg(target_os = "linux")]
+        assert_eq!(crate::threads(), before, "no thread started, not even one that looks after idle pools");
         let here = thread::current().id();
         assert!((0..20).pool_imap(4, |_| thread::current().id()).all(|thread| thread == here));
         assert!(pool_map::scope(4, |s| s.imap(0..20, |_| thread::current().id()).all(|thread| thread == here)));
