@@ -186,6 +186,11 @@ impl Brake {
         self.end() == u64::MAX
     }
 
+    /// The first step of a token's: nothing is stopped by it yet.
+    pub(crate) fn note_cancelled(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
     /// Whether a token has stopped the call.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
@@ -194,7 +199,7 @@ impl Brake {
 
 impl OnCancel for Brake {
     fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
+        self.note_cancelled();
         self.stop_at(0);
         self.feeder.ring();
         self.consumer.ring();

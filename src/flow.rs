@@ -479,7 +479,9 @@ impl<T, W: Work<T>> Flow<T, W> {
                 self.brake.feeder.ring();
             }
             let cancelled = self.brake.is_cancelled();
-            if cancelled && desk.queued() > 0 {
+            if cancelled {
+                // The token may not have come so far. Nothing may be queued behind the gap that is made here.
+                self.brake.stop_at(0);
                 let items = desk.take_back();
                 MutexGuard::unlocked(&mut desk, || panic::contain_all(items));
             }
@@ -689,6 +691,26 @@ mod tests {
         assert_eq!(next_step(true, 1, false), ("leave", [1, 1, 0]));
         assert_eq!(next_step(true, 0, true), ("step back", [2, 1, 0]));
         assert_eq!(next_step(false, 0, true), ("run", [2, 0, 0]), "its turn has just come");
+    }
+
+    #[test]
+    fn behind_what_a_token_takes_back_nothing_is_queued() {
+        let mut sizer = Sizer::new::<u64, u64>(1);
+        sizer.fix_chunk(1);
+        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(Brake::new()));
+        let flow = Flow::new(Each(|item: u64| item), call, 1, sizer, true, Arc::clone(&brake), None);
+        {
+            let mut desk = flow.desk.lock();
+            (0..3).for_each(|item| desk.push(item));
+            let ticket = desk.take(1).expect("three items").ticket;
+            let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
+            flow.hand_in(&mut desk, ticket, done, Instant::now());
+        }
+        brake.note_cancelled();
+        assert!(brake.goes_on(), "the token has not come so far");
+        assert!(matches!(flow.deliver(0, false), Turn::Done(done) if done.results == [0]));
+        assert_eq!(flow.desk.lock().queued(), 0);
+        assert!(!brake.goes_on(), "the feeder keeps what it comes with, for there is a gap before it");
     }
 
     /// What is done in one run.

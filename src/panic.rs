@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -161,7 +162,8 @@ struct Job {
     call: Arc<Call>,
     /// What happened so far, oldest first.
     events: Vec<Event>,
-    /// How many caught panics were forgotten to keep `events` short.
+    /// How many panics the hook saw, and how many of those were forgotten to keep `events` short.
+    raised: u64,
     forgotten: usize,
     /// The bytes of all texts in `events`.
     told: usize,
@@ -184,6 +186,8 @@ struct Story {
     /// The name of the thread that the job ran on.
     worker: String,
     item: u64,
+    /// Its place among the panics of its job that the hook saw.
+    number: u64,
     /// The type and the text of the payload: how a story and a payload find each other.
     kind: TypeId,
     message: String,
@@ -326,7 +330,7 @@ impl Fate {
 /// of what it has captured comes out of here. Jobs may lie on top of each other on one thread: a worker that waits
 /// inside rayon may take up another one.
 pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
-    let job = Box::new(Job { call: Arc::clone(call), events: Vec::new(), forgotten: 0, told: 0 });
+    let job = Box::new(Job { call: Arc::clone(call), events: Vec::new(), raised: 0, forgotten: 0, told: 0 });
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
     // An item as a job of its own within a job of the same call is in the caller's surroundings already.
@@ -446,19 +450,19 @@ pub(crate) fn contain<T>(value: T) {
 ///
 /// It was told by the hook or, inside a job, becomes a note.
 pub(crate) fn keep_in(aside: Aside, act: impl FnOnce()) -> bool {
-    let before = with_job(|job| job.events.len());
+    let before = with_job(|job| job.raised);
     let Err(payload) = catch(act) else { return true };
     with_job(|job| job.contained(before.unwrap_or(0), aside));
     // The payload may in turn have a destructor that panics, with a payload that has. This has to end somewhere.
     if let Err(bomb) = catch(|| drop(payload)) {
-        std::mem::forget(bomb);
+        mem::forget(bomb);
     }
     false
 }
 
 /// Drops values one by one, so that a destructor that panics does not keep the others from running.
 pub(crate) fn contain_all<T>(values: impl IntoIterator<Item = T>) {
-    if std::mem::needs_drop::<T>() {
+    if mem::needs_drop::<T>() {
         values.into_iter().for_each(contain);
     }
 }
@@ -477,7 +481,9 @@ fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
 
 impl Job {
     /// Takes down a panic that the hook saw.
-    fn raised(&mut self, story: Story) {
+    fn raised(&mut self, mut story: Story) {
+        story.number = self.raised;
+        self.raised += 1;
         self.forgotten += self.forget_between(LINES, |event| matches!(event, Event::Raised(_)));
         self.events.push(Event::Raised(story));
     }
@@ -516,15 +522,13 @@ impl Job {
         overflow
     }
 
-    /// Marks the panics since the event `from` as what `aside` says.
-    fn contained(&mut self, from: usize, aside: Aside) {
-        let from = from.min(self.events.len());
-        for event in self.events.split_off(from) {
-            self.events.push(match event {
-                Event::Raised(story) => Event::Contained(story, aside),
-                other => other,
-            });
-        }
+    /// Marks the panics from that number on as what `aside` says.
+    fn contained(&mut self, from: u64, aside: Aside) {
+        let events = mem::take(&mut self.events).into_iter().map(|event| match event {
+            Event::Raised(story) if story.number >= from => Event::Contained(story, aside),
+            other => other,
+        });
+        self.events = events.collect();
     }
 
     /// Everything known of this job, as text. The last two panics are the ones that may have led to an abort.
@@ -572,14 +576,14 @@ impl Story {
 
     fn new(call: Arc<Call>, item: u64, payload: &(dyn Any + Send), origin: Origin) -> Story {
         let message = message(payload).to_owned();
-        Story { call, worker: thread_name(), item, kind: payload.type_id(), message, origin }
+        Story { call, worker: thread_name(), item, number: 0, kind: payload.type_id(), message, origin }
     }
 
     /// The panic of an item that made an inner call, which raised the panic `inner` again.
     fn around(call: &Arc<Call>, item: u64, inner: Story) -> Story {
         let (kind, message) = (inner.kind, inner.message.clone());
         let origin = Origin::Inner(Box::new(inner));
-        Story { call: Arc::clone(call), worker: thread_name(), item, kind, message, origin }
+        Story { call: Arc::clone(call), worker: thread_name(), item, number: 0, kind, message, origin }
     }
 
     /// A panic that our hook was not called for.
@@ -1006,7 +1010,7 @@ mod tests {
     }
 
     fn job() -> Job {
-        Job { call: call(), events: Vec::new(), forgotten: 0, told: 0 }
+        Job { call: call(), events: Vec::new(), raised: 0, forgotten: 0, told: 0 }
     }
 
     fn ends_with(message: &str, events: Vec<Event>) -> JobEnd {
@@ -1032,6 +1036,22 @@ mod tests {
             "{kept:?}"
         );
         assert_eq!(kept.len(), 12);
+    }
+
+    #[test]
+    fn what_is_forgotten_meanwhile_does_not_hide_that_a_panic_was_contained() {
+        let mut job = job();
+        (0..10).for_each(|count| job.raised(story(&format!("caught {count}"))));
+        job.raised(story("goes on"));
+        for destructor in ["first", "second"] {
+            let before = job.raised;
+            job.raised(story(destructor));
+            job.contained(before, Aside::Contained);
+        }
+        let contained = |event: &Event| matches!(event, Event::Contained(story, _) if story.message != "goes on");
+        assert_eq!(job.events.iter().filter(|event| contained(event)).count(), 2);
+        let kept = |event: &Event| matches!(event, Event::Raised(story) if story.message == "goes on");
+        assert!(job.events.iter().any(kept));
     }
 
     #[test]

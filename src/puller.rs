@@ -417,13 +417,15 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
     let count = block.size();
     // Outside the catch as well: what is left of the items is dropped one by one.
     let mut rest = None;
-    let mut results = Vec::with_capacity(count);
+    let mut results = Vec::new();
     let start = Instant::now();
     // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
     // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
     // this call.
     let mut end = if watches.is_empty() && !panic::catch(|| call.spans_items()).unwrap_or(false) {
         panic::run_job(call, first, |position| {
+            // In here, since data may claim any length.
+            results.reserve(count);
             let mut index = first;
             let mut run = move |item| {
                 if index >= brake.end() {
@@ -460,7 +462,7 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
     if let Some(panic) = end.panic.as_ref().filter(|panic| !panic.is_stop()) {
         brake.stop_at(panic.index() as u64);
     }
-    results.truncate(count);
+    panic::contain_all(results.drain(count.min(results.len())..));
     if let Some(rest) = rest.filter(B::is_to_drop) {
         let left = first + results.len() as u64 + u64::from(end.panic.is_some());
         let drop_all = |position: &Cell<u64>| B::abandon_rest(rest, |place| position.set(left + place as u64));
@@ -488,6 +490,7 @@ fn run_watched<B: Block, W: Work<B::Item>>(
     // When the item began that runs now.
     let begun = Cell::new(None);
     let mut end = panic::run_job(call, first, |position| {
+        results.reserve(block.size());
         let items = rest.insert(block.into_items());
         let mut index = first;
         while index < brake.end() {

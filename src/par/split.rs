@@ -86,8 +86,10 @@ impl<P: Producer> Block for Piece<P> {
 
     fn split_front(&mut self, count: usize) -> Self {
         self.size -= count;
-        let State::Good(producer) = mem::replace(&mut self.state, State::Gone) else {
-            return Piece { size: count, state: State::Gone };
+        let producer = match mem::replace(&mut self.state, State::Gone) {
+            State::Good(producer) => producer,
+            // Whoever comes to its first item raises the panic.
+            state => return Piece { size: count, state },
         };
         // Whose code this is, rayon's or the user's, nobody knows. A panic of it is that of the first item in the piece.
         let state = match panic::catch(|| producer.split_at(count)) {
@@ -199,6 +201,25 @@ mod tests {
             assert_eq!((source.pull_one(), source.size_hint()), (Some(1 - left), (left, Some(left))));
         }
         assert_eq!(source.pull_one(), None);
+    }
+
+    struct NotTwice;
+
+    impl Clone for NotTwice {
+        fn clone(&self) -> Self {
+            panic::resume(Box::new("not twice"));
+        }
+    }
+
+    #[test]
+    fn a_panic_of_splitting_is_that_of_the_first_item_however_small_its_piece_becomes() {
+        let mut source = numbers(10, NotTwice);
+        let mut broken = source.pull(4, chunk::Block::default()).items;
+        let [first, second] = [1, 2].map(|count| broken.split_front(count));
+        assert_eq!([first.size(), second.size(), broken.size()], [1, 2, 1]);
+        let payload = |piece: Piece<_>| panic::catch(|| piece.into_items()).err().expect("it cannot be split");
+        assert_eq!(payload(first).downcast_ref(), Some(&"not twice"));
+        assert!(payload(second).downcast_ref::<&str>().expect("text").contains("lost"));
     }
 
     #[test]
