@@ -13,6 +13,9 @@ pub(crate) trait Block: Sized {
     /// Whether code of the user's may run when items are dropped.
     const HAS_TO_DROP: bool;
 
+    /// Whether code of the user's may run when a block is split.
+    const CUTS_BY_USER: bool;
+
     fn size(&self) -> usize;
 
     /// Takes the first `count` items off; at least one, and not all.
@@ -36,6 +39,7 @@ impl<T> Block for vec::IntoIter<T> {
     type Items = vec::IntoIter<T>;
 
     const HAS_TO_DROP: bool = mem::needs_drop::<T>();
+    const CUTS_BY_USER: bool = false;
 
     fn size(&self) -> usize {
         self.len()

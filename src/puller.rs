@@ -53,6 +53,9 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
     desk: Mutex<Desk<B, W::Output>>,
+    /// Locked before the desk by a puller that takes a chunk, where cutting it off a block runs code of the user's: that does not
+    /// run under the lock of the desk. Should it wait inside rayon, no puller comes here on top of it, for there is no seat.
+    turn: Mutex<()>,
     /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
     ready: Condvar,
     /// Set when `Desk::caller_waits` is taken, for a caller that has not gone to sleep yet.
@@ -132,6 +135,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                 since: Instant::now(),
                 before: Duration::ZERO,
             }),
+            turn: Mutex::new(()),
             ready: Condvar::new(),
             called: AtomicBool::new(false),
         }
@@ -374,6 +378,8 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
     fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<B>>, bool) {
+        // While one cuts a block, the next may not take what lies behind it.
+        let _turn = B::CUTS_BY_USER.then(|| self.turn.lock());
         let now = Instant::now();
         let mut desk = self.desk.lock();
         let mut front = false;
@@ -386,7 +392,21 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         }
         let queued = desk.window.queued_items();
         let most = desk.sizer.take(desk.elapsed(now), queued, desk.last);
-        let chunk = desk.window.take(most);
+        let chunk = if B::CUTS_BY_USER {
+            if front && desk.caller_waits == Some(Until::Front) {
+                // However long the cutting takes.
+                self.call(desk);
+                desk = self.desk.lock();
+            }
+            let mut chunk = desk.window.take_block();
+            let rest = MutexGuard::unlocked(&mut desk, || chunk.as_mut().and_then(|chunk| chunk.cut(most)));
+            if let Some(rest) = rest {
+                desk.window.put_back(rest);
+            }
+            chunk
+        } else {
+            desk.window.take(most)
+        };
         // Whoever leaves is struck off under the same lock that showed the queue empty, so the next to queue items knows.
         // Whoever stays calls in one more if there is still more to do than hands.
         let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.pullers < self.states.0.len();

@@ -6,6 +6,7 @@
 
 use crate::block::Block;
 use std::collections::VecDeque;
+use std::mem;
 
 /// Consecutive items on their way to one worker, and the ticket under which their results come back.
 #[derive(Debug)]
@@ -15,6 +16,17 @@ pub(crate) struct Chunk<B> {
     /// The index of the first item, counted from the start of the call.
     pub(crate) first: u64,
     pub(crate) items: B,
+}
+
+impl<B: Block> Chunk<B> {
+    /// Keeps the first `most` items, and gives the others with the index of their first, if there are any.
+    pub(crate) fn cut(&mut self, most: usize) -> Option<(u64, B)> {
+        if self.items.size() <= most {
+            return None;
+        }
+        let front = self.items.split_front(most);
+        Some((self.first + most as u64, mem::replace(&mut self.items, front)))
+    }
 }
 
 /// What lies between the source and the consumer of one call.
@@ -58,22 +70,29 @@ impl<B: Block, D> Window<B, D> {
 
     /// Takes up to `most` items (at least one) from the front of the queue, and a ticket at the back of the line.
     pub(crate) fn take(&mut self, most: usize) -> Option<Chunk<B>> {
-        let (first, block) = self.queued.front_mut()?;
-        let first_taken = *first;
-        let count = block.size().min(most);
-        let items = if count == block.size() {
-            self.queued.pop_front().expect("BUG: the queue had a front").1
-        } else {
-            *first += count as u64;
-            block.split_front(count)
-        };
-        self.queued_items -= count;
+        let mut chunk = self.take_block()?;
+        if let Some(rest) = chunk.cut(most) {
+            self.put_back(rest);
+        }
+        Some(chunk)
+    }
+
+    /// The same for a whole block. What is [cut](Chunk::cut) off has to come back before anybody else takes something.
+    pub(crate) fn take_block(&mut self) -> Option<Chunk<B>> {
+        let (first, items) = self.queued.pop_front()?;
+        self.queued_items -= items.size();
         let ticket = self.front + self.line.len() as u64;
         match &mut self.astray {
             Some(chunks) => *chunks += 1,
             None => self.line.push_back(None),
         }
-        Some(Chunk { ticket, first: first_taken, items })
+        Some(Chunk { ticket, first, items })
+    }
+
+    /// Queues a block before all others.
+    pub(crate) fn put_back(&mut self, (first, items): (u64, B)) {
+        self.queued_items += items.size();
+        self.queued.push_front((first, items));
     }
 
     /// Puts what came of a chunk into its place in the line; true if that place is the front.

@@ -79,6 +79,7 @@ impl<P: Producer> Block for Piece<P> {
     type Items = P::IntoIter;
 
     const HAS_TO_DROP: bool = mem::needs_drop::<P::IntoIter>();
+    const CUTS_BY_USER: bool = true;
 
     fn size(&self) -> usize {
         self.size

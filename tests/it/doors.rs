@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::thread;
 
 use pool_map::{CancelToken, Observer, Outcome, Pool, PoolIterator, PoolParallelIterator, TaskInfo, Trace, Worker};
 use rayon::prelude::*;
 
-use crate::gate::watch;
+use crate::gate::{Gate, text, watch};
 use crate::seen;
 
 /// A value that is counted while it lives.
@@ -460,4 +460,49 @@ fn all_that_rayon_can_index_is_taken() {
         lengths
     });
     assert!(hint.into_iter().eq((0..10).rev()));
+}
+
+/// What is cloned when data is split. On a worker, once item 0 has run, that waits for the result of it.
+struct Waits<'a> {
+    has_run: &'a AtomicBool,
+    came_out: &'a Gate,
+}
+
+impl Clone for Waits<'_> {
+    fn clone(&self) -> Self {
+        if rayon::current_thread_index().is_some() && self.has_run.load(Ordering::SeqCst) {
+            self.came_out.wait();
+        }
+        Waits { ..*self }
+    }
+}
+
+#[test]
+fn code_that_splits_data_may_wait_for_a_result() {
+    let _watch = watch();
+    for workers in [1, 2] {
+        let (has_run, came_out) = (AtomicBool::new(false), Gate::default());
+        let waits = Waits { has_run: &has_run, came_out: &came_out };
+        let items = (0..1000_usize).into_par_iter().map_with(waits, |waits, x| {
+            waits.has_run.store(true, Ordering::SeqCst);
+            x
+        });
+        let mut expected = 0;
+        items.pool_map(workers, |x| x).for_each(|x| {
+            assert_eq!(x, expected);
+            expected += 1;
+            came_out.open();
+        });
+        assert_eq!(expected, 1000);
+    }
+}
+
+#[test]
+fn a_chunk_longer_than_memory_is_a_panic() {
+    let _watch = watch();
+    let first = || {
+        let items = (0..usize::MAX).into_par_iter().pool_map(2, |x| x).chunk_size(usize::MAX);
+        items.trace(Trace::Off).consume(|mut results| results.next())
+    };
+    assert_eq!(text(&*catch_unwind(first).expect_err("no room")), "capacity overflow");
 }
