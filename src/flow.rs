@@ -45,7 +45,7 @@ pub(crate) struct Flow<T, W: Work<T>> {
     desk: Mutex<Desk<T, W::Output>>,
     /// Notified when a napping puller has nothing more to wait for.
     nap: Condvar,
-    /// A leased pool, kept until the last puller is gone: the next lease is to have it alone.
+    /// A leased pool, kept until the last item is done: the next lease is to have it alone.
     kept: OnceLock<Arc<Berth>>,
 }
 
@@ -250,7 +250,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
     }
 
-    /// Keeps the lease at `berth` until nothing of this stream is left.
+    /// Keeps the lease at `berth` until nothing of this stream runs.
     pub(crate) fn keep(&self, berth: &Arc<Berth>) {
         self.kept.get_or_init(|| Arc::clone(berth));
     }
@@ -457,6 +457,7 @@ impl<T, W: Work<T>> Flow<T, W> {
                 panic::mention_there(&done.notes, done.panic);
                 if is_last {
                     panic::tell_there(&self.finish());
+                    self.give_back();
                 }
             });
         }
@@ -547,7 +548,14 @@ impl<T, W: Work<T>> Flow<T, W> {
         // Else whoever runs the last item does.
         if is_over {
             panic::tell_by(self.call.outlet(), self.finish());
+            self.give_back();
         }
+    }
+
+    /// Gives a leased pool back when the last item is done: the source may block for ever, and the feeder with it.
+    fn give_back(&self) {
+        let lease = self.kept.get().and_then(|berth| berth.lock().take());
+        drop(lease);
     }
 }
 

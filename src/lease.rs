@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-use once_cell::sync::Lazy;
+use once_cell::race::OnceBool;
 use parking_lot::Mutex;
 
 use crate::observe::SharedObserver;
@@ -190,11 +190,15 @@ impl Drop for Lease {
 }
 
 /// Whether calls that were given a number run on the caller's thread, for a debugger: `POOL_MAP_INLINE=1`.
-static INLINE: Lazy<bool> = Lazy::new(|| std::env::var_os("POOL_MAP_INLINE").is_some_and(|value| value == "1"));
+fn is_inline() -> bool {
+    // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
+    static INLINE: OnceBool = OnceBool::new();
+    INLINE.get_or_init(|| std::env::var_os("POOL_MAP_INLINE").is_some_and(|value| value == "1"))
+}
 
 /// Leases a pool of exactly `threads` workers; one without threads where those cannot start, or the environment says so.
 pub(crate) fn lease(threads: NonZeroUsize) -> Lease {
-    if *INLINE {
+    if is_inline() {
         return Lease { pool: Some(Pool::inline()), goes_back: false };
     }
     let idle = if pool::is_forked() { None } else { CACHE.lock().shelf.take(threads.get()) };

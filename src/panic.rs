@@ -25,6 +25,7 @@ use backtrace::{Backtrace, BacktraceFrame};
 use once_cell::sync::{Lazy, OnceCell};
 
 use crate::logger;
+use crate::pool;
 use crate::span::Surroundings;
 pub(crate) use crate::trace::Aside;
 use crate::trace::{self, Frame, Frames, Report, Style, Trace};
@@ -228,8 +229,10 @@ pub(crate) struct JobEnd {
 ///
 /// While this thread is panicking the hook cannot be changed, and the next call tries again. The hook is never taken
 /// away: that would race with whoever has installed one since.
+///
+/// Nor is it put there in a forked child, where it is already, or another thread was about to put it there, and is not here.
 fn install() {
-    if !thread::panicking() {
+    if Lazy::get(&HOOK).is_none() && !thread::panicking() && !pool::is_forked() {
         Lazy::force(&HOOK);
     }
 }

@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn help_is_called_while_there_is_more_to_do_than_hands() {
-        let exchange = exchange(3, vec![0, 1, 2], true);
+        let exchange = exchange(4, vec![0, 1, 2], true);
         exchange.desk.lock().pullers = 1;
         let (first, help) = exchange.exchange(None);
         assert!(first.is_some() && help, "two are queued");

@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use once_cell::sync::Lazy;
+use once_cell::race::OnceRef;
 
 /// How much is printed of a panic on a worker.
 ///
@@ -44,19 +44,20 @@ impl Trace {
         matches!(self, Trace::Short | Trace::Full)
     }
 
-    fn from_variable(value: Option<&OsStr>) -> Trace {
+    fn from_variable(value: Option<&OsStr>) -> &'static Trace {
         match value.and_then(OsStr::to_str) {
-            Some("0") => Trace::Header,
-            Some("full") => Trace::Full,
-            _ => Trace::Short,
+            Some("0") => &Trace::Header,
+            Some("full") => &Trace::Full,
+            _ => &Trace::Short,
         }
     }
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        static CHOSEN: Lazy<Trace> = Lazy::new(|| Trace::from_variable(env::var_os("RUST_BACKTRACE").as_deref()));
-        *CHOSEN
+        // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
+        static CHOSEN: OnceRef<'static, Trace> = OnceRef::new();
+        *CHOSEN.get_or_init(|| Trace::from_variable(env::var_os("RUST_BACKTRACE").as_deref()))
     }
 }
 
@@ -729,9 +730,9 @@ mod tests {
     #[test]
     fn the_level_follows_the_variable() {
         let level = |value: &str| Trace::from_variable(Some(OsStr::new(value)));
-        assert_eq!(Trace::from_variable(None), Trace::Short);
-        assert_eq!([level("0"), level("full")], [Trace::Header, Trace::Full]);
-        assert_eq!([level("1"), level("")], [Trace::Short; 2]);
+        assert_eq!(Trace::from_variable(None), &Trace::Short);
+        assert_eq!([level("0"), level("full")], [&Trace::Header, &Trace::Full]);
+        assert_eq!([level("1"), level("")], [&Trace::Short; 2]);
     }
 
     #[test]

@@ -211,6 +211,12 @@ fn what_was_worked_is_compared_with_those_who_worked() {
     let text = summary::summary(&told.0.picture());
     assert!(text.starts_with("2 items in 100 µs on 1 worker: speed-up 2.00, efficiency 100 %\n"), "{text}");
 
+    let told = Told::new();
+    told.call(1, None, 3, Part::Both, 0, [0, 100]);
+    Thread { told: &told, name: "main", index: None }.item(1, 0, 0, 100);
+    let text = summary::summary(&told.0.picture());
+    assert!(text.contains("\n+ 2 workers without an item\n"), "it stands for one: {text}");
+
     // As much as the one worker of the call can, and one after the other.
     let told = Told::new();
     told.call(1, None, 1, Part::Both, 0, [0, 1000]);

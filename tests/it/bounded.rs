@@ -309,6 +309,8 @@ fn ready_first(steady: usize, count: usize, work: fn(), it_chunk: Option<usize>)
         if x > steady {
             // There is one worker. It starts an item only when those before it are done and handed over.
             started.wait_for(x);
+            // A source that was quick beside `f` could be asked before what is ready goes out.
+            thread::sleep(Duration::from_millis(1));
         }
         x += 1;
         (x <= count).then_some(x - 1)
@@ -334,8 +336,6 @@ fn by_default_a_slow_source_does_not_hold_back_slow_items() {
     ready_first(257, 280, || thread::sleep(Duration::from_millis(6)), None);
 }
 
-/// The most memory that this process has had, in KiB.
-#[cfg(target_os = "linux")]
 /// However long the consumer takes for the results at hand, the workers do not run dry meanwhile.
 #[test]
 fn items_start_while_the_consumer_is_busy_with_what_is_ready() {
@@ -343,8 +343,8 @@ fn items_start_while_the_consumer_is_busy_with_what_is_ready() {
     let finished = Level::default();
     let last = Gate::default();
     let f = |x: usize| {
-        // So that the source is quick beside it.
-        thread::sleep(Duration::from_millis(5));
+        // So that the source is quick beside it, even if it loses its core for a while.
+        thread::sleep(Duration::from_millis(50));
         match x {
             // The first four are ready together, and the fifth is not among them: four may be in flight.
             0 => finished.wait_for(3),
@@ -363,6 +363,8 @@ fn items_start_while_the_consumer_is_busy_with_what_is_ready() {
     assert!(results.into_iter().eq(0..6));
 }
 
+/// The most memory that this process has had, in KiB.
+#[cfg(target_os = "linux")]
 fn peak_memory() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux says so");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("with a peak");

@@ -1,6 +1,7 @@
 //! Promise 2: only `f` leaves your thread. Source and consumer stay on the caller's, and everything may borrow.
 
 use crate::child;
+use crate::gate::watch;
 use pool_map::{Pool, PoolIterator};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -136,6 +137,7 @@ fn consumers_may_hold_what_cannot_be_sent() {
 
 #[test]
 fn f_runs_on_all_the_workers_and_nowhere_else() {
+    let _watch = watch();
     let here = thread::current().id();
     for workers in 1..=6 {
         // All the first items are run at once, or the barrier keeps them for ever.

@@ -583,15 +583,17 @@ fn a_drop_does_not_wait_for_a_source_that_blocks() {
     let Some(child) = child::of("imap::a_drop_does_not_wait_for_a_source_that_blocks") else {
         let before = crate::threads();
         let pool = pool(2);
-        let gate = Arc::new(Gate::default());
-        let closed = Arc::clone(&gate);
+        let [blocks, gate] = [(); 2].map(|()| Arc::new(Gate::default()));
+        let (blocked, closed) = (Arc::clone(&blocks), Arc::clone(&gate));
         let source = (0..).inspect(move |&x| {
             if x == 3 {
+                blocked.open();
                 closed.wait();
             }
         });
         let mut stream = source.pool_imap(&pool, |x| x);
         assert!(stream.by_ref().take(3).eq(0..3));
+        blocks.wait();
         drop(stream);
         drop(pool);
         crate::wait_for_threads(before + 1);
@@ -623,10 +625,27 @@ fn after_a_drop_nothing_starts() {
     assert_eq!(starts.recv(), Err(mpsc::RecvError));
 }
 
+fn name() -> String {
+    Worker::current().expect("a worker").name().to_owned()
+}
+
+/// A stream on a leased worker. As long as it lives, the next one takes another.
+fn holds_a_worker() -> impl Iterator<Item = String> {
+    iter::repeat(()).pool_imap(1, move |()| name())
+}
+
+/// Leases workers until the first of this process is among them.
+fn meet_the_first_worker() {
+    let mut held = vec![holds_a_worker()];
+    while held.last_mut().expect("one and more").next().as_deref() != Some("PoolWorker-1") {
+        assert!(held.len() < 300);
+        held.push(holds_a_worker());
+    }
+}
+
 #[test]
 fn a_leased_pool_goes_back_when_the_last_item_is_done() {
     let Some(child) = child::of("imap::a_leased_pool_goes_back_when_the_last_item_is_done") else {
-        let name = || Worker::current().expect("a worker").name().to_owned();
         let gate = Arc::new(Gate::default());
         let closed = Arc::clone(&gate);
         let (tell, told) = mpsc::channel();
@@ -640,15 +659,25 @@ fn a_leased_pool_goes_back_when_the_last_item_is_done() {
         assert_eq!(stream.next().as_deref(), Some("PoolWorker-1"));
         told.recv().expect("item 1 runs");
         drop(stream);
-        // Each of these holds the worker it took, so the next one takes another.
-        let another = || iter::repeat(()).pool_imap(1, move |()| name());
-        let mut held: Vec<_> = (0..3).map(|_| another()).collect();
+        let mut held: Vec<_> = (0..3).map(|_| holds_a_worker()).collect();
         assert!(held.iter_mut().all(|stream| stream.next().expect("it has no end") != "PoolWorker-1"), "it is busy");
         gate.open();
-        while held.last_mut().expect("three and more").next().as_deref() != Some("PoolWorker-1") {
-            assert!(held.len() < 1000);
-            held.push(another());
-        }
+        meet_the_first_worker();
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
+
+#[test]
+fn a_leased_pool_goes_back_though_the_source_blocks() {
+    let Some(child) = child::of("imap::a_leased_pool_goes_back_though_the_source_blocks") else {
+        let (sender, receiver) = mpsc::channel();
+        sender.send(()).expect("the stream listens");
+        let mut stream = receiver.into_iter().pool_imap(1, |()| name());
+        assert_eq!(stream.next().as_deref(), Some("PoolWorker-1"));
+        drop(stream);
+        meet_the_first_worker();
+        drop(sender);
         return;
     };
     assert!(child.status.success(), "{child:?}");

@@ -1005,7 +1005,8 @@ impl Observer for Names {
 fn labels_the_caller_and_its_waiting_are_told() {
     let names = Names::default();
     let sleep = |()| thread::sleep(Duration::from_millis(5));
-    [()].into_iter().pool_map(2, sleep).named("naps").observe(&names).for_each(drop);
+    // By a loop, whose caller waits for each batch.
+    for () in [()].into_iter().pool_map(2, sleep).named("naps").observe(&names) {}
     let caller = thread::current().name().expect("a test has a name").to_owned();
     let told = names.0.into_inner().expect("no panic");
     assert_eq!(told, [&*format!("call Some(\"naps\") by {caller}"), "task Some(\"naps\")", "finished"]);

@@ -196,7 +196,11 @@ fn leaving_waits_for_the_next_in_progress_and_no_longer() {
             gate.open();
         });
         scope(2, |s| {
-            assert_eq!(s.imap(source, |x| x).take(5).sum::<usize>(), 10);
+            let mut stream = s.imap(source, |x| x);
+            assert_eq!(stream.by_ref().take(5).sum::<usize>(), 10);
+            // Else it may be dropped before the feeder asks for the next item, and then it never does.
+            blocked.wait();
+            drop(stream);
             dropped.open();
         });
     });

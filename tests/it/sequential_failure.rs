@@ -1,6 +1,7 @@
 //! Promise 6: a failure is the one of the sequential loop: all results before the lowest failing item, then its payload.
 
 use crate::child;
+use crate::gate::watch;
 use pool_map::{Pool, PoolIterator};
 use std::any::Any;
 use std::cell::RefCell;
@@ -146,15 +147,12 @@ impl Drop for OpensGate<'_> {
 
 #[test]
 fn the_lowest_index_wins_though_a_later_one_fails_first() {
+    let _watch = watch();
     let two = Pool::new(2).expect("two threads");
-    // A loop runs a batch of as many items as workers first, in which items 2 and 5 have to be together.
-    let eight = Pool::new(8).expect("eight threads");
     for round in 0..1000 {
-        let streams = [Drive::ForEach, Drive::Fold, Drive::Collect];
-        let (drive, pool) = match round % 4 {
-            3 => (Drive::Loop, &eight),
-            stream => (streams[stream], &two),
-        };
+        // A loop runs a batch of as many chunks as workers first, in which items 2 and 5 have to be together.
+        let drives = [(Drive::ForEach, 1), (Drive::Fold, 1), (Drive::Collect, 1), (Drive::Loop, 3)];
+        let (drive, chunk) = drives[round % 4];
         let five_fails = Gate::default();
         let f = |x| match x {
             2 => {
@@ -167,7 +165,7 @@ fn the_lowest_index_wins_though_a_later_one_fails_first() {
             }
             x => x,
         };
-        let (seen, end) = drive.run((0..1000).pool_map(pool, f).chunk_size(1));
+        let (seen, end) = drive.run((0..1000).pool_map(&two, f).chunk_size(chunk));
         assert_eq!(the::<BadItem>(end.expect_err("items 2 and 5 panic")), BadItem(2), "{drive:?}, round {round}");
         assert_eq!(seen, [0, 1], "{drive:?}, round {round}");
     }
@@ -175,6 +173,7 @@ fn the_lowest_index_wins_though_a_later_one_fails_first() {
 
 #[test]
 fn a_lower_item_that_ends_well_is_delivered_before_the_failure() {
+    let _watch = watch();
     let two = Pool::new(2).expect("two threads");
     for drive in [Drive::ForEach, Drive::Fold, Drive::Collect] {
         for _ in 0..20 {
