@@ -22,7 +22,7 @@ use crate::puller::{Done, run_chunk, run_here};
 use crate::window::{Chunk, Window};
 use crate::work::Work;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use std::{mem, vec};
 
@@ -45,8 +45,9 @@ pub(crate) struct Flow<T, W: Work<T>> {
     desk: Mutex<Desk<T, W::Output>>,
     /// Notified when a napping puller has nothing more to wait for.
     nap: Condvar,
-    /// A leased pool, kept until the last item is done: the next lease is to have it alone.
-    kept: OnceLock<Arc<Berth>>,
+    /// A leased pool, kept by each puller until it has left: the next lease is to have it alone. Not by the feeder, whose source
+    /// may block for ever.
+    kept: OnceLock<Weak<Berth>>,
 }
 
 /// What one lock guards. No user code runs under it.
@@ -250,9 +251,9 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
     }
 
-    /// Keeps the lease at `berth` until nothing of this stream runs.
+    /// Keeps the lease at `berth` until the last puller has left.
     pub(crate) fn keep(&self, berth: &Arc<Berth>) {
-        self.kept.get_or_init(|| Arc::clone(berth));
+        self.kept.get_or_init(|| Arc::downgrade(berth));
     }
 
     fn work(&self) -> &W {
@@ -383,8 +384,12 @@ impl<T, W: Work<T>> Flow<T, W> {
         T: Send + 'j,
         W: Send + 'j,
     {
-        let flow = Arc::clone(self);
-        Box::new(move |clerk| flow.pull(clerk))
+        let (flow, kept) = (Arc::clone(self), self.kept.get().and_then(Weak::upgrade));
+        Box::new(move |clerk| {
+            flow.pull(clerk);
+            // After the flow, which may be the last that holds `f`.
+            drop(kept);
+        })
     }
 
     /// The life of a puller.
@@ -457,7 +462,6 @@ impl<T, W: Work<T>> Flow<T, W> {
                 panic::mention_there(&done.notes, done.panic);
                 if is_last {
                     panic::tell_there(&self.finish());
-                    self.give_back();
                 }
             });
         }
@@ -484,6 +488,11 @@ impl<T, W: Work<T>> Flow<T, W> {
                 // The token may not have come so far. Nothing may be queued behind the gap that is made here.
                 self.brake.stop_at(0);
                 let items = desk.take_back();
+                if !items.is_empty() && desk.window.is_ordered() {
+                    // Nor does a panic of the source come out from behind it.
+                    let source = mem::replace(&mut desk.source, Source::Ended);
+                    MutexGuard::unlocked(&mut desk, || panic::contain(source));
+                }
                 MutexGuard::unlocked(&mut desk, || panic::contain_all(items));
             }
             if let Some(done) = desk.window.deliver() {
@@ -548,14 +557,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         // Else whoever runs the last item does.
         if is_over {
             panic::tell_by(self.call.outlet(), self.finish());
-            self.give_back();
         }
-    }
-
-    /// Gives a leased pool back when the last item is done: the source may block for ever, and the feeder with it.
-    fn give_back(&self) {
-        let lease = self.kept.get().and_then(|berth| berth.lock().take());
-        drop(lease);
     }
 }
 
@@ -713,12 +715,14 @@ mod tests {
             let ticket = desk.take(1).expect("three items").ticket;
             let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
             flow.hand_in(&mut desk, ticket, done, Instant::now());
+            desk.source = Source::Panicked(Box::new("the source"));
         }
         brake.note_cancelled();
         assert!(brake.goes_on(), "the token has not come so far");
         assert!(matches!(flow.deliver(0, false), Turn::Done(done) if done.results == [0]));
         assert_eq!(flow.desk.lock().queued(), 0);
         assert!(!brake.goes_on(), "the feeder keeps what it comes with, for there is a gap before it");
+        assert!(matches!(flow.deliver(1, false), Turn::Ended), "and so does the source with its panic");
     }
 
     /// What is done in one run.

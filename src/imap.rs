@@ -492,7 +492,7 @@ impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W,
 pub struct Background {
     /// `None` once the stream has ended, for they may be the last handle of a pool.
     workers: Option<Workers>,
-    /// The lease from the start to the end of the stream. The feeder knows it too, and finds it gone.
+    /// The lease from the start to the end of the stream. The feeder knows it too, and may find it gone.
     berth: Option<Arc<Berth>>,
 }
 
@@ -507,7 +507,7 @@ impl Background {
             mem::forget(self.berth.take());
         }
         let (workers, berth) = (self.workers.take(), self.berth.take());
-        // A leased pool goes back when the last item of this stream is done, for the next lease is to have it alone. A
+        // A leased pool goes back when the last puller of this stream has left, for the next lease is to have it alone. A
         // shared one is let go here and now, for dropping its last handle has to be the end of it.
         if let (Some(Workers::Shared(_)), Some(berth)) = (&workers, berth) {
             let lease = berth.lock().take();
@@ -552,14 +552,15 @@ where
         let number = Block::take(&feeder_name(lease.name()), 1);
         let berth = Arc::new(Mutex::new(Some(lease)));
         let fed = Arc::clone(flow);
-        let desk = Arc::clone(&berth);
+        let desk = Arc::downgrade(&berth);
         start_feeder(
             number,
             source,
             |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok(),
             move |source| {
                 fed.feed(source, &|errand| {
-                    let lease = desk.lock();
+                    let Some(berth) = desk.upgrade() else { return };
+                    let lease = berth.lock();
                     match &*lease {
                         Some(lease) => lease.post(errand),
                         None => drop(lease),

@@ -17,7 +17,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location, PanicHookInfo};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -25,7 +26,6 @@ use backtrace::{Backtrace, BacktraceFrame};
 use once_cell::sync::{Lazy, OnceCell};
 
 use crate::logger;
-use crate::pool;
 use crate::span::Surroundings;
 pub(crate) use crate::trace::Aside;
 use crate::trace::{self, Frame, Frames, Report, Style, Trace};
@@ -230,10 +230,18 @@ pub(crate) struct JobEnd {
 /// While this thread is panicking the hook cannot be changed, and the next call tries again. The hook is never taken
 /// away: that would race with whoever has installed one since.
 ///
-/// Nor is it put there in a forked child, where it is already, or another thread was about to put it there, and is not here.
+/// Nor is it put there in a child that was forked while another thread was about to do so, which is not here.
 fn install() {
-    if Lazy::get(&HOOK).is_none() && !thread::panicking() && !pool::is_forked() {
-        Lazy::force(&HOOK);
+    /// The process that was the first to come here.
+    static HOME: AtomicU32 = AtomicU32::new(0);
+
+    if Lazy::get(&HOOK).is_none() && !thread::panicking() {
+        let here = process::id();
+        let home =
+            HOME.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|home| home, |_| here);
+        if home == here {
+            Lazy::force(&HOOK);
+        }
     }
 }
 

@@ -53,9 +53,6 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
     desk: Mutex<Desk<B, W::Output>>,
-    /// Locked before the desk by a puller that takes a chunk, where cutting it off a block runs code of the user's: that does not
-    /// run under the lock of the desk. Should it wait inside rayon, no puller comes here on top of it, for there is no seat.
-    turn: Mutex<()>,
     /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
     ready: Condvar,
     /// Set when `Desk::caller_waits` is taken, for a caller that has not gone to sleep yet.
@@ -86,6 +83,10 @@ struct Desk<B, R> {
     pullers: usize,
     /// True when no more items will be queued for now, so that the rest is to be shared out evenly.
     last: bool,
+    /// Whether a puller has taken a block to cut a chunk off it, and will put back the rest.
+    is_cutting: bool,
+    /// The caller wants no more results.
+    is_stopped: bool,
     /// What the caller sleeps for on `Exchange::ready`, if it sleeps.
     caller_waits: Option<Until>,
     /// When the present stretch of the call began, and how long those before it took: chunks grow with their sum.
@@ -131,11 +132,12 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                 sizer,
                 pullers: 0,
                 last: false,
+                is_cutting: false,
+                is_stopped: false,
                 caller_waits: None,
                 since: Instant::now(),
                 before: Duration::ZERO,
             }),
-            turn: Mutex::new(()),
             ready: Condvar::new(),
             called: AtomicBool::new(false),
         }
@@ -333,7 +335,10 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     /// Lets nothing more start: the caller wants no more results.
     pub(crate) fn stop(&self) {
         self.brake.stop_at(0);
-        let queued = self.desk.lock().window.abandon();
+        let mut desk = self.desk.lock();
+        desk.is_stopped = true;
+        let queued = desk.window.abandon();
+        drop(desk);
         queued.into_iter().for_each(Block::abandon);
     }
 
@@ -376,10 +381,25 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         }
     }
 
+    /// Takes the next chunk of data whose splitting is code of the user's, which runs without a lock.
+    fn cut(desk: &mut MutexGuard<'_, Desk<B, W::Output>>, most: usize) -> Option<Chunk<B>> {
+        let mut chunk = desk.window.take_block()?;
+        if chunk.items.size() <= most {
+            return Some(chunk);
+        }
+        desk.is_cutting = true;
+        let rest = MutexGuard::unlocked(desk, || chunk.cut(most));
+        desk.is_cutting = false;
+        match rest {
+            Some((_, rest)) if desk.is_stopped => MutexGuard::unlocked(desk, || rest.abandon()),
+            Some(rest) => desk.window.put_back(rest),
+            None => {}
+        }
+        Some(chunk)
+    }
+
     /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
     fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<B>>, bool) {
-        // While one cuts a block, the next may not take what lies behind it.
-        let _turn = B::CUTS_BY_USER.then(|| self.turn.lock());
         let now = Instant::now();
         let mut desk = self.desk.lock();
         let mut front = false;
@@ -398,12 +418,12 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                 self.call(desk);
                 desk = self.desk.lock();
             }
-            let mut chunk = desk.window.take_block();
-            let rest = MutexGuard::unlocked(&mut desk, || chunk.as_mut().and_then(|chunk| chunk.cut(most)));
-            if let Some(rest) = rest {
-                desk.window.put_back(rest);
+            if desk.is_cutting {
+                // It may not take what lies behind that block. Whoever cuts it stays, and calls for help then.
+                desk.pullers -= 1;
+                return (None, false);
             }
-            chunk
+            Self::cut(&mut desk, most)
         } else {
             desk.window.take(most)
         };
@@ -447,8 +467,9 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
             // In here, since data may claim any length.
             results.reserve(count);
             let mut index = first;
-            let mut run = move |item| {
-                if index >= brake.end() {
+            // `may_stop` is known where this is called, and so costs nothing.
+            let mut run = move |item, may_stop: bool| {
+                if may_stop && index >= brake.end() {
                     panic::contain(item);
                     panic::stop();
                 }
@@ -462,12 +483,13 @@ pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
                 let items = rest.insert(block.into_items());
                 while position.get() < brake.end() {
                     let Some(item) = items.next() else { break };
-                    results.push(run(item));
+                    results.push(run(item, false));
                 }
                 return;
             }
             // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
             // time, and keeps the count in a register. Items without a destructor may get lost in unwinding.
+            let run = move |item| run(item, true);
             if B::HAS_TO_DROP {
                 results.extend(rest.insert(block.into_items()).map(run));
             } else {

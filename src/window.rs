@@ -54,6 +54,11 @@ impl<B: Block, D> Window<B, D> {
         Window { astray: Some(0), ..Window::new() }
     }
 
+    /// Whether results leave in the order of the items.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.astray.is_none()
+    }
+
     /// Queues a block of items behind all others; `first` is the index of its first item.
     pub(crate) fn push(&mut self, first: u64, items: B) {
         let count = items.size();

@@ -625,19 +625,19 @@ fn after_a_drop_nothing_starts() {
     assert_eq!(starts.recv(), Err(mpsc::RecvError));
 }
 
-fn name() -> String {
-    Worker::current().expect("a worker").name().to_owned()
+fn this_thread() -> ThreadId {
+    thread::current().id()
 }
 
 /// A stream on a leased worker. As long as it lives, the next one takes another.
-fn holds_a_worker() -> impl Iterator<Item = String> {
-    iter::repeat(()).pool_imap(1, move |()| name())
+fn holds_a_worker() -> impl Iterator<Item = ThreadId> {
+    iter::repeat(()).pool_imap(1, |()| this_thread())
 }
 
-/// Leases workers until the first of this process is among them.
-fn meet_the_first_worker() {
+/// Leases workers until that one is among them.
+fn meet_again(worker: ThreadId) {
     let mut held = vec![holds_a_worker()];
-    while held.last_mut().expect("one and more").next().as_deref() != Some("PoolWorker-1") {
+    while held.last_mut().expect("one and more").next() != Some(worker) {
         assert!(held.len() < 300);
         held.push(holds_a_worker());
     }
@@ -654,15 +654,15 @@ fn a_leased_pool_goes_back_when_the_last_item_is_done() {
                 tell.send(()).expect("the test listens");
                 closed.wait();
             }
-            name()
+            this_thread()
         });
-        assert_eq!(stream.next().as_deref(), Some("PoolWorker-1"));
+        let worker = stream.next().expect("a result");
         told.recv().expect("item 1 runs");
         drop(stream);
         let mut held: Vec<_> = (0..3).map(|_| holds_a_worker()).collect();
-        assert!(held.iter_mut().all(|stream| stream.next().expect("it has no end") != "PoolWorker-1"), "it is busy");
+        assert!(held.iter_mut().all(|stream| stream.next() != Some(worker)), "it is busy");
         gate.open();
-        meet_the_first_worker();
+        meet_again(worker);
         return;
     };
     assert!(child.status.success(), "{child:?}");
@@ -673,10 +673,10 @@ fn a_leased_pool_goes_back_though_the_source_blocks() {
     let Some(child) = child::of("imap::a_leased_pool_goes_back_though_the_source_blocks") else {
         let (sender, receiver) = mpsc::channel();
         sender.send(()).expect("the stream listens");
-        let mut stream = receiver.into_iter().pool_imap(1, |()| name());
-        assert_eq!(stream.next().as_deref(), Some("PoolWorker-1"));
+        let mut stream = receiver.into_iter().pool_imap(1, |()| this_thread());
+        let worker = stream.next().expect("a result");
         drop(stream);
-        meet_the_first_worker();
+        meet_again(worker);
         drop(sender);
         return;
     };

@@ -253,8 +253,16 @@ fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
             thread::yield_now();
         }
         drop(task);
-        // One that was asked for its panic prints none.
+        // One that was asked for its panic prints none, and one that never ran has none.
         assert!(pool.spawn(|| panic!("handed over")).try_join().is_err());
+        let (token, gate) = (CancelToken::new(), Arc::new(Gate::default()));
+        let held = holds(&pool, &gate);
+        let [before, after] = [(); 2].map(|()| pool.spawn(|| ()).cancel_on(&token));
+        drop(before);
+        token.cancel();
+        drop(after);
+        gate.open();
+        held.join();
         assert_eq!(pool.spawn(|| 1).join(), 1);
     });
     seen.succeeded();
