@@ -30,6 +30,7 @@ fn is_there(test: &str) -> bool {
         ["compile_fail", name] => read("src/compile_fail.rs").contains(&format!("\nstruct {name};")),
         [module, name] => is_in(&read(&format!("tests/it/{module}.rs")), name),
         [module, "tests", name] => is_in(&read(&format!("src/{module}.rs")), name),
+        [folder, module, "tests", name] => is_in(&read(&format!("src/{folder}/{module}.rs")), name),
         _ => false,
     }
 }
