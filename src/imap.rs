@@ -551,6 +551,10 @@ where
         }
         let number = Block::take(&feeder_name(lease.name()), 1);
         let berth = Arc::new(Mutex::new(Some(lease)));
+        if let Workers::Leased(_) = workers {
+            // Before the feeder calls the first puller.
+            flow.keep(&berth);
+        }
         let fed = Arc::clone(flow);
         let desk = Arc::downgrade(&berth);
         start_feeder(
@@ -568,9 +572,6 @@ where
                 });
             },
         )?;
-        if let Workers::Leased(_) = workers {
-            flow.keep(&berth);
-        }
         self.berth = Some(berth);
         Ok(())
     }
