@@ -113,7 +113,28 @@ where
 
     #[inline]
     fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> R {
-        (self.f)(state.get_or_insert_with(&self.init), item)
+        let (state, item) = match state {
+            Some(state) => (state, item),
+            None => self.begin(state, item),
+        };
+        (self.f)(state, item)
+    }
+}
+
+impl<N, F> WithState<N, F> {
+    /// Makes the state before a worker's first item. Where that panics, the item is left over like any other.
+    #[cold]
+    fn begin<'s, S, T>(&self, state: &'s mut Option<S>, item: T) -> (&'s mut S, T)
+    where
+        N: Fn() -> S,
+    {
+        match panic::catch(&self.init) {
+            Ok(new) => (state.insert(new), item),
+            Err(payload) => {
+                panic::contain(item);
+                panic::resume(payload)
+            }
+        }
     }
 }
 

@@ -522,13 +522,20 @@ impl<R> Iterator for Results<'_, R> {
         G: FnMut(A, R) -> A,
     {
         let mut folded = init;
-        loop {
-            folded = self.current.fold(folded, &mut g);
-            match self.chunks.next_chunk() {
-                Some(chunk) => self.current = chunk,
-                None => return folded,
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            // The rest of a chunk needs no look at anything else.
+            for result in self.current.by_ref() {
+                folded = g(folded, result);
             }
         }
+        folded
+    }
+}
+
+impl<R> Drop for Results<'_, R> {
+    fn drop(&mut self) {
+        panic::contain_all(mem::take(&mut self.current));
     }
 }
 
