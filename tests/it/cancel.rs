@@ -20,6 +20,7 @@ fn endless() -> impl Iterator<Item = usize> + Send {
 
 #[test]
 fn a_token_is_itself_by_all_its_clones() {
+    let _watch = watch();
     let token = CancelToken::default();
     let clone = token.clone();
     assert!(!token.is_cancelled() && !clone.is_cancelled());
@@ -274,6 +275,7 @@ fn one_token_for_many_calls() {
 
 #[test]
 fn a_cancelled_stream_still_has_a_length() {
+    let _watch = watch();
     let token = CancelToken::new();
     token.cancel();
     let stream = (0..8).pool_imap(2, |x| x).cancel_on(&token);

@@ -177,6 +177,7 @@ fn values(results: &[Live<'_>]) -> Vec<usize> {
 
 #[test]
 fn results_come_in_order() {
+    let _watch = watch();
     each(|door, call| {
         for items in [0, 1, 2, 7, 1000] {
             let right: Vec<usize> = (0..items).map(|x| x * 2).collect();
@@ -191,6 +192,7 @@ fn results_come_in_order() {
 
 #[test]
 fn no_more_than_the_limit_are_in_flight() {
+    let _watch = watch();
     each(|door, call| {
         for limit in [1, 2, 5] {
             let started = AtomicUsize::new(0);
@@ -212,6 +214,7 @@ fn no_more_than_the_limit_are_in_flight() {
 
 #[test]
 fn the_lowest_panic_is_raised_after_the_results_before_it() {
+    let _watch = watch();
     each(|door, call| {
         for lowest in [0, 1, 13, 99] {
             let f = |x| {
@@ -233,6 +236,7 @@ fn the_lowest_panic_is_raised_after_the_results_before_it() {
 
 #[test]
 fn nothing_behind_a_panic_starts_but_for_one_on_each_worker() {
+    let _watch = watch();
     each(|door, call| {
         let highest = AtomicUsize::new(0);
         let started = AtomicUsize::new(0);
@@ -253,6 +257,7 @@ fn nothing_behind_a_panic_starts_but_for_one_on_each_worker() {
 
 #[test]
 fn the_first_error_in_order_is_returned() {
+    let _watch = watch();
     each(|door, call| {
         let collected = door.try_collect(call, &|x| x == 30 || x == 31 || x == 99);
         assert_eq!(collected, Err(30), "{}", door.name());
@@ -263,6 +268,7 @@ fn the_first_error_in_order_is_returned() {
 
 #[test]
 fn nothing_runs_when_the_call_has_returned() {
+    let _watch = watch();
     each(|door, call| {
         let running = AtomicIsize::new(0);
         let f = |x| {
@@ -284,6 +290,7 @@ fn nothing_runs_when_the_call_has_returned() {
 
 #[test]
 fn a_panic_of_the_consumer_ends_the_call() {
+    let _watch = watch();
     each(|door, call| {
         let consumed = catch_unwind(AssertUnwindSafe(|| {
             door.for_each(call, &mut |result| {
@@ -298,6 +305,7 @@ fn a_panic_of_the_consumer_ends_the_call() {
 
 #[test]
 fn calls_nest() {
+    let _watch = watch();
     each(|door, call| {
         let inner = |x| door.collect(Call { items: 5, f: &|y| x + y, ..call }).iter().map(|result| result.value).sum();
         let sums = door.collect(Call { f: &inner, items: 20, ..call });
@@ -328,6 +336,7 @@ fn without_threads_everything_is_here_and_in_order() {
 
 #[test]
 fn a_token_leaves_the_results_before_the_first_item_that_did_not_run() {
+    let _watch = watch();
     each(|door, call| {
         let token = CancelToken::new();
         let f = |x| {
@@ -348,6 +357,7 @@ fn a_token_leaves_the_results_before_the_first_item_that_did_not_run() {
 
 #[test]
 fn caught_panics_are_values_in_their_places() {
+    let _watch = watch();
     each(|door, call| {
         let f = |x| {
             if x % 10 == 3 {
@@ -362,6 +372,7 @@ fn caught_panics_are_values_in_their_places() {
 
 #[test]
 fn a_worker_has_one_state() {
+    let _watch = watch();
     each(|door, call| {
         let states = AtomicUsize::new(0);
         let init = || {
@@ -375,6 +386,7 @@ fn a_worker_has_one_state() {
 
 #[test]
 fn an_observer_is_told_of_each_item_once() {
+    let _watch = watch();
     struct Notes(Mutex<Vec<(usize, Outcome)>>);
 
     impl Observer for Notes {
@@ -395,6 +407,7 @@ fn an_observer_is_told_of_each_item_once() {
 #[test]
 #[cfg(unix)]
 fn a_panic_is_told_with_its_item() {
+    let _watch = watch();
     let seen = seen::child("doors::a_panic_is_told_with_its_item", || {
         let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
         let f = |x: usize| assert_ne!(x, 7, "seven");
@@ -439,6 +452,7 @@ fn an_item_that_panics_while_it_is_made_is_that_item() {
 
 #[test]
 fn all_that_rayon_can_index_is_taken() {
+    let _watch = watch();
     let pool = Pool::new(2).expect("two threads");
     let numbers: Vec<u32> = (0..1000).collect();
     let sums: Vec<u32> = numbers.par_chunks(7).pool_map(&pool, |chunk| chunk.iter().sum()).collect();

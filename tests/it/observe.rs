@@ -125,6 +125,7 @@ fn boom(x: u64) -> u64 {
 
 #[test]
 fn every_item_is_told_once_by_every_method() {
+    let _watch = watch();
     let pool = Pool::new(3).expect("threads");
     let diary = Diary::default();
     assert_eq!((0..100).pool_map(&pool, |x| x + 1).observe(&diary).sum::<u64>(), 5050);
@@ -146,6 +147,7 @@ fn every_item_is_told_once_by_every_method() {
 
 #[test]
 fn a_start_says_what_is_known() {
+    let _watch = watch();
     let diary = Diary::default();
     let known = |x: &u64| x % 2 == 0;
     (0..10_u64).filter(known).pool_map(3, drop).named("even").observe(&diary).for_each(drop);
@@ -157,6 +159,7 @@ fn a_start_says_what_is_known() {
 
 #[test]
 fn a_call_in_place_has_one_worker() {
+    let _watch = watch();
     let diary = Diary::default();
     let pool = Pool::new(3).expect("threads");
     let call = |pool: &Pool| (0..4_u64).pool_map(pool, |x| x).observe(&diary).sum::<u64>();
@@ -170,6 +173,7 @@ fn a_call_in_place_has_one_worker() {
 
 #[test]
 fn nothing_is_told_of_a_call_that_is_not_asked() {
+    let _watch = watch();
     let diary = Diary::default();
     drop((0..8).pool_map(2, |x| x).observe(&diary));
     assert_eq!(diary.read(), []);
@@ -177,6 +181,7 @@ fn nothing_is_told_of_a_call_that_is_not_asked() {
 
 #[test]
 fn items_lie_within_their_call_and_come_from_its_workers() {
+    let _watch = watch();
     let pool = Pool::builder().threads(2).name("Seen").build().expect("threads");
     let diary = Diary::default();
     let before = Instant::now();
@@ -202,6 +207,7 @@ fn an_item_is_timed_while_it_runs() {
 
 #[test]
 fn the_end_is_told_when_nothing_is_left() {
+    let _watch = watch();
     let diary = Diary::default();
     let mut results = (0..5).pool_map(2, |x| x).observe(&diary);
     assert_eq!(results.by_ref().count(), 5);
@@ -213,6 +219,7 @@ fn the_end_is_told_when_nothing_is_left() {
 
 #[test]
 fn the_end_is_told_at_a_break() {
+    let _watch = watch();
     let diary = Diary::default();
     for x in (0..).pool_map(2, |x: u64| x).observe(&diary) {
         if x == 20 {
@@ -226,6 +233,7 @@ fn the_end_is_told_at_a_break() {
 
 #[test]
 fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
+    let _watch = watch();
     let diary = Diary::default();
     let results = (0..100).pool_map(2, boom).trace(Trace::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
@@ -237,6 +245,7 @@ fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
 
 #[test]
 fn a_panic_in_place_is_an_outcome() {
+    let _watch = watch();
     let diary = Diary::default();
     let results = (0..100).pool_map(Pool::inline(), boom).trace(Trace::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
@@ -248,6 +257,7 @@ fn a_panic_in_place_is_an_outcome() {
 
 #[test]
 fn a_panic_as_a_value_is_an_outcome() {
+    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let (before, after) = (Diary::default(), Diary::default());
         let call = || (5..10).pool_map(&pool, boom);
@@ -263,6 +273,7 @@ fn a_panic_as_a_value_is_an_outcome() {
 
 #[test]
 fn a_panic_of_the_source_ends_the_call() {
+    let _watch = watch();
     let diary = Diary::default();
     let results = (0..10).inspect(|&x| _ = boom(x)).pool_map(2, |x| x).observe(&diary);
     catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("the source panics");
@@ -271,6 +282,7 @@ fn a_panic_of_the_source_ends_the_call() {
 
 #[test]
 fn calls_in_place_are_told_with_the_callers_name() {
+    let _watch = watch();
     let diary = Diary::default();
     let call = || (0..5).pool_map(Pool::inline(), drop).observe(&diary).for_each(drop);
     thread::scope(|scope| {
@@ -312,6 +324,7 @@ fn nested_calls_are_told_with_their_depth() {
 
 #[test]
 fn another_observers_items_are_no_depth() {
+    let _watch = watch();
     let (outer, inner) = (Diary::default(), Diary::default());
     let nested = |_: u32| (0..2).pool_map(2, |x: u32| x).observe(&inner).sum::<u32>();
     assert_eq!((0..3).pool_map(2, nested).observe(&outer).sum::<u32>(), 3);
@@ -321,6 +334,7 @@ fn another_observers_items_are_no_depth() {
 
 #[test]
 fn depth_ends_with_the_item() {
+    let _watch = watch();
     let diary = Diary::default();
     let pool = Pool::new(1).expect("a thread");
     let nested = |x: u64| {
@@ -337,6 +351,7 @@ fn depth_ends_with_the_item() {
 
 #[test]
 fn a_pools_observer_sees_every_call_on_it() {
+    let _watch = watch();
     let diary = Arc::new(Diary::default());
     let pool = Pool::builder().threads(2).observer(diary.clone()).build().expect("threads");
     assert_eq!(pool.map(0..3, |x: u32| x), [0, 1, 2]);
@@ -349,6 +364,7 @@ fn a_pools_observer_sees_every_call_on_it() {
 
 #[test]
 fn several_observers_are_told_alike_and_one_twice_attached_once() {
+    let _watch = watch();
     let pools = Arc::new(Diary::default());
     let pool = Pool::builder().threads(2).observer(Arc::clone(&pools)).build().expect("threads");
     let (first, second) = (Diary::default(), Diary::default());
@@ -389,6 +405,7 @@ impl Observer for Clumsy {
 
 #[test]
 fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
+    let _watch = watch();
     let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
     for (pool, (at, want)) in
         pools.iter().flat_map(|pool| [('s', "s"), ('t', "st"), ('f', "sttttf")].map(|c| (pool, c)))
@@ -404,6 +421,7 @@ fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
 
 #[test]
 fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
+    let _watch = watch();
     for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
         for at in ['t', 'f'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
@@ -417,6 +435,7 @@ fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_panic_of_an_observer_leaves_a_line() {
+    let _watch = watch();
     let seen = crate::seen::child("observe::a_panic_of_an_observer_leaves_a_line", || {
         let clumsy = Clumsy { at: 't', told: Mutex::default() };
         (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
@@ -529,6 +548,7 @@ fn every_item_of_a_stream_is_told_once() {
 
 #[test]
 fn a_stream_in_place_is_told_with_the_callers_name() {
+    let _watch = watch();
     let here = |task: &Task| (&*task.worker, task.worker_index, task.depth) == ("caller", None, 0);
     let own = Diary::default();
     let owned = Arc::new(Diary::default());
@@ -669,6 +689,7 @@ fn the_end_of_a_dropped_stream_does_not_wait_for_its_source() {
 
 #[test]
 fn the_end_of_a_stream_is_told_at_a_break_in_place() {
+    let _watch = watch();
     let diary = Arc::new(Diary::default());
     for x in (0..).pool_imap(Pool::inline(), |x: u64| x).observe(Arc::clone(&diary)) {
         if x == 20 {
@@ -826,6 +847,7 @@ fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
 #[cfg(unix)]
 #[test]
 fn a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line() {
+    let _watch = watch();
     let seen =
         crate::seen::child("observe::a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line", || {
             let pool = Pool::new(1).expect("a thread");
@@ -1003,6 +1025,7 @@ impl Observer for Names {
 
 #[test]
 fn labels_the_caller_and_its_waiting_are_told() {
+    let _watch = watch();
     let names = Names::default();
     let sleep = |()| thread::sleep(Duration::from_millis(5));
     // By a loop, whose caller waits for each batch.

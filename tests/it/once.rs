@@ -1,7 +1,7 @@
 //! Promise 5: `f` runs at most once for each item, and every item and every result is dropped exactly once, on every path.
 
 use crate::child;
-use crate::gate::Gate;
+use crate::gate::{Gate, watch};
 use pool_map::{Pool, PoolIterator, Trace};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -106,6 +106,7 @@ macro_rules! call {
 
 #[test]
 fn on_full_runs_all_run_once() {
+    let _watch = watch();
     const ALL: usize = Tally::LENGTH;
     every_setting(|tally, workers, chunk| {
         let kept: Vec<_> = call!(tally.source(), workers, chunk, run).collect();
@@ -139,6 +140,7 @@ fn on_full_runs_all_run_once() {
 
 #[test]
 fn what_is_left_when_the_consumer_stops_is_dropped_once() {
+    let _watch = watch();
     every_setting(|tally, workers, chunk| {
         drop(call!(tally.source(), workers, chunk, run));
         0
@@ -177,6 +179,7 @@ fn what_is_left_when_the_consumer_stops_is_dropped_once() {
 
 #[test]
 fn after_a_panic_of_f_all_is_dropped_once() {
+    let _watch = watch();
     for bad in [0, 1, 4, 5, 30, 59] {
         let f = |item: Item<'_>| -> usize {
             assert!(item.1 != bad, "item {bad} is bad");
@@ -213,6 +216,7 @@ fn after_a_panic_of_f_all_is_dropped_once() {
 
 #[test]
 fn after_a_panic_of_the_source_or_the_consumer_all_is_dropped_once() {
+    let _watch = watch();
     for bad in [0, 1, 4, 5, 30, 59] {
         every_setting(|tally, workers, chunk| {
             let source = tally.source().inspect(|item| assert!(item.1 != bad, "the source is bad at {bad}"));
@@ -247,6 +251,7 @@ fn after_a_panic_of_the_source_or_the_consumer_all_is_dropped_once() {
 
 #[test]
 fn items_and_results_without_size_are_dropped_once() {
+    let _watch = watch();
     static MADE: AtomicUsize = AtomicUsize::new(0);
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     struct Nothing;
@@ -352,6 +357,7 @@ fn left_over_items_and_results_whose_drop_panics_are_all_dropped() {
 /// One state for each worker, each of which panics when it is dropped: a second panic in one unwinding would abort.
 #[test]
 fn states_whose_drop_panics_do_not_meet() {
+    let _watch = watch();
     struct Bad;
     impl Drop for Bad {
         fn drop(&mut self) {
@@ -370,6 +376,7 @@ fn states_whose_drop_panics_do_not_meet() {
 /// The worker that lets go last drops what the stream holds.
 #[test]
 fn what_a_stream_holds_may_panic_when_a_worker_drops_it() {
+    let _watch = watch();
     struct Bad(mpsc::Sender<&'static str>);
     impl Drop for Bad {
         fn drop(&mut self) {

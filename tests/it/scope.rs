@@ -255,6 +255,7 @@ fn on_a_worker_it_runs_in_place() {
 
 #[test]
 fn on_an_inline_pool() {
+    let _watch = watch();
     let here = thread::current().id();
     scope(Pool::inline(), |s| assert!(s.imap(0..20, |_| thread::current().id()).all(|id| id == here)));
 }

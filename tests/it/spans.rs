@@ -101,6 +101,7 @@ fn events_lie_in_the_callers_span_on_every_worker() {
 
 #[test]
 fn the_span_is_the_one_of_the_call_not_of_the_first_result() {
+    let _watch = watch();
     let book = Book::default();
     book.write(LevelFilter::INFO, || {
         let results = info_span!("call").in_scope(|| (0..4).pool_map(2, |x: u32| info!("item {x}")));
@@ -148,6 +149,7 @@ fn nested_calls_and_panics_leave_the_right_span() {
 
 #[test]
 fn a_worker_is_left_as_it_was() {
+    let _watch = watch();
     let pool = Pool::new(1).expect("a thread");
     let (first, second) = (Book::default(), Book::default());
     first.write(LevelFilter::INFO, || {
@@ -187,6 +189,7 @@ fn calls_with_subscribers_of_their_own_share_a_pool() {
 
 #[test]
 fn without_a_span_there_is_none() {
+    let _watch = watch();
     let book = Book::default();
     book.write(LevelFilter::INFO, || (0..4).pool_map(2, |_: u32| info!("item")).for_each(drop));
     assert_eq!(book.spans(), BTreeSet::from([String::new()]));
@@ -195,6 +198,7 @@ fn without_a_span_there_is_none() {
 
 #[test]
 fn items_have_spans_where_the_call_is_named_and_everything_is_wanted() {
+    let _watch = watch();
     let cases = [
         (Some("parse"), LevelFilter::TRACE, "outer/item"),
         (Some("parse"), LevelFilter::DEBUG, "outer"),
@@ -218,6 +222,7 @@ fn items_have_spans_where_the_call_is_named_and_everything_is_wanted() {
 
 #[test]
 fn items_of_streams_have_spans_too() {
+    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let book = Book::default();
         book.write(LevelFilter::TRACE, || {
@@ -234,6 +239,7 @@ fn items_of_streams_have_spans_too() {
 
 #[test]
 fn the_span_is_entered_once_for_a_chunk() {
+    let _watch = watch();
     let pool = Pool::new(1).expect("a thread");
     let book = Book::default();
     book.write(LevelFilter::INFO, || {
@@ -246,6 +252,7 @@ fn the_span_is_entered_once_for_a_chunk() {
 
 #[test]
 fn traced_keeps_the_span_of_its_thread() {
+    let _watch = watch();
     let book = Book::default();
     book.write(LevelFilter::INFO, || {
         info_span!("outer").in_scope(|| {

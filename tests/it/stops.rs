@@ -303,6 +303,7 @@ fn while_a_panic_waits_for_its_turn() {
 
 #[test]
 fn in_place_nothing_starts_after_the_failing_item() {
+    let _watch = watch();
     let pool = Pool::inline();
     let started = AtomicUsize::new(0);
     let run = |index| {
