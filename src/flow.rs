@@ -459,9 +459,9 @@ impl<T, W: Work<T>> Flow<T, W> {
             // Nobody will ask for it. What it has to say of panics is said here.
             return MutexGuard::unlocked(desk, || {
                 panic::contain_all(done.results);
-                panic::mention_there(&done.notes, done.panic);
+                panic::mention_there(self.call.outlet(), &done.notes, done.panic);
                 if is_last {
-                    panic::tell_there(&self.finish());
+                    panic::tell_there(self.call.outlet(), self.finish());
                 }
             });
         }

@@ -845,7 +845,7 @@ impl TaskPanic {
 
     /// Tells its block and notes from a worker, where nobody will ask for its result.
     pub(crate) fn report_there(&self, notes: &[String]) {
-        tell_there(&(notes.concat() + &self.unreported().unwrap_or_default()));
+        tell_there(self.story.call.outlet, notes.concat() + &self.unreported().unwrap_or_default());
     }
 
     fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {
@@ -862,9 +862,9 @@ pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
 }
 
 /// The same for a worker that finds nobody to hand its panic to: what it and its notes say is [told there](tell_there).
-pub(crate) fn mention_there(notes: &[String], panic: Option<TaskPanic>) {
+pub(crate) fn mention_there(outlet: Outlet, notes: &[String], panic: Option<TaskPanic>) {
     let panics: Vec<_> = panic.into_iter().collect();
-    tell_there(&(notes.concat() + &lines_about(&panics, false)));
+    tell_there(outlet, notes.concat() + &lines_about(&panics, false));
     contain_all(panics);
 }
 
@@ -905,34 +905,34 @@ impl std::error::Error for TaskPanic {}
 /// One `eprint!`, so that libtest shows it with the test that called, and so that a caller who holds the lock of
 /// standard error is not kept waiting for itself.
 pub(crate) fn tell_by(outlet: Outlet, text: String) {
-    if let Some(text) = hand_over(text) {
-        // A logger is the user's, and `eprint!` panics where standard error is closed.
-        let logged = quietly(|| logger::error(&text)).unwrap_or(false);
-        if outlet == Outlet::Stderr || !logged {
-            quietly(|| eprint!("{text}"));
-        }
+    if let Some(text) = hand_over(outlet, text) {
+        tell(outlet, &text, |text| eprint!("{text}"));
     }
 }
 
 /// Prints tagged text from a worker, whose caller is gone. Whoever holds the lock of standard error may wait for this very
 /// worker, so it goes past that lock.
-pub(crate) fn tell_there(text: &str) {
-    if let Some(text) = hand_over(text.to_owned()) {
-        tell_past_the_lock(&text);
+pub(crate) fn tell_there(outlet: Outlet, text: String) {
+    if let Some(text) = hand_over(outlet, text) {
+        tell(outlet, &text, write_raw);
     }
 }
 
-fn tell_past_the_lock(text: &str) {
-    quietly(|| logger::error(text));
-    write_raw(text);
+/// Gives text to the logger and, unless that is to be enough, to standard error by `print`.
+fn tell(outlet: Outlet, text: &str, print: impl FnOnce(&str)) {
+    // A logger is the user's, and `eprint!` panics where standard error is closed.
+    let logged = quietly(|| logger::error(text)).unwrap_or(false);
+    if outlet == Outlet::Stderr || !logged {
+        quietly(|| print(text));
+    }
 }
 
 /// Gives text to the job that this thread is in, or gives it back.
-fn hand_over(text: String) -> Option<String> {
+fn hand_over(outlet: Outlet, text: String) -> Option<String> {
     let mut text = Some(text).filter(|text| !text.is_empty());
     let overflow = with_job(|job| text.take().map(|text| job.tell(text))).flatten().unwrap_or_default();
     if !overflow.is_empty() {
-        tell_past_the_lock(&overflow);
+        tell(outlet, &overflow, write_raw);
     }
     text
 }
@@ -963,7 +963,8 @@ fn write_raw(text: &str) {
 ///
 /// For threads that are not a pool's: the lines carry the thread's name and the place of this call, and the panic then
 /// goes on as it was. They are written past the lock of standard error, which a thread that waits for this one may hold,
-/// and so past the capture of `cargo test`, too.
+/// and so past the capture of `cargo test`, too. (With the feature `log` the program's logger has them as well: its locks are its
+/// own.)
 ///
 /// # Examples
 ///
@@ -996,7 +997,7 @@ pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);
     for text in end.notes.into_iter().chain(block) {
-        tell_there(&text);
+        tell_there(outlet, text);
     }
     match end.panic {
         Some(panic) => panic.resume(),

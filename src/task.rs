@@ -149,15 +149,17 @@ impl<R> Task<R> {
     /// # Panics
     ///
     /// If the closure did, with the same payload; if it was never run, because it was [cancelled](Task::cancel_on) or its
-    /// pool was dropped before it started; and if the task waits for itself: its closure was given its own `Task`, or waits
-    /// inside rayon on a worker that took up a job there which joins the task.
+    /// pool was dropped before it started; if the task waits for itself: its closure was given its own `Task`, or waits
+    /// inside rayon on a worker that took up a job there which joins the task; and in a child made by `fork` while the closure
+    /// ran, which runs on in the parent. One that had not started by then is run in the child as well, by the one who joins it.
     #[track_caller]
     #[expect(clippy::must_use_candidate, reason = "many a task is joined for its effect")]
     pub fn join(self) -> R {
         self.slip.outcome().raise()
     }
 
-    /// Waits for the closure and returns what it returned, or its panic as a value. Nothing is printed.
+    /// Waits for the closure and returns what it returned, or its panic as a value. No trace of it is printed; what may be is
+    /// said at [`PoolMap::catch_panics`](crate::PoolMap::catch_panics).
     ///
     /// # Examples
     ///
@@ -175,8 +177,8 @@ impl<R> Task<R> {
     ///
     /// # Errors
     ///
-    /// When the closure panicked; and when it was never run, because it was [cancelled](Task::cancel_on) or its pool was
-    /// dropped before it started.
+    /// When the closure panicked; when it was never run, because it was [cancelled](Task::cancel_on) or its pool was dropped
+    /// before it started; and in a child made by `fork` while it ran, as with [`join`](Task::join).
     ///
     /// # Panics
     ///
@@ -216,7 +218,7 @@ impl<R> Task<R> {
     ///
     /// # Panics
     ///
-    /// As [`join`](Task::join).
+    /// As [`join`](Task::join); but a task that waits for itself gets itself back, unless the timeout is too large for a clock.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<R, Task<R>> {
         self.slip.wait(Some(timeout));
@@ -317,6 +319,15 @@ impl<R> Slip<R> {
         }
     }
 
+    /// In a child made by `fork`: what runs in the parent will never be done here.
+    fn give_up_if_elsewhere(&self, state: &mut State<R>) {
+        if matches!(state.stage, Stage::Running(_)) && pool::is_forked() {
+            let result =
+                Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
+            state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
+        }
+    }
+
     /// Waits for the outcome. What has not started is run here, if this is a worker.
     #[track_caller]
     fn wait(&self, timeout: Option<Duration>) {
@@ -326,11 +337,7 @@ impl<R> Slip<R> {
         // A timeout beyond the reach of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Running(_)) && pool::is_forked() {
-            let result =
-                Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
-            state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
-        }
+        self.give_up_if_elsewhere(&mut state);
         while matches!(state.stage, Stage::Waiting(_) | Stage::Running(_)) {
             let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
             match deadline {
@@ -412,7 +419,7 @@ impl<R> Outcome<R> {
     fn forget_there(self) {
         match self.result {
             Ok(result) => {
-                panic::tell_there(&self.notes.concat());
+                panic::tell_there(self.outlet, self.notes.concat());
                 panic::contain(result);
             }
             Err(panic) => {
@@ -457,19 +464,20 @@ impl<R> Drop for Task<R> {
 impl<R> Future for Task<R> {
     type Output = R;
 
-    /// Ready with what the closure returned; raises its panic. On a worker (an executor may run there), a task that has not
-    /// started is run within the poll.
+    /// Ready with what the closure returned; raises its panic. On a worker (an executor may run there) and in a child made by
+    /// `fork`, a task that has not started is run within the poll.
     ///
     /// # Panics
     ///
     /// As [`join`](Task::join); and if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
-        if pool::on_a_worker() {
+        if pool::on_a_worker() || pool::is_forked() {
             self.slip.run();
         }
         let waker = context.waker().clone();
         let mut state = self.slip.state.lock();
         assert!(!matches!(state.stage, Stage::Taken), "a task was polled after it was ready");
+        self.slip.give_up_if_elsewhere(&mut state);
         if let Some(outcome) = take(&mut state) {
             drop(state);
             return Poll::Ready(outcome.raise());

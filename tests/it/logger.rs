@@ -4,6 +4,7 @@
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Barrier};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use pool_map::{Pool, PoolBuilder, PoolIterator, Trace, traced};
@@ -67,6 +68,36 @@ fn a_pools_traces_may_go_to_the_logger_alone() {
     });
     seen.succeeded();
     assert_eq!(seen.count("ERROR pool_map [TRACE:PoolWorker-1] item"), 3, "{}", seen.stderr);
+    assert!(seen.stderr.lines().all(|line| line.starts_with("ERROR pool_map ")), "{}", seen.stderr);
+}
+
+#[test]
+fn so_may_those_that_nobody_waits_for() {
+    let seen = child("logger::so_may_those_that_nobody_waits_for", || {
+        set_logger(LevelFilter::Error);
+        let pool = Pool::builder().threads(1).traces_to_logger_only().build().expect("a thread");
+        let gate = Arc::new(Barrier::new(2));
+        let inside = Arc::clone(&gate);
+        drop(pool.spawn(move || {
+            inside.wait();
+            panic!("a task");
+        }));
+        gate.wait();
+        let inside = Arc::clone(&gate);
+        let late = move |x: u32| {
+            if x == 1 {
+                inside.wait();
+                panic!("an item");
+            }
+        };
+        let mut results = (0..2).pool_imap(&pool, late).chunk_size(1);
+        assert_eq!(results.next(), Some(()));
+        drop(results);
+        gate.wait();
+        pool.join();
+    });
+    seen.succeeded();
+    assert_eq!((seen.count("a task"), seen.count("an item")), (1, 1), "{}", seen.stderr);
     assert!(seen.stderr.lines().all(|line| line.starts_with("ERROR pool_map ")), "{}", seen.stderr);
 }
 

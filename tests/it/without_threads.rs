@@ -1,7 +1,10 @@
 //! 12. Works without threads: where none can start, a call runs on the caller's.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::pin::Pin;
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use pool_map::{IntoPool, Pool, PoolIterator};
@@ -148,6 +151,42 @@ fn after_a_fork() {
         let on_a_worker = |_| thread::current().name().is_some_and(|name| name.starts_with("PoolWorker-"));
         assert!((0..100).pool_map(&pool, on_a_worker).all(|is| is));
         assert!((0..100).pool_map(2, on_a_worker).all(|is| is));
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn tasks_after_a_fork() {
+    let Some(child) = child::of("without_threads::tasks_after_a_fork") else {
+        let pool = Pool::new(2).expect("two threads start");
+        let [started, gate] = [3, 3].map(|count| Arc::new(Barrier::new(count)));
+        let done = pool.spawn(|| 0);
+        while !done.is_finished() {
+            thread::yield_now();
+        }
+        let running = [1, 2].map(|x| {
+            let [started, gate] = [&started, &gate].map(Arc::clone);
+            pool.spawn(move || {
+                started.wait();
+                gate.wait();
+                x
+            })
+        });
+        started.wait();
+        let waiting = [3, 4].map(|x| pool.spawn(move || x));
+        assert!(forked(move || {
+            let mut context = Context::from_waker(Waker::noop());
+            let [joined, mut polled] = waiting;
+            let run_here = joined.join() == 3 && Pin::new(&mut polled).poll(&mut context) == Poll::Ready(4);
+            let [joined, mut polled] = running;
+            let why = joined.try_join().expect_err("it runs elsewhere").to_string();
+            let elsewhere = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut polled).poll(&mut context)));
+            done.join() == 0 && run_here && why.contains("forked") && elsewhere.is_err()
+        }));
+        gate.wait();
+        pool.join();
         return;
     };
     assert!(child.status.success(), "{child:?}");
