@@ -678,6 +678,65 @@ mod tests {
         assert!(called);
     }
 
+    /// Numbers that are cut by code of the user's, which does something else first.
+    struct Cuttable {
+        numbers: Numbers,
+        first: Option<Box<dyn FnOnce() + Send>>,
+    }
+
+    impl Block for Cuttable {
+        type Item = u32;
+        type Items = Numbers;
+
+        const HAS_TO_DROP: bool = false;
+        const CUTS_BY_USER: bool = true;
+
+        fn size(&self) -> usize {
+            self.numbers.size()
+        }
+
+        fn split_front(&mut self, count: usize) -> Self {
+            self.first.take().into_iter().for_each(|first| first());
+            Cuttable { numbers: self.numbers.split_front(count), first: None }
+        }
+
+        fn into_items(self) -> Numbers {
+            self.numbers
+        }
+
+        fn is_to_drop(_: &Numbers) -> bool {
+            false
+        }
+
+        fn abandon_rest(_: Numbers, _: impl FnMut(usize)) {}
+
+        fn abandon(self) {}
+    }
+
+    #[test]
+    fn while_one_puller_cuts_others_leave_and_the_call_may_stop() {
+        for stops in [false, true] {
+            let mut sizer = Sizer::new::<u32, u32>(2);
+            sizer.fix_chunk(1);
+            let work = Each((|x| x) as fn(u32) -> u32);
+            let exchange = Arc::new(Exchange::new(work, Arc::new(Call::here("pool_map", None)), 2, sizer));
+            exchange.open();
+            let other = Arc::clone(&exchange);
+            let meanwhile = move || {
+                let (chunk, help) = other.exchange(None);
+                assert!(chunk.is_none() && !help && other.desk.lock().pullers == 1, "it has left");
+                if stops {
+                    other.stop();
+                }
+            };
+            let items = Cuttable { numbers: vec![0, 1, 2].into_iter(), first: Some(Box::new(meanwhile)) };
+            assert_eq!(exchange.submit(0, items, Duration::ZERO, true).1, 2);
+            let (chunk, help) = exchange.exchange(None);
+            assert_eq!(chunk.expect("it was cut off").items.into_items().collect::<Vec<_>>(), [0]);
+            assert_eq!((help, exchange.desk.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
+        }
+    }
+
     #[test]
     fn for_items_without_hands_the_caller_starts_a_puller() {
         let exchange = exchange(2, vec![0], true);

@@ -106,3 +106,11 @@ fn quoted(text: &str) -> String {
     }
     json + "\""
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn text_is_escaped() {
+        assert_eq!(super::quoted("a \"b\" \\ é\n\t</x>\u{2028}"), r#""a \"b\" \\ é\n\u0009\u003c/x\u003e\u2028""#);
+    }
+}
