@@ -29,6 +29,9 @@ use std::{fmt, mem, thread, vec};
 /// Dropping it lets nothing more start and returns at once: it waits neither for the items that run nor for a source that
 /// blocks, whose thread ends when the source next returns. Only if it holds the last handle of a [`Pool`](crate::Pool), its
 /// drop is the [end of that pool](crate::Pool::join), which waits for what runs.
+///
+/// After `fork`, the feeder and the workers of a stream that was started before are in the parent alone. In the child it gives
+/// what is at hand and then `None`, though items are left.
 #[must_use = "iterators are lazy: nothing is pulled and no thread starts until a result is asked for"]
 pub struct PoolImap<I: Iterator, W: Work<I::Item>, H = Background> {
     outlet: Outlet<I, W>,
@@ -212,7 +215,8 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
         self
     }
 
-    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and nothing is printed.
+    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it is printed.
+    /// What may be printed all the same is said at [`PoolMap::catch_panics`](crate::PoolMap::catch_panics).
     ///
     /// # Examples
     ///

@@ -68,8 +68,8 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// # Performance
     ///
-    /// `collect`, `for_each`, `sum` and other methods that take the whole iterator overlap with the workers; a `for` loop takes
-    /// turns with them. See [which methods stream](crate#which-methods-stream).
+    /// `collect`, `for_each`, `sum` (but not into a `Result` or an `Option`) and other methods that take the whole iterator
+    /// overlap with the workers; a `for` loop takes turns with them. See [which methods stream](crate#which-methods-stream).
     #[track_caller]
     fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Each<F>>
     where
@@ -151,8 +151,8 @@ pub trait PoolIterator: Iterator + Sized {
 
     /// Runs `f` on every item, on the workers of `pool`: the loop body itself in parallel.
     ///
-    /// The items are started in order, and may finish in any. To consume results in order while the workers go on, write
-    /// `pool_map(pool, f).for_each(…)`.
+    /// Workers take the items in order, a chunk at a time; items of different chunks start and finish in any order. To consume
+    /// results in order while the workers go on, write `pool_map(pool, f).for_each(…)`.
     ///
     /// # Examples
     ///

@@ -20,14 +20,14 @@
 //! - Two more run ahead in the background while the body of a loop runs: [`pool_imap`], which keeps the order, and
 //!   [`pool_imap_unordered`]. They own their data and return a [`PoolImap`], with the same options; [`scope()`] has the same for
 //!   borrowed data.
-//! - [`PoolParallelIterator`] has the first four for data that rayon can split, such as `vec.par_iter()`: the same contract, without
-//!   pulling each item on your thread. It returns a [`PoolParMap`].
+//! - [`PoolParallelIterator`] has the first four for data that rayon can split, such as `vec.par_iter()`: the same contract,
+//!   without pulling each item on your thread. Three of them return a [`PoolParMap`].
 //! - [`Pool::spawn`] runs one closure; the [`Task`] waits for it, or is awaited.
-//! - The first four return a [`PoolMap`], an ordinary lazy [`Iterator`] with a few options: [`chunk_size`](PoolMap::chunk_size),
+//! - The first three return a [`PoolMap`], an ordinary lazy [`Iterator`] with a few options: [`chunk_size`](PoolMap::chunk_size),
 //!   [`max_in_flight`](PoolMap::max_in_flight), [`named`](PoolMap::named), [`trace`](PoolMap::trace),
 //!   [`catch_panics`](PoolMap::catch_panics), [`cancel_on`](PoolMap::cancel_on), [`observe`](PoolMap::observe).
-//! - Their first argument is a number of threads, leased from a process-wide stock of idle ones, or a [`Pool`] of your own
-//!   ([`Pool::new`], [`Pool::builder`], [`Pool::global`]).
+//! - The first argument of the methods on iterators, and of [`scope()`], is a number of threads, leased from a process-wide stock
+//!   of idle ones, or a [`Pool`] of your own ([`Pool::new`], [`Pool::builder`], [`Pool::global`]).
 //! - [`pool_println!`] prints lines that begin with worker and time; [`prefix`] is the same for your logger.
 //! - A [`Timeline`] records what each worker did, and sums it up, draws it, or writes it for other tools; [`Observer`] is for
 //!   recorders of your own. [Seeing a run](seeing) goes from "it is slow" to the cause.
@@ -68,24 +68,24 @@
 //!  8. **Stops.** Once a panic is caught no item after the lowest failing one starts, but for one on each worker that is already past
 //!     the check; the same once the consumer has seen an `Err`, breaks, or drops.
 //!  9. **Nothing outlives the call.** When a method returns or unwinds, no job of it is running. Forgetting the iterator leaks
-//!     memory, and never leaves a borrow in use or a worker busy.
+//!     memory and its handle of a [`Pool`], and never leaves a borrow in use or a worker busy.
 //! 10. **The pool survives** any panic, with the same threads and names. Dropping the last handle of a pool joins its threads.
 //! 11. **No deadlock by nesting.** Inside `f`, at any depth, on pools of any size, with rayon's own parallelism in between, calls
 //!     complete. [How](#nesting).
 //! 12. **Works without threads.** Where threads cannot start (a limit is reached, after `fork`), a call runs on the caller's
-//!     thread; [`Pool::new`] says why.
-//! 13. **A good neighbour.** The panic hook is chained, acts inside our jobs only, never panics, and neither it nor a log line
-//!     takes a lock that you could hold.
+//!     thread; [`Pool::new`] says why. What ran in the background at the fork is [the parent's](Pool).
+//! 13. **A good neighbour.** The panic hook is chained, acts inside our jobs only, never panics, and on Unix neither it nor a
+//!     worker's log line takes a lock that you could hold.
 //! 14. **No unsafe.** `#![forbid(unsafe_code)]`. None of the types of our dependencies is in the public API, but for the traits of
 //!     rayon that [`PoolParallelIterator`] extends.
 //!
-//! For the streams that run ahead, these are different:
+//! For the streams that run ahead, these are different, and 1 and 6 hold without the order for [`pool_imap_unordered`]:
 //!
 //! | promise | [`pool_imap`] | [`scope()`] |
 //! |---|---|---|
 //! | 2 | the source is pulled on a feeder thread; everything is `'static` and [`Send`] | the source is pulled on a feeder thread; everything is [`Send`], and may borrow from outside the scope |
 //! | 8 | nothing more starts from the drop on, which never waits for a source that blocks: the feeder ends when the source next returns | the same; leaving the scope waits for the source's `next` in progress |
-//! | 9 | items that run end on their own; the end of their pool waits for them | nothing runs after the end of the scope |
+//! | 9 | items that run end on their own; the end of their pool waits for them. A forgotten stream keeps the threads it has leased, or its handle of a [`Pool`], and its feeder, unless the source has ended | nothing runs after the end of the scope |
 //! | live | an item that was pulled is worked on and delivered without waiting for the next one, as soon as its chunk and all before are done | the same |
 //!
 //! `pool_map` is not live in that sense: it pulls on your thread.
@@ -93,8 +93,9 @@
 //! # What it costs
 //!
 //! An item of `f` should be worth sharing. On two cores, `collect` over a plain range reached 1.9 times the speed of the
-//! sequential loop from 1 µs an item on, 1.3 times at 8 ns, and lost below a few nanoseconds (`cargo bench --bench cost`). A
-//! call as such costs what waking sleeping threads costs: 15 to 40 µs there.
+//! sequential loop from 1 µs an item on, 1.3 times at 5 ns, and lost below a few nanoseconds (`cargo bench --bench cost`). A
+//! call as such costs what waking sleeping threads costs: 31 to 38 µs there for 8 trivial items, and 7 µs where the next call
+//! comes at once (`cargo bench --bench small`).
 //!
 //! # Which methods stream
 //!
@@ -104,8 +105,8 @@
 //!
 //! | how | methods |
 //! |---|---|
-//! | streams | `collect`, `for_each`, `fold`, `count`, `last`, `sum`, `product`, `max`, `min` and their `_by` kin, `reduce`, `unzip`, `partition`, and these after `filter`, `map`, `enumerate`, `inspect`, `chain`…, but for `collect` |
-//! | batches | `next`, so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `Vec::extend`, and `collect` after another adaptor |
+//! | streams | `collect`, `for_each`, `fold`, `count`, `last`, `sum` and `product` (but not into a `Result` or an `Option`), `max`, `min` and their `_by` kin, `reduce`, `unzip`, `partition`, and these after `filter`, `map`, `enumerate`, `inspect`, `chain`…, but for `collect` |
+//! | batches | `next`, so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`, and `collect` after another adaptor |
 //!
 //! Where the body of the loop is heavy itself, use `for_each` in place of `for`, or a stream that runs ahead: then it overlaps
 //! with the workers. 200 items of 4 ms on 4 workers and a body of 1 ms (`cargo bench --bench streams`), as a multiple of the
@@ -113,7 +114,7 @@
 //!
 //! | `pool_map`, `for` | `pool_map`, `for_each` | [`pool_imap`], `for` | [`scope()`], `for` |
 //! |---|---|---|---|
-//! | 2.03 | 1.02 | 1.03 | 1.04 |
+//! | 1.97 | 1.02 | 1.03 | 1.02 |
 //!
 //! # Nesting
 //!

@@ -23,10 +23,11 @@ use crate::{panic, pool};
 ///
 /// - To the pool's [`line_sink`](crate::PoolBuilder::line_sink) on a worker of a pool that has one, else to the one
 ///   [of the process](crate::set_line_sink) on any thread.
-/// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to what was standard output when the first worker
-///   wrote a line. The lock of [`std::io::stdout`] is not taken, so the line comes out even while another thread holds
-///   it, and a test does not capture it. Text that [`print!`] left in the buffer of standard output, an unfinished
-///   line, comes out after it. A failed write loses the line and nothing else.
+/// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to standard output, so a test does
+///   not capture it. A failed write loses the line and nothing else. On Unix it goes to what was standard output when the
+///   first worker wrote a line, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another thread
+///   holds it. Text that [`print!`] left in the buffer of standard output, an unfinished line, then comes out after it.
+///   On other systems the line waits for that lock, and follows such text.
 /// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed the first
 ///   such line is lost with the message of `print!` on standard error, but without its panic; later ones are lost in
 ///   silence.
@@ -42,6 +43,10 @@ use crate::{panic, pool};
 /// pool.install(|| pool_println!("Started: x={x}")); // (PoolWorker-1) [2026-11-22 01:49:03.666114] Started: x=0
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
+///
+/// # Panics
+///
+/// If the sink that takes the line does, or the formatting of an argument.
 #[macro_export]
 macro_rules! pool_println {
     () => {

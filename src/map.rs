@@ -58,7 +58,8 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         PoolMap { source: Plain(source), exchange, delivery, workers, threadless: false }
     }
 
-    /// Gives every chunk `items` items (the last ones may hold fewer), in place of sizes measured during the run.
+    /// Gives every chunk `items` items (the last ones may hold fewer), in place of sizes measured during the run. The source is
+    /// asked until a chunk is full, however long that takes, and only then does a worker get it.
     ///
     /// A chunk is what one worker takes at a time. By itself it grows until it takes about 1/64 of the time the call has run
     /// so far, between 20 µs and 5 ms, and holds 8192 items or 64 KiB at most.
@@ -78,8 +79,9 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// By itself the limit follows the measurements: for each worker 6 chunks, or what it does in half a millisecond, or 16
     /// items, whichever is most; so never more than 49 152 items for each worker, nor than 384 KiB of items or results that
-    /// are 4 KiB or less. Before the first item has been timed it is 256 items in all, if that is more. With
-    /// `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
+    /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 256 in
+    /// all, as far as those fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more,
+    /// whatever their size. With `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
     ///
     /// # Panics
     ///
@@ -103,7 +105,10 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
         self
     }
 
-    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and nothing is printed.
+    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it is printed.
+    ///
+    /// A panic hook of your own still sees it; where there is none and the level is [`Trace::Off`], std's does, and prints its
+    /// message. Other panics are told of: one that a call inside `f` has raised by a trace, one that `f` has caught by a line.
     ///
     /// With [`pool_map_init`](crate::PoolIterator::pool_map_init), the state of the worker that panicked is dropped, and
     /// made anew for its next item.

@@ -54,20 +54,22 @@
 //! paste -d '\n' part.0 part.1 part.2 | sed '/^$/d'
 //! ```
 //!
-//! Look at the status of each shard before that: the part of one that was killed is shorter as well, and `paste` cannot know. That
-//! of `shard` is 0, or 1 when a file could not be read; with any other the part is not whole. A part that is not whole is made
-//! again by the same command. With more parts than a process may have open files (`ulimit -n`), put together groups of parts:
-//! of 2000 parts, parts 0, 2, 4… are the first of two, and parts 1, 3, 5… the second.
+//! Look at the status of each shard before that: the part of one that was killed is shorter as well, and `paste` cannot know.
+//! That of `shard` is 0, or 1 when a file could not be read; with any other the part is not whole. A shell that cannot enter a
+//! directory or open `names` gives 1 as well, so the commands below make a 1 that can only be from `shard` a 0, by
+//! `(./shard … || [ $? -eq 1 ]) < names`; any other status than 0 then says that the part is not whole. It is made again by the
+//! same command. With more parts than a process may have open files (`ulimit -n`), put together groups of parts: of 2000 parts,
+//! parts 0, 2, 4… are the first of two, and parts 1, 3, 5… the second.
 //!
 //! # Processes, here and by ssh
 //!
 //! ```sh
 //! n=3
 //! for ((k = 0; k < n; k++)); do
-//!     ./shard $k/$n < names > part.$k & shards[k]=$!
+//!     (./shard $k/$n || [ $? -eq 1 ]) < names > part.$k & shards[k]=$!
 //! done
 //! for ((k = 0; k < n; k++)); do
-//!     wait ${shards[k]} || [ $? -eq 1 ] || echo "part $k is not whole" >&2
+//!     wait ${shards[k]} || echo "part $k is not whole" >&2
 //! done
 //! paste -d '\n' $(seq -f part.%g 0 $((n - 1))) | sed '/^$/d' > sums
 //! ```
@@ -78,10 +80,10 @@
 //! ```sh
 //! hosts=(alpha beta gamma) n=3
 //! for ((k = 0; k < n; k++)); do
-//!     ssh ${hosts[k]} "cd '$PWD' && ./shard $k/$n" < names > part.$k & shards[k]=$!
+//!     ssh ${hosts[k]} "cd '$PWD' && (./shard $k/$n || [ \$? -eq 1 ])" < names > part.$k & shards[k]=$!
 //! done
 //! for ((k = 0; k < n; k++)); do
-//!     wait ${shards[k]} || [ $? -eq 1 ] || echo "part $k is not whole" >&2
+//!     wait ${shards[k]} || echo "part $k is not whole" >&2
 //! done
 //! paste -d '\n' $(seq -f part.%g 0 $((n - 1))) | sed '/^$/d' > sums
 //! ```
@@ -92,26 +94,28 @@
 //! own; with `-S alpha,beta,gamma --wd .` they run on those machines, if all of them see this directory:
 //!
 //! ```sh
-//! seq 0 6 | parallel -j 1 --joblog jobs './shard {}/7 < names > part.{}'
-//! awk 'NR > 1 && ($7 > 1 || $8) { print "not whole: " $0 }' jobs
+//! seq 0 6 | parallel -j 1 --joblog jobs '(./shard {}/7 || [ $? -eq 1 ]) < names > part.{}'
+//! awk 'NR > 1 && ($7 || $8) { print "not whole: " $0 }' jobs
 //! paste -d '\n' $(seq -f part.%g 0 6) | sed '/^$/d' > sums
 //! ```
 //!
 //! Or GNU parallel does the sharing out, by 250 names a process, and puts the outputs together itself (`-k`) as they come:
-//! to each process its names are the whole list. It needs no files; whether it was all is in its status.
+//! to each process its names are the whole list. It needs no files; whether it was all is in its own status, the first of the
+//! pipeline:
 //!
 //! ```sh
-//! parallel -j 2 -k --pipe -N 250 './shard 0/1 --workers 1' < names | sed '/^$/d' > sums
+//! parallel -j 2 -k --pipe -N 250 './shard 0/1 --workers 1 || [ $? -eq 1 ]' < names | sed '/^$/d' > sums
+//! [ ${PIPESTATUS[0]} -eq 0 ] || echo 'not whole: sums' >&2
 //! ```
 //!
 //! # Slurm
 //!
 //! An array of seven jobs, each of which gets a machine when there is one. `--wait` waits for all, with the highest of their
-//! statuses:
+//! statuses, so with 0 if every part is whole:
 //!
 //! ```sh
 //! sbatch --wait --array=0-6 --cpus-per-task=16 --output=part.%a --error=errors.%a \
-//!     --wrap './shard $SLURM_ARRAY_TASK_ID/7 < names'
+//!     --wrap '(./shard $SLURM_ARRAY_TASK_ID/7 || [ $? -eq 1 ]) < names'
 //! paste -d '\n' $(seq -f part.%g 0 6) | sed '/^$/d' > sums
 //! ```
 //!
@@ -120,7 +124,7 @@
 //!
 //! ```sh
 //! srun --ntasks=7 --cpus-per-task=16 --output=part.%t --error=errors.%t \
-//!     sh -c './shard $SLURM_PROCID/$SLURM_NTASKS < names'
+//!     sh -c '(./shard $SLURM_PROCID/$SLURM_NTASKS || [ $? -eq 1 ]) < names'
 //! paste -d '\n' $(seq -f part.%g 0 6) | sed '/^$/d' > sums
 //! ```
 //!
@@ -129,7 +133,7 @@
 //!
 //! # Kubernetes
 //!
-//! An indexed job. A file that cannot be read is no reason to do it again, so status 1 is a success here:
+//! An indexed job. A file that cannot be read is no reason to do it again, so status 1 of `shard` is a success here:
 //!
 //! ```yaml
 //! apiVersion: batch/v1
@@ -149,7 +153,7 @@
 //!           workingDir: /work
 //!           command: [sh, -c]
 //!           args:
-//!             - ./shard $JOB_COMPLETION_INDEX/7 < names > part.$JOB_COMPLETION_INDEX || [ $? -eq 1 ]
+//!             - (./shard $JOB_COMPLETION_INDEX/7 || [ $? -eq 1 ]) < names > part.$JOB_COMPLETION_INDEX
 //!           volumeMounts:
 //!             - name: work
 //!               mountPath: /work

@@ -36,7 +36,9 @@ const DEFAULT_NAME: &str = "PoolWorker";
 /// `PoolWorker-5` to `PoolWorker-8` while the first one lives. Linux shows the first 15 bytes of a thread's name.
 ///
 /// After `fork` the child has none of the parent's threads. A pool of the parent is then an empty shell there: calls on
-/// it run on the caller's thread, and dropping it waits for nobody.
+/// it run on the caller's thread, and dropping it waits for nobody. What ran on those threads runs on in the parent: in the child
+/// a [`PoolImap`](crate::PoolImap) that was started before ends early, and joining a [`Task`](crate::Task) that ran panics. A
+/// call that streams while its own thread forks, in the body of a `for_each` say, may never end in the child.
 ///
 /// # Examples
 ///
@@ -223,6 +225,10 @@ impl Pool {
     /// assert_eq!(sum, 499_500);
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `op` does, with the same payload.
     ///
     /// [`rayon::ThreadPool::install`]: https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html#method.install
     pub fn install<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
@@ -468,8 +474,9 @@ impl PoolBuilder {
     /// Who is told of every call on this pool and of its items: `pool_map` and its kin, streams that run ahead, tasks. With an
     /// [`Arc`], you keep a hand on it.
     ///
-    /// Calls made in place by one of its workers are told of too. A call may have [observers](crate::PoolMap::observe) of its own
-    /// besides; one that is both is told once.
+    /// Calls made in place by one of its workers are told of too if they were given this pool, but not if they were given a
+    /// number or another pool. A call may have [observers](crate::PoolMap::observe) of its own besides; one that is both is told
+    /// once.
     ///
     /// # Examples
     ///

@@ -109,6 +109,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// let doubled: Vec<i32> = pool_map::scope(4, |s| s.imap(&prices, |price| price * rate).collect());
     /// assert_eq!(doubled, [6, 10, 16]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// The iterator panics when `f` or the source does, as that of [`pool_imap`](crate::PoolIterator::pool_imap).
     #[track_caller]
     pub fn imap<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Each<F>, &'scope Self>
     where
@@ -128,6 +132,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// let total: i32 = pool_map::scope(4, |s| s.imap_unordered(&prices, |price| price * 2).sum());
     /// assert_eq!(total, 32);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// The iterator panics when `f` or the source does, as that of
+    /// [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered).
     #[track_caller]
     pub fn imap_unordered<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Each<F>, &'scope Self>
     where

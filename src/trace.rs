@@ -28,7 +28,7 @@ use once_cell::race::OnceRef;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Trace {
-    /// Nothing is captured and nothing printed; the panic hook that was there before sees everything.
+    /// Nothing is captured, and nothing printed but by the panic hook that was there before, which sees everything.
     Off,
     /// What panicked, where, and in which call: two lines, more only if the message has more.
     Header,

@@ -39,7 +39,8 @@ use std::time::{Duration, Instant};
 ///   anybody has its outcome; or where it was cancelled.
 ///
 /// Calls inside `f`, and calls that run in place for another reason, are reported like any other, with the thread they
-/// ran on; [`TaskInfo::depth`] tells the items that ran inside another item.
+/// ran on, to their own observers and to that of the pool they were given; [`TaskInfo::depth`] tells the items that ran
+/// inside another item.
 ///
 /// # Panics
 ///

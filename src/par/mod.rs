@@ -36,7 +36,7 @@ use std::{fmt, mem, vec};
 ///
 /// # Which door
 ///
-/// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.14 times as fast as the plain
+/// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.13 times as fast as the plain
 /// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench --bench doors`). With
 /// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
 /// block and read, and what comes of it is an iterator again.
@@ -131,7 +131,8 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
         PoolParMap::new(self, pool.to_workers(), WithState { init, f }, "pool_map_init")
     }
 
-    /// Runs `f` on every item: the loop body itself in parallel. The items are started in order, and may finish in any.
+    /// Runs `f` on every item: the loop body itself in parallel. Workers take the items in order, a chunk at a time; items of
+    /// different chunks start and finish in any order.
     ///
     /// # Panics
     ///
@@ -219,7 +220,7 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     }
 
     /// As [`PoolMap::catch_panics`](crate::PoolMap::catch_panics): every item runs, and the results are
-    /// `Result<R, TaskPanic>`.
+    /// `Result<R, TaskPanic>`. A panic while an item is made, before `f` has it, is raised all the same.
     ///
     /// # Examples
     ///
@@ -303,8 +304,9 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     ///
     /// Faster than [`collect`](Self::collect) where an item costs nanoseconds. What is different, since rayon has the call to
     /// itself: a worker that waits inside rayon in `f` may take up another item meanwhile, so `f` must hold no lock then;
-    /// and the line about a panic that `f` caught itself does not name the item. With
-    /// a limit, a token, an observer, a state or spans for the items, it is `collect`.
+    /// and the line about a panic that `f` caught itself does not name the item. With a chunk size, a limit, a token, an
+    /// observer, a state or spans for the items, with `panic = "abort"`, on a worker, and where there are no threads, it is
+    /// `collect`.
     ///
     /// # Examples
     ///
