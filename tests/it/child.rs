@@ -9,7 +9,7 @@ const IN_THE_CHILD: &str = "POOL_MAP_TEST_CHILD";
 
 /// In the parent what became of the child; `None` in the child, where the caller then does its work.
 ///
-/// `test` is the full name of the calling test. A child that hangs is killed after a minute.
+/// `test` is the full name of the calling test. A child that hangs is killed after a minute. `RUST_BACKTRACE` is not set there.
 pub(crate) fn of(test: &str) -> Option<Output> {
     run(test, &["--nocapture"], &[])
 }
@@ -38,10 +38,14 @@ fn run(test: &str, flags: &[&str], variables: &[(&str, &str)]) -> Option<Output>
     command
         .args(["--exact", test, "--test-threads=1"])
         .args(flags)
+        .env_remove("RUST_BACKTRACE")
         .env(IN_THE_CHILD, test)
         .envs(variables.iter().copied())
         .stdin(Stdio::null());
-    Some(command.output().expect("the test binary runs again"))
+    let output = command.output().expect("the test binary runs again");
+    // The harness says so before the test begins. A name that nobody has would be a success.
+    assert!(output.stdout.starts_with(b"\nrunning 1 test\n"), "there is no test {test}: {output:?}");
+    Some(output)
 }
 
 fn watch() {

@@ -1,5 +1,6 @@
 //! What it costs to wait: no time of any core.
 
+use std::mem::MaybeUninit;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -19,12 +20,25 @@ fn cpu_time() -> Duration {
     Duration::new(seconds, nanos)
 }
 
+/// How often a thread of this process has gone to sleep so far.
+#[allow(unsafe_code, reason = "the standard library does not know")]
+fn sleeps() -> i64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a `rusage` of ours, for which zeros are fine.
+    let usage = unsafe {
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
+        usage.assume_init()
+    };
+    usage.ru_nvcsw.into()
+}
+
 /// Half a second of sleeping on every worker at once would be two seconds of spinning; a tenth of one is far from both.
+/// Looking ten thousand times a second whether there is something to do costs less than that, but it wakes a thread each time.
 fn idles(wait: impl FnOnce()) {
-    let before = cpu_time();
+    let before = (cpu_time(), sleeps());
     wait();
-    let used = cpu_time().saturating_sub(before);
-    assert!(used < Duration::from_millis(100), "{used:?}");
+    let (used, slept) = (cpu_time().saturating_sub(before.0), sleeps() - before.1);
+    assert!(used < Duration::from_millis(100) && slept < 100, "{used:?}, asleep {slept} times");
 }
 
 const WHILE: Duration = Duration::from_millis(500);
@@ -45,6 +59,30 @@ fn no_core_is_used_while_items_sleep_or_the_source_blocks() {
         });
         idles(|| items.into_iter().pool_map(&pool, |x| x).for_each(drop));
         feeder.join().expect("it does not panic");
+        // A stream whose source blocks, its consumer away and then waiting.
+        let (sender, items) = mpsc::channel();
+        sender.send(0).expect("somebody listens");
+        let mut stream = items.into_iter().pool_imap(&pool, |x| x);
+        assert_eq!(stream.next(), Some(0));
+        idles(|| thread::sleep(WHILE));
+        let feeder = thread::spawn(move || {
+            thread::sleep(WHILE);
+            sender.send(1).expect("somebody listens");
+        });
+        idles(|| assert_eq!(stream.next(), Some(1)));
+        feeder.join().expect("it does not panic");
+        // One at its limit, its consumer away.
+        let mut stream = (0..).pool_imap(&pool, |x| x).max_in_flight(8);
+        assert_eq!(stream.next(), Some(0));
+        idles(|| thread::sleep(WHILE));
+        // A task that another one waits for, which is waited for here.
+        let (starts, started) = mpsc::channel();
+        let task = pool.spawn(move || {
+            starts.send(()).expect("somebody listens");
+            thread::sleep(WHILE);
+        });
+        started.recv().expect("it starts");
+        idles(|| pool.spawn(|| task.join()).join());
         // Neither do workers that have nothing to do, those of an idle lease among them.
         idles(|| thread::sleep(WHILE));
         return;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::convert::identity;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::{iter, mem};
@@ -11,6 +11,7 @@ use std::{iter, mem};
 use pool_map::{CancelToken, Pool, PoolIterator, Worker};
 
 use crate::gate::{Gate, text, watch};
+use crate::nesting::tempted;
 use crate::{child, seen};
 
 fn pool(workers: usize) -> Pool {
@@ -52,6 +53,7 @@ fn chunks_and_limits_do_not_show() {
 
 #[test]
 fn the_size_hint_is_right_without_threads() {
+    let _watch = watch();
     let mut stream = (0..5).pool_imap(Pool::inline(), |x| x);
     for left in (0..5).rev() {
         assert!(stream.next().is_some());
@@ -474,6 +476,7 @@ fn caught_panics_are_results() {
 #[cfg(unix)]
 #[test]
 fn a_panic_is_told_before_it_is_raised() {
+    let _watch = watch();
     let seen = seen::child("imap::a_panic_is_told_before_it_is_raised", || {
         let pool = Pool::builder().threads(1).name("Told").build().expect("a thread");
         let mut stream = (0..10).pool_imap(&pool, |x| 10 / (5 - x)).named("quotients");
@@ -490,6 +493,7 @@ fn a_panic_is_told_before_it_is_raised() {
 #[cfg(unix)]
 #[test]
 fn a_panic_that_nobody_got_to_leaves_a_line() {
+    let _watch = watch();
     let seen = seen::child("imap::a_panic_that_nobody_got_to_leaves_a_line", || {
         // One that waits for its turn when the stream is dropped…
         let pool = Pool::new(1).expect("a thread");
@@ -768,19 +772,21 @@ fn two_endless_streams_share_one_worker() {
     assert!(evens.zip(odds).take(5000).all(|(even, odd)| even + 1 == odd));
 }
 
-/// The worker that waits inside rayon must not begin an item on top of the one it holds a lock for.
+/// A worker that waits inside rayon must not begin an item on top of the one it is in, nor of a piece of another one.
 #[test]
 fn no_item_runs_on_top_of_another() {
     let _watch = watch();
-    let pool = pool(2);
-    let lock = Arc::new(Mutex::new(()));
-    let held = Arc::clone(&lock);
-    let sums = pool.imap(0..200, move |x: usize| {
-        use rayon::prelude::*;
-        let _guard = held.lock().expect("no panic");
-        (0..20).into_par_iter().map(|y| x + y).sum::<usize>()
+    let begun = AtomicBool::new(false);
+    let (sender, receiver) = mpsc::channel();
+    sender.send(0).expect("the stream listens");
+    let stream = pool(2).imap(receiver.into_iter().take(2), move |x| {
+        match x {
+            0 => tempted(&begun, || sender.send(1).expect("the stream listens")),
+            _ => begun.store(true, Ordering::SeqCst),
+        }
+        x
     });
-    assert!(sums.eq((0..200).map(|x| 20 * x + 190)));
+    assert!(stream.eq(0..2));
 }
 
 // ---- Without threads -------------------------------------------------------------------------------------------------
@@ -795,6 +801,7 @@ fn runs_here(stream: impl Iterator<Item = (usize, ThreadId)>) {
 
 #[test]
 fn on_an_inline_pool() {
+    let _watch = watch();
     let pool = Pool::inline();
     let f = |x| (x, thread::current().id());
     runs_here((0..20).pool_imap(&pool, f));

@@ -35,6 +35,7 @@ mod pool;
 mod lease;
 mod log;
 mod observe;
+mod backtrace_variable;
 mod spans;
 mod logger;
 

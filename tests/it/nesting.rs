@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 
 use pool_map::{IntoPool, Pool, PoolIterator};
@@ -41,6 +41,32 @@ fn rayon_sum(up_to: u64) -> u64 {
         x
     };
     (0..up_to).into_par_iter().map(wait_a_little).sum()
+}
+
+/// To be called inside `f` on a pool of two workers that has nothing else to do: has something posted to the pool in the middle
+/// of a `rayon::join`, and lets first one worker and then the other take it up there, as a wait inside rayon does. Neither may
+/// begin it.
+pub(crate) fn tempted<R: Send>(begun: &AtomicBool, post: impl FnOnce() -> R + Send) -> R {
+    let take_it_up = move || {
+        while rayon::yield_now() != Some(rayon::Yield::Executed) {
+            thread::yield_now();
+        }
+        assert!(!begun.load(Ordering::SeqCst), "it has begun on top of what is half-run");
+    };
+    // Each half keeps its worker while the other one is at it; where one panics, the other ends as well.
+    let ((refuses, refused), (over, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+    let here = move || {
+        let _over = over;
+        refused.recv().is_ok().then(take_it_up)
+    };
+    let elsewhere = move || {
+        let posted = post();
+        take_it_up();
+        refuses.send(()).expect("the other half waits");
+        ends.recv().expect_err("it sends nothing");
+        posted
+    };
+    rayon::join(here, elsewhere).1
 }
 
 // ---- Calls inside of calls ------------------------------------------------------------------------------------------
@@ -215,6 +241,15 @@ fn items_of_a_call_never_stack_on_a_worker() {
             assert!(joined.into_iter().eq((0..60_u64).map(|x| (x * x.saturating_sub(1) / 2, x))));
         }
     }
+}
+
+#[test]
+fn no_item_of_another_call_runs_on_top_of_one() {
+    let _watch = watch();
+    let (pool, begun) = (pool(2), AtomicBool::new(false));
+    let another = || (0..1).pool_for_each(&pool, |_: u8| begun.store(true, Ordering::SeqCst));
+    thread::scope(|threads| (0..1).pool_for_each(&pool, |_: u8| tempted(&begun, || drop(threads.spawn(another)))));
+    assert!(begun.into_inner());
 }
 
 /// The other side of a `join`: any worker may run it, within an item or not.

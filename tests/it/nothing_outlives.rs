@@ -9,7 +9,7 @@ use std::thread;
 
 use pool_map::{Pool, PoolIterator};
 
-use crate::gate::watch;
+use crate::gate::{text, watch};
 
 /// How many items are in `f` at this moment.
 #[derive(Default)]
@@ -160,8 +160,9 @@ fn after_two_panics_at_once() {
                 seen += 1;
                 assert!(seen < 5, "the consumer");
             };
-            catch_unwind(AssertUnwindSafe(|| call.for_each(consume))).expect_err("both panic");
+            let payload = catch_unwind(AssertUnwindSafe(|| call.for_each(consume))).expect_err("both panic");
             running.none();
+            assert_eq!(text(&*payload), "the consumer", "its turn was before that of any item");
         }
     });
 }

@@ -205,10 +205,16 @@ fn threads_that_started_before_a_failure_have_ended() {
 fn no_pool_leaves_a_thread() {
     let Some(child) = child::of("pool::no_pool_leaves_a_thread") else {
         let before = crate::threads();
-        for _ in 0..2000 {
-            let pool = Pool::new(4).expect("four threads start");
+        let ended = Arc::new(AtomicUsize::new(0));
+        for round in 1..=2000 {
+            let count = Arc::clone(&ended);
+            let pool = Pool::builder().threads(4).on_exit(move |_| _ = count.fetch_add(1, Ordering::Relaxed));
+            let pool = pool.build().expect("four threads start");
             assert_eq!(pool.worker_names(), numbered("PoolWorker", 1..=4));
+            drop(pool);
+            assert_eq!(ended.load(Ordering::Relaxed), 4 * round, "the drop waits for them");
         }
+        // The kernel forgets a thread a little after it was joined.
         crate::wait_for_threads(before);
         return;
     };

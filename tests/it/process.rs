@@ -8,10 +8,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::{env, fs, hint, thread};
+use std::{env, fs, hint, iter, thread};
 
-use pool_map::{Pool, PoolIterator, Trace, pool_println, scope, traced};
+use pool_map::{Pool, PoolIterator, Timeline, Trace, pool_println, scope, traced};
 
 use crate::child;
 use crate::gate::text;
@@ -111,22 +112,47 @@ fn at_the_end(act: fn()) {
     END.set(Some(AtTheEnd(act)));
 }
 
-#[test]
-fn a_panic_in_the_destructor_of_a_thread_local_aborts_as_std_has_it() {
-    let test = "process::a_panic_in_the_destructor_of_a_thread_local_aborts_as_std_has_it";
+/// Has all that this crate keeps for a thread made for this one. What is made last goes first at the thread's end.
+fn make_ours() {
+    let timeline = Timeline::new();
+    assert_eq!((0..5).pool_map(&Pool::inline(), |x| x).observe(&timeline).count(), 5);
+    assert_eq!((timeline.items(), traced(|| 1)), (5, 1));
+}
+
+/// What becomes of a panic at the end of a worker on which `start` ran first of all, and then a task.
+#[track_caller]
+fn panics_too_late(test: &str, start: fn(), task: fn()) {
     let seen = seen::child(test, || {
-        let pool = Pool::new(1).expect("a thread");
-        pool.spawn(|| at_the_end(|| panic!("too late"))).join();
+        let pool = Pool::builder().threads(1).on_start(move |_| start()).build().expect("a thread");
+        pool.spawn(task).join();
         // The worker ends here.
         drop(pool);
     });
     assert_eq!(seen.status.signal(), Some(SIGABRT), "{}", seen.stderr);
     // No job of ours runs any more, so the message is that of the hook before.
     assert!(seen.stderr.contains("too late") && !seen.stderr.contains("[TRACE:"), "{}", seen.stderr);
+    assert!(
+        !seen.stderr.contains("Thread Local Storage") && !seen.stderr.contains("while processing"),
+        "{}",
+        seen.stderr
+    );
+}
+
+#[test]
+fn a_panic_in_the_destructor_of_a_thread_local_aborts_as_std_has_it() {
+    let test = "process::a_panic_in_the_destructor_of_a_thread_local_aborts_as_std_has_it";
+    panics_too_late(test, || (), || at_the_end(|| panic!("too late")));
+}
+
+#[test]
+fn so_does_one_in_a_destructor_that_comes_after_ours() {
+    let test = "process::so_does_one_in_a_destructor_that_comes_after_ours";
+    panics_too_late(test, || at_the_end(|| panic!("too late")), make_ours);
 }
 
 #[test]
 fn all_doors_are_open_in_the_destructor_of_a_thread_local() {
+    static TIMES: AtomicUsize = AtomicUsize::new(0);
     fn everything() {
         assert!((0..50).pool_map(2, |x| x + 1).eq(1..51));
         assert_eq!((0..50).pool_map(2, |x| x).sum::<i32>(), 1225);
@@ -138,19 +164,32 @@ fn all_doors_are_open_in_the_destructor_of_a_thread_local() {
         drop(own);
         pool_println!("a line");
         assert!(catch_unwind(|| traced(|| panic!("a trace"))).is_err());
-        let fails = || (0..50).pool_map(2, |x| assert!(x < 20, "item {x}")).trace(Trace::Header).for_each(drop);
-        assert_eq!(text(&*catch_unwind(fails).expect_err("item 20 panics")), "item 20");
+        for pool in [Pool::new(2).expect("two threads"), Pool::inline()] {
+            let timeline = Timeline::new();
+            let call = || (0..50).pool_map(&pool, |x| assert!(x < 20, "item {x}")).trace(Trace::Header);
+            let fails = AssertUnwindSafe(|| call().observe(&timeline).for_each(drop));
+            assert_eq!(text(&*catch_unwind(fails).expect_err("item 20 panics")), "item 20");
+            assert!(timeline.items() >= 20);
+        }
+        TIMES.fetch_add(1, Ordering::SeqCst);
     }
     let Some(child) = child::with_env("process::all_doors_are_open_in_the_destructor_of_a_thread_local", &[SHORT])
     else {
-        // On a worker, on a feeder, on a plain thread.
-        let pool = Pool::new(2).expect("two threads");
-        pool.spawn(|| at_the_end(everything)).join();
-        let source = (0..5).inspect(|_| at_the_end(everything));
-        assert_eq!(source.pool_imap(&pool, |x| x).count(), 5);
-        drop(pool);
-        let end = thread::spawn(|| at_the_end(everything)).join();
-        assert!(end.is_ok());
+        // On a worker, on a feeder, on a plain thread: first while what this crate keeps for the thread is there, then after it.
+        for steps in [[make_ours, || at_the_end(everything)], [|| at_the_end(everything), make_ours]] {
+            let both = move || steps.iter().for_each(|step| step());
+            let pool = Pool::builder().threads(2).on_start(move |_| steps[0]()).build().expect("two threads");
+            pool.install(|| rayon::broadcast(|_| steps[1]()));
+            let source = iter::once(()).inspect(move |()| both());
+            assert_eq!(source.pool_imap(&pool, |()| ()).count(), 1);
+            drop(pool);
+            let end = thread::spawn(both).join();
+            assert!(end.is_ok());
+        }
+        // Nobody joins the feeders.
+        while TIMES.load(Ordering::SeqCst) < 8 {
+            thread::yield_now();
+        }
         return;
     };
     assert!(child.status.success(), "{child:?}");

@@ -1,11 +1,13 @@
 //! The end of a pool: what is finished, what is dropped, and that nothing is left.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-use pool_map::{Pool, PoolIterator, Task};
+use pool_map::{Pool, PoolIterator, Task, Trace};
 
 use crate::child;
-use crate::gate::{Gate, watch};
+use crate::gate::{Gate, text, watch};
 
 /// A pool whose only worker is busy until the gate opens.
 fn busy() -> (Pool, Arc<Gate>) {
@@ -18,6 +20,14 @@ fn busy() -> (Pool, Arc<Gate>) {
     }));
     starts.recv().expect("it starts");
     (pool, gate)
+}
+
+/// A pool, and how many of its workers have ended.
+fn counted(threads: usize) -> (Pool, Arc<AtomicUsize>) {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ended);
+    let pool = Pool::builder().threads(threads).on_exit(move |_| _ = count.fetch_add(1, Ordering::Relaxed));
+    (pool.build().expect("a few threads"), ended)
 }
 
 fn numbers(pool: &Pool) -> Vec<Task<usize>> {
@@ -95,19 +105,32 @@ fn a_pool_ended_by_one_of_its_own_tasks() {
 fn one_of_a_thousand_taken_then_all_dropped() {
     let Some(child) = child::of("shutdown::one_of_a_thousand_taken_then_all_dropped") else {
         let before = crate::threads();
+        let source = || {
+            let (pulled, pulls) = mpsc::channel();
+            ((0..1000).inspect(move |_| pulled.send(()).expect("the test listens")), pulls)
+        };
         for _ in 0..20 {
-            let pool = Pool::new(4).expect("four threads");
-            let mut stream = pool.imap(0..1000, |x| x);
+            let (pool, ended) = counted(4);
+            let (items, pulls) = source();
+            let mut stream = pool.imap(items, |x| x).max_in_flight(8).chunk_size(1);
             assert_eq!(stream.next(), Some(0));
+            // The feeder waits for room, and is not left to that.
+            assert_eq!(pulls.iter().take(8).count(), 8);
             drop(stream);
             drop(pool);
-            let pool = Pool::new(4).expect("four threads");
-            let mut stream = pool.imap_unordered(0..1000, |x| x);
+            assert_eq!(ended.load(Ordering::Relaxed), 4, "the drop waits for them");
+            assert!(pulls.recv().is_err(), "the source is gone");
+            let (pool, ended) = counted(4);
+            let (items, pulls) = source();
+            let mut stream = pool.imap_unordered(items, |x| x).max_in_flight(8).chunk_size(1);
             assert!(stream.next().is_some());
             // The stream has the last handle.
             drop(pool);
             assert!(stream.next().is_some());
+            assert_eq!(pulls.iter().take(9).count(), 9);
             drop(stream);
+            assert_eq!(ended.load(Ordering::Relaxed), 4, "the drop waits for them");
+            assert!(pulls.recv().is_err(), "the source is gone");
         }
         crate::wait_for_threads(before);
         return;
@@ -129,13 +152,15 @@ fn ten_thousand_pools_leave_no_thread_and_no_memory() {
     let Some(child) = child::of("shutdown::ten_thousand_pools_leave_no_thread_and_no_memory") else {
         let before = crate::threads();
         let round = |number: usize| {
-            let pool = Pool::new(1).expect("a thread");
+            let (pool, ended) = counted(1);
             match number % 4 {
                 0 => assert_eq!(pool.spawn(|| 1).join(), 1),
                 1 => assert_eq!(pool.imap(0..3, |x| x).next(), Some(0)),
                 2 => assert!((0..3).pool_map(&pool, |x| x).eq(0..3)),
                 _ => drop(pool.spawn(|| 1)),
             }
+            drop(pool);
+            assert_eq!(ended.load(Ordering::Relaxed), 1, "the drop waits for it");
         };
         (0..1000).for_each(round);
         crate::wait_for_threads(before);
@@ -163,12 +188,14 @@ fn a_stream_outlives_the_other_handles() {
 #[test]
 fn a_thread_that_panics_ends_its_pool_as_well() {
     let _watch = watch();
-    let end = std::panic::catch_unwind(|| {
-        let (pool, gate) = busy();
-        let _stream = pool.imap(0..100, |x| x);
+    let (pool, ended) = counted(2);
+    let end = catch_unwind(AssertUnwindSafe(move || {
+        // The frame that unwinds has both, and every item that is left fails too.
+        let mut stream = pool.imap(0..100, |x| assert!(x < 5, "item {x}")).trace(Trace::Header);
+        let _not_begun = pool.imap(0..100, |x| x);
         let _task = pool.spawn(|| 1);
-        gate.open();
-        panic!("on purpose");
-    });
-    assert!(end.is_err());
+        while stream.next().is_some() {}
+    }));
+    assert_eq!(text(&*end.expect_err("item 5 panics")), "item 5");
+    assert_eq!(ended.load(Ordering::Relaxed), 2, "the pool has ended");
 }

@@ -24,6 +24,11 @@ fn pool(workers: usize, name: &str) -> Pool {
     Pool::builder().threads(workers).name(name).trace(Trace::Off).build().expect("a few threads start")
 }
 
+/// What the mix runs on.
+pub(crate) fn pools() -> [Pool; 4] {
+    [pool(1, "One"), pool(2, "Two"), pool(4, "Four"), Pool::inline()]
+}
+
 fn f(x: usize) -> usize {
     if x % 7 == 0 {
         thread::yield_now();
@@ -244,7 +249,8 @@ fn watched(random: &mut Random, pool: &Pool) {
     assert_eq!(timeline.items(), 2 * items as u64);
 }
 
-fn step(random: &mut Random, pools: &[Pool]) {
+/// One call of a random kind, checked: those of [`stress`], streams, scopes, tasks, whole pools.
+pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
     let pool = &pools[random.below(pools.len())];
     let other = &pools[random.below(pools.len())];
     match random.below(15) {
@@ -314,7 +320,7 @@ fn everything_at_once() {
             usual(info);
         }
     }));
-    let pools = [pool(1, "One"), pool(2, "Two"), pool(4, "Four"), Pool::inline()];
+    let pools = pools();
     let steps: Arc<[AtomicUsize]> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
     let over = AtomicBool::new(false);
     let start = Instant::now();

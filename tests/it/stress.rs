@@ -8,6 +8,7 @@ use pool_map::{Pool, PoolIterator, Trace};
 use rayon::prelude::*;
 
 use crate::gate::{text, watch};
+use crate::soak;
 
 /// A small generator of Marsaglia's (xorshift): the same numbers each time.
 pub(crate) struct Random(pub(crate) u64);
@@ -120,16 +121,14 @@ pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
     }
 }
 
-#[test]
-fn a_mix_of_everything_on_shared_pools() {
-    let _watch = watch();
-    let pools = [1, 2, 3].map(|threads| Pool::new(threads).expect("a few threads start"));
+/// Four threads that take steps on the same pools, which are as good as new after that.
+fn mix<const N: usize>(pools: [Pool; N], steps: usize, step: fn(&mut Random, &[Pool])) {
     thread::scope(|scope| {
         for seed in 1..=4 {
             let pools = &pools;
             scope.spawn(move || {
                 let mut random = Random(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
-                for _ in 0..250 {
+                for _ in 0..steps {
                     step(&mut random, pools);
                 }
             });
@@ -139,4 +138,17 @@ fn a_mix_of_everything_on_shared_pools() {
         assert!((0..100).pool_map(&pool, |x| x).eq(0..100));
         pool.join();
     }
+}
+
+#[test]
+fn a_mix_of_everything_on_shared_pools() {
+    let _watch = watch();
+    mix([1, 2, 3].map(|threads| Pool::new(threads).expect("a few threads start")), 250, step);
+}
+
+/// The beginning of what `.ci/soak` does for as long as one likes.
+#[test]
+fn a_mix_of_streams_and_tasks_on_shared_pools() {
+    let _watch = watch();
+    mix(soak::pools(), 60, soak::step);
 }

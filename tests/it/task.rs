@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use pool_map::{CancelToken, Pool, PoolIterator, Task, Worker};
 
 use crate::gate::{Gate, text, watch};
+use crate::nesting::tempted;
 #[cfg(unix)]
 use crate::seen;
 
@@ -182,19 +183,10 @@ fn a_stream_lets_tasks_through() {
 fn a_worker_that_waits_inside_rayon_begins_no_task() {
     let _watch = watch();
     let pool = pool(2);
-    let lock = Arc::new(Mutex::new(0));
-    let tasks: Vec<_> = (0..200_usize)
-        .map(|x| {
-            let held = Arc::clone(&lock);
-            pool.spawn(move || {
-                use rayon::prelude::*;
-                let mut guard = held.lock().expect("no panic");
-                *guard += (0..20).into_par_iter().map(|y| x + y).sum::<usize>();
-            })
-        })
-        .collect();
-    tasks.into_iter().for_each(Task::join);
-    assert_eq!(*lock.lock().expect("no panic"), (0..200).map(|x| 20 * x + 190).sum::<usize>());
+    let (inside, begun) = (pool.clone(), Arc::new(AtomicBool::new(false)));
+    let begins = Arc::clone(&begun);
+    let first = pool.spawn(move || tempted(&begun, || inside.spawn(move || begins.store(true, Ordering::SeqCst))));
+    first.join().join();
 }
 
 /// All workers wait inside rayon, for what only a task can give them that has no worker of its own.
@@ -236,6 +228,7 @@ fn a_dropped_task_runs_all_the_same() {
 #[cfg(unix)]
 #[test]
 fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
+    let _watch = watch();
     let seen = seen::child("task::a_panic_that_nobody_hears_is_printed_and_ends_nothing", || {
         let pool = Pool::builder().threads(1).name("Unheard").build().expect("a thread");
         // Dropped before it panics, under the lock of standard error…
@@ -278,6 +271,7 @@ fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_joined_panic_is_told_once() {
+    let _watch = watch();
     let seen = seen::child("task::a_joined_panic_is_told_once", || {
         let pool = Pool::builder().threads(1).name("Heard").build().expect("a thread");
         catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic!("on purpose")).join())).expect_err("it panics");
@@ -456,6 +450,7 @@ fn a_token_cancels_what_has_not_started() {
 
 #[test]
 fn without_threads_it_runs_where_it_is_spawned() {
+    let _watch = watch();
     let pool = Pool::inline();
     let here = thread::current().id();
     let task = pool.spawn(|| thread::current().id());
