@@ -87,12 +87,13 @@ fn the_borrow_ends_with_the_iterator() {
 
 #[test]
 fn source_and_consumer_run_on_the_callers_thread_and_in_sequence() {
-    let _watch = watch();
     #[derive(Debug, PartialEq)]
     enum Event {
         Pulled(u32),
         Delivered(u32),
     }
+
+    let _watch = watch();
     let here = thread::current().id();
     let events = RefCell::new(Vec::new());
     let source = || {
@@ -194,7 +195,6 @@ fn init_runs_on_the_workers_too() {
 
 #[test]
 fn the_closure_and_the_source_are_dropped_on_the_callers_thread() {
-    let _watch = watch();
     struct DroppedHere(ThreadId, Rc<Cell<u32>>);
     impl Drop for DroppedHere {
         fn drop(&mut self) {
@@ -208,6 +208,8 @@ fn the_closure_and_the_source_are_dropped_on_the_callers_thread() {
             assert_eq!(thread::current().id(), self.0);
         }
     }
+
+    let _watch = watch();
     let here = thread::current().id();
     let drops = Rc::new(Cell::new(0));
     let make = || {

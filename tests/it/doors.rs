@@ -386,7 +386,6 @@ fn a_worker_has_one_state() {
 
 #[test]
 fn an_observer_is_told_of_each_item_once() {
-    let _watch = watch();
     struct Notes(Mutex<Vec<(usize, Outcome)>>);
 
     impl Observer for Notes {
@@ -395,6 +394,7 @@ fn an_observer_is_told_of_each_item_once() {
         }
     }
 
+    let _watch = watch();
     each(|door, call| {
         let notes = Notes(Mutex::new(Vec::new()));
         door.observed(call, &notes);

@@ -22,14 +22,14 @@ fn cpu_time() -> Duration {
 
 /// How often a thread of this process has gone to sleep so far.
 #[allow(unsafe_code, reason = "the standard library does not know")]
-fn sleeps() -> i64 {
+fn sleeps() -> libc::c_long {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a `rusage` of ours, for which zeros are fine.
     let usage = unsafe {
         assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
         usage.assume_init()
     };
-    usage.ru_nvcsw.into()
+    usage.ru_nvcsw
 }
 
 /// Half a second of sleeping on every worker at once would be two seconds of spinning; a tenth of one is far from both.

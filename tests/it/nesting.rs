@@ -54,15 +54,15 @@ pub(crate) fn tempted<R: Send>(begun: &AtomicBool, post: impl FnOnce() -> R + Se
         assert!(!begun.load(Ordering::SeqCst), "it has begun on top of what is half-run");
     };
     // Each half keeps its worker while the other one is at it; where one panics, the other ends as well.
-    let ((refuses, refused), (over, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+    let ((tell, told), (over, ends)) = (mpsc::channel(), mpsc::channel::<()>());
     let here = move || {
         let _over = over;
-        refused.recv().is_ok().then(take_it_up)
+        told.recv().is_ok().then(take_it_up)
     };
     let elsewhere = move || {
         let posted = post();
         take_it_up();
-        refuses.send(()).expect("the other half waits");
+        tell.send(()).expect("the other half waits");
         ends.recv().expect_err("it sends nothing");
         posted
     };

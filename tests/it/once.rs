@@ -106,8 +106,9 @@ macro_rules! call {
 
 #[test]
 fn on_full_runs_all_run_once() {
-    let _watch = watch();
     const ALL: usize = Tally::LENGTH;
+
+    let _watch = watch();
     every_setting(|tally, workers, chunk| {
         let kept: Vec<_> = call!(tally.source(), workers, chunk, run).collect();
         assert!(kept.iter().map(|kept| kept.1).eq(0..ALL));
@@ -251,7 +252,6 @@ fn after_a_panic_of_the_source_or_the_consumer_all_is_dropped_once() {
 
 #[test]
 fn items_and_results_without_size_are_dropped_once() {
-    let _watch = watch();
     static MADE: AtomicUsize = AtomicUsize::new(0);
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     struct Nothing;
@@ -269,6 +269,8 @@ fn items_and_results_without_size_are_dropped_once() {
     fn check() {
         assert_eq!(MADE.load(Ordering::SeqCst), DROPPED.load(Ordering::SeqCst));
     }
+
+    let _watch = watch();
     let source = |length| std::iter::repeat_with(Nothing::new).take(length);
     for workers in [1, 3] {
         for chunk in CHUNKS {
@@ -357,13 +359,14 @@ fn left_over_items_and_results_whose_drop_panics_are_all_dropped() {
 /// One state for each worker, each of which panics when it is dropped: a second panic in one unwinding would abort.
 #[test]
 fn states_whose_drop_panics_do_not_meet() {
-    let _watch = watch();
     struct Bad;
     impl Drop for Bad {
         fn drop(&mut self) {
             panic_any("state");
         }
     }
+
+    let _watch = watch();
     let both = Barrier::new(2);
     let f = |_: &mut Bad, x: u32| {
         both.wait();
@@ -376,7 +379,6 @@ fn states_whose_drop_panics_do_not_meet() {
 /// The worker that lets go last drops what the stream holds.
 #[test]
 fn what_a_stream_holds_may_panic_when_a_worker_drops_it() {
-    let _watch = watch();
     struct Bad(mpsc::Sender<&'static str>);
     impl Drop for Bad {
         fn drop(&mut self) {
@@ -384,6 +386,8 @@ fn what_a_stream_holds_may_panic_when_a_worker_drops_it() {
             panic_any("f");
         }
     }
+
+    let _watch = watch();
     let pool = Pool::new(1).expect("a thread");
     let gate = Arc::new(Gate::default());
     let closed = Arc::clone(&gate);

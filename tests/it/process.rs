@@ -115,7 +115,7 @@ fn at_the_end(act: fn()) {
 /// Has all that this crate keeps for a thread made for this one. What is made last goes first at the thread's end.
 fn make_ours() {
     let timeline = Timeline::new();
-    assert_eq!((0..5).pool_map(&Pool::inline(), |x| x).observe(&timeline).count(), 5);
+    assert_eq!((0..5).pool_map(Pool::inline(), |x| x).observe(&timeline).count(), 5);
     assert_eq!((timeline.items(), traced(|| 1)), (5, 1));
 }
 

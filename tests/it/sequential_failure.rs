@@ -230,7 +230,6 @@ fn a_failure_of_the_source_takes_its_place_in_the_order() {
 
 #[test]
 fn a_size_hint_that_panics_is_raised_where_it_is_asked_for() {
-    let _watch = watch();
     struct Hintless(std::ops::Range<usize>);
     impl Iterator for Hintless {
         type Item = usize;
@@ -241,6 +240,8 @@ fn a_size_hint_that_panics_is_raised_where_it_is_asked_for() {
             panic_any(BadSource(self.0.start))
         }
     }
+
+    let _watch = watch();
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.into_iter().chain([Pool::inline()]) {
         // Nobody asks.
@@ -331,9 +332,10 @@ fn after_a_failure_the_iterator_is_over() {
 
 #[test]
 fn the_payload_is_the_very_one() {
-    let _watch = watch();
     #[derive(Debug)]
     struct Own(Arc<()>);
+
+    let _watch = watch();
     let pool = Pool::new(2).expect("two threads");
     let fails = |f: &(dyn Fn() + Sync)| {
         let at_4 = |x| {
@@ -389,13 +391,14 @@ fn the_pool_is_as_good_as_before() {
 
 #[test]
 fn a_failure_of_the_consumer_surfaces_unchanged_and_leaves_nothing_running() {
-    let _watch = watch();
     struct Leaves<'a>(&'a AtomicUsize);
     impl Drop for Leaves<'_> {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
+
+    let _watch = watch();
     for workers in [1, 2, 4] {
         for chunk in CHUNKS {
             for bad in 0..12 {
@@ -463,7 +466,6 @@ fn where_every_item_fails_the_first_one_shows_and_each_worker_runs_one_at_most()
 
 #[test]
 fn a_drop_that_panics_in_f_is_the_failure_of_its_item() {
-    let _watch = watch();
     struct Bomb(usize);
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -472,6 +474,8 @@ fn a_drop_that_panics_in_f_is_the_failure_of_its_item() {
             }
         }
     }
+
+    let _watch = watch();
     for workers in [1, 3] {
         for drive in Drive::ALL {
             let (seen, end) = drive.run((0..50).map(Bomb).pool_map(workers, |bomb| bomb.0));
@@ -592,13 +596,14 @@ fn a_panic_of_the_source_is_not_caught() {
 
 #[test]
 fn the_state_is_made_anew_after_a_caught_panic() {
-    let _watch = watch();
     struct State<'a>(usize, &'a AtomicUsize);
     impl Drop for State<'_> {
         fn drop(&mut self) {
             self.1.fetch_add(1, Ordering::SeqCst);
         }
     }
+
+    let _watch = watch();
     let inits = AtomicUsize::new(0);
     let drops = AtomicUsize::new(0);
     let init = || {

@@ -483,7 +483,7 @@ fn sweep(door: Door, drives: &[Drive], chunks: &[usize], expected: &[Kind]) -> u
                 );
                 let entered = probe.entered.load(Ordering::SeqCst);
                 let works_on = |pool| {
-                    assert_eq!((0..100).pool_map(pool, |x| x).sum::<i32>(), 4950, "the pool works on: {setting}")
+                    assert_eq!((0..100).pool_map(pool, |x| x).sum::<i32>(), 4950, "the pool works on: {setting}");
                 };
                 if door.runs_on() {
                     works_on(&pool);
