@@ -44,7 +44,7 @@ enum Kind {
     CaptureDrop,
 }
 
-/// What happened: its kind, to which item, and whether `f` had to do with it.
+/// What happened, and to which item.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     kind: Kind,
