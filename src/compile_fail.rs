@@ -60,7 +60,7 @@ struct NotSend;
 /// lengths.next();
 /// ```
 ///
-/// ```compile_fail,E0515
+/// ```compile_fail,E0597
 /// use pool_map::PoolIterator;
 /// fn lengths() -> impl Iterator<Item = usize> {
 ///     let words = vec![String::new()];
@@ -111,7 +111,7 @@ struct NotAPool;
 
 /// `pool_starmap` wants as many arguments as the tuple has values.
 ///
-/// ```compile_fail,E0277
+/// ```compile_fail,E0593
 /// use pool_map::PoolIterator;
 /// fn add(a: i32, b: i32, c: i32) -> i32 { a + b + c }
 /// (0..8).zip(0..8).pool_starmap(4, add).for_each(drop);
