@@ -703,16 +703,17 @@ mod tests {
         assert_eq!(next_step(false, 0, true), ("run", [2, 0, 0]), "its turn has just come");
     }
 
-    #[test]
-    fn behind_what_a_token_takes_back_nothing_is_queued() {
+    /// How a stream ends that is cancelled after its first item was run, with `queued` more waiting and a source that has
+    /// panicked behind them; and whether its feeder may go on.
+    fn cancelled_end(queued: u64, ordered: bool) -> (bool, bool) {
         let mut sizer = Sizer::new::<u64, u64>(1);
         sizer.fix_chunk(1);
         let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(Brake::new()));
-        let flow = Flow::new(Each(|item: u64| item), call, 1, sizer, true, Arc::clone(&brake), None);
+        let flow = Flow::new(Each(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&brake), None);
         {
             let mut desk = flow.desk.lock();
-            (0..3).for_each(|item| desk.push(item));
-            let ticket = desk.take(1).expect("three items").ticket;
+            (0..=queued).for_each(|item| desk.push(item));
+            let ticket = desk.take(1).expect("one item or more").ticket;
             let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
             flow.hand_in(&mut desk, ticket, done, Instant::now());
             desk.source = Source::Panicked(Box::new("the source"));
@@ -721,8 +722,35 @@ mod tests {
         assert!(brake.goes_on(), "the token has not come so far");
         assert!(matches!(flow.deliver(0, false), Turn::Done(done) if done.results == [0]));
         assert_eq!(flow.desk.lock().queued(), 0);
-        assert!(!brake.goes_on(), "the feeder keeps what it comes with, for there is a gap before it");
-        assert!(matches!(flow.deliver(1, false), Turn::Ended), "and so does the source with its panic");
+        let goes_on = brake.goes_on();
+        (matches!(flow.deliver(1, false), Turn::Panicked(_)), goes_on)
+    }
+
+    #[test]
+    fn behind_what_a_token_takes_back_nothing_is_queued() {
+        let raises = |queued, ordered| {
+            let (raises, goes_on) = cancelled_end(queued, ordered);
+            assert!(!goes_on, "the feeder keeps what it comes with, for there is a gap before it");
+            raises
+        };
+        assert!(!raises(2, true), "the source keeps its panic as well");
+        assert!(raises(0, true), "there is no gap");
+        assert!(raises(2, false), "there is no order that it could be behind in");
+    }
+
+    #[test]
+    fn what_the_source_gives_after_the_stop_is_dropped_at_once() {
+        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(Brake::new()));
+        let work = Each(|item: Item| item.0);
+        let flow = Arc::new(Flow::new(work, call, 1, Sizer::new::<Item, u64>(1), true, brake, None));
+        let alive = Arc::new(AtomicUsize::new(0));
+        let next = || {
+            flow.stop(false);
+            Some(Item::new(0, &alive))
+        };
+        flow.pull_all(next, &|_errand| panic!("nobody is called for it"));
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+        assert_eq!(flow.desk.lock().pulled, 0);
     }
 
     /// What is done in one run.

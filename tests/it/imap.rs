@@ -688,6 +688,41 @@ fn a_leased_pool_goes_back_though_the_source_blocks() {
 }
 
 #[test]
+fn a_leased_pool_goes_back_at_the_end_of_its_stream() {
+    let Some(child) = child::of("imap::a_leased_pool_goes_back_at_the_end_of_its_stream") else {
+        for ordered in [true, false] {
+            let place = |_| this_thread();
+            let mut stream = if ordered { (0..2).pool_imap(1, place) } else { (0..2).pool_imap_unordered(1, place) };
+            let worker = stream.by_ref().last().expect("two results");
+            meet_again(worker);
+            drop(stream);
+        }
+        return;
+    };
+    assert!(child.status.success(), "{child:?}");
+}
+
+#[test]
+fn the_end_of_a_stream_may_be_that_of_its_pool() {
+    let _watch = watch();
+    for ordered in [true, false] {
+        let exits = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&exits);
+        let on_exit = move |_: &Worker| {
+            seen.fetch_add(1, Ordering::Relaxed);
+        };
+        let pool = Pool::builder().threads(2).on_exit(on_exit).build().expect("two threads");
+        let mut stream = if ordered { pool.imap(0..4, identity) } else { pool.imap_unordered(0..4, identity) };
+        assert!(stream.next().is_some());
+        drop(pool);
+        assert_eq!(exits.load(Ordering::Relaxed), 0, "the stream has a handle");
+        assert_eq!(stream.by_ref().count(), 3);
+        assert_eq!(exits.load(Ordering::Relaxed), 2, "it let go of it");
+        assert_eq!(stream.next(), None);
+    }
+}
+
+#[test]
 fn a_forgotten_stream_keeps_no_worker() {
     let _watch = watch();
     let pool = pool(1);
