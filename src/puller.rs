@@ -616,8 +616,8 @@ mod tests {
         exchange
     }
 
-    fn finished(chunk: Chunk<Numbers>) -> (u64, Done<u32>) {
-        let results = chunk.items.collect::<Vec<_>>();
+    fn finished<B: Block<Item = u32>>(chunk: Chunk<B>) -> (u64, Done<u32>) {
+        let results = chunk.items.into_items().collect::<Vec<_>>();
         let items = results.len();
         (chunk.ticket, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
     }
@@ -713,27 +713,52 @@ mod tests {
         fn abandon(self) {}
     }
 
+    /// A call of two workers with the item 0, and then a block that is cut into chunks of one item, the first time after `first`.
+    fn cutting(
+        items: Vec<u32>,
+        first: impl FnOnce(&Exchange<Cuttable, Same>) + Send + 'static,
+    ) -> Arc<Exchange<Cuttable, Same>> {
+        let mut sizer = Sizer::new::<u32, u32>(2);
+        sizer.fix_chunk(1);
+        let work = Each((|x| x) as fn(u32) -> u32);
+        let exchange = Arc::new(Exchange::new(work, Arc::new(Call::here("pool_map", None)), 2, sizer));
+        exchange.open();
+        exchange.submit(0, Cuttable { numbers: vec![0].into_iter(), first: None }, Duration::ZERO, false);
+        let here = Arc::clone(&exchange);
+        let items = Cuttable { numbers: items.into_iter(), first: Some(Box::new(move || first(&here))) };
+        exchange.submit(1, items, Duration::ZERO, true);
+        exchange.desk.lock().pullers = 2;
+        exchange
+    }
+
     #[test]
     fn while_one_puller_cuts_others_leave_and_the_call_may_stop() {
         for stops in [false, true] {
-            let mut sizer = Sizer::new::<u32, u32>(2);
-            sizer.fix_chunk(1);
-            let work = Each((|x| x) as fn(u32) -> u32);
-            let exchange = Arc::new(Exchange::new(work, Arc::new(Call::here("pool_map", None)), 2, sizer));
-            exchange.open();
-            let other = Arc::clone(&exchange);
-            let meanwhile = move || {
-                let (chunk, help) = other.exchange(None);
-                assert!(chunk.is_none() && !help && other.desk.lock().pullers == 1, "it has left");
+            let exchange = cutting(vec![1, 2, 3], move |exchange| {
+                let (chunk, help) = exchange.exchange(None);
+                assert!(chunk.is_none() && !help && exchange.desk.lock().pullers == 1, "it has left");
                 if stops {
-                    other.stop();
+                    exchange.stop();
                 }
-            };
-            let items = Cuttable { numbers: vec![0, 1, 2].into_iter(), first: Some(Box::new(meanwhile)) };
-            assert_eq!(exchange.submit(0, items, Duration::ZERO, true).1, 2);
-            let (chunk, help) = exchange.exchange(None);
-            assert_eq!(chunk.expect("it was cut off").items.into_items().collect::<Vec<_>>(), [0]);
+            });
+            let chunk = exchange.exchange(None).0.expect("a chunk");
+            let (next, help) = exchange.exchange(Some(finished(chunk)));
+            assert_eq!(next.expect("it was cut off").items.into_items().collect::<Vec<_>>(), [1]);
             assert_eq!((help, exchange.desk.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
+        }
+    }
+
+    #[test]
+    fn a_caller_that_waits_for_the_front_is_called_before_the_next_is_cut() {
+        for until in [Until::Front, Until::Dry] {
+            let called_before = Arc::new(AtomicBool::new(false));
+            let told = Arc::clone(&called_before);
+            let exchange = cutting(vec![1, 2], move |exchange| {
+                told.store(exchange.called.load(Ordering::Relaxed), Ordering::Relaxed);
+            });
+            let chunk = exchange.exchange(None).0.expect("a chunk");
+            calls(&exchange, until, |exchange| exchange.exchange(Some(finished(chunk))));
+            assert_eq!(called_before.load(Ordering::Relaxed), until == Until::Front);
         }
     }
 
