@@ -1,11 +1,11 @@
 //! [`PoolIterator`]: the methods that stand where `map` stood.
 
-use crate::imap::{Background, PoolImap};
-use crate::lease::{IntoPool, ToWorkers};
-use crate::map::PoolMap;
-use crate::pool::Pool;
-use crate::star::StarFn;
-use crate::work::{Each, Spread, WithState};
+use crate::adaptors::imap::{Background, PoolImap};
+use crate::adaptors::map::PoolMap;
+use crate::engine::star::StarFn;
+use crate::engine::work::{Map, MapInit, StarMap};
+use crate::threads::lease::{IntoPool, ToWorkers};
+use crate::threads::pool::Pool;
 
 /// Parallel, ordered methods on every [`Iterator`].
 ///
@@ -71,13 +71,13 @@ pub trait PoolIterator: Iterator + Sized {
     /// `collect`, `for_each`, `sum` (but not into a `Result` or an `Option`) and other methods that take the whole iterator
     /// overlap with the workers; a `for` loop takes turns with them. See [which methods stream](crate#which-methods-stream).
     #[track_caller]
-    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Each<F>>
+    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Map<F>>
     where
         Self::Item: Send,
         R: Send,
         F: Fn(Self::Item) -> R + Sync,
     {
-        PoolMap::new(self, pool.to_workers(), Each(f), "pool_map")
+        PoolMap::new(self, pool.to_workers(), Map(f), "pool_map")
     }
 
     /// Like [`pool_map`](Self::pool_map), with tuples as items and a function of several arguments: `f(a, b)` for `(a, b)`.
@@ -102,13 +102,13 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// As [`pool_map`](Self::pool_map).
     #[track_caller]
-    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Spread<F>>
+    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, StarMap<F>>
     where
         Self::Item: Send,
         F: StarFn<Self::Item> + Sync,
         F::Output: Send,
     {
-        PoolMap::new(self, pool.to_workers(), Spread(f), "pool_starmap")
+        PoolMap::new(self, pool.to_workers(), StarMap(f), "pool_starmap")
     }
 
     /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator.
@@ -138,7 +138,7 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// As [`pool_map`](Self::pool_map); a panic of `init` is that of the item for which it ran.
     #[track_caller]
-    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolMap<Self, WithState<N, F>>
+    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolMap<Self, MapInit<N, F>>
     where
         Self::Item: Send,
         S: Send,
@@ -146,7 +146,7 @@ pub trait PoolIterator: Iterator + Sized {
         N: Fn() -> S + Sync,
         F: Fn(&mut S, Self::Item) -> R + Sync,
     {
-        PoolMap::new(self, pool.to_workers(), WithState { init, f }, "pool_map_init")
+        PoolMap::new(self, pool.to_workers(), MapInit { init, f }, "pool_map_init")
     }
 
     /// Runs `f` on every item, on the workers of `pool`: the loop body itself in parallel.
@@ -176,14 +176,14 @@ pub trait PoolIterator: Iterator + Sized {
         Self::Item: Send,
         F: Fn(Self::Item) + Sync,
     {
-        PoolMap::new(self, pool.to_workers(), Each(f), "pool_for_each").for_each(drop);
+        PoolMap::new(self, pool.to_workers(), Map(f), "pool_for_each").for_each(drop);
     }
 
     /// Like [`pool_map`](Self::pool_map), running ahead in the background while the body of the loop runs.
     ///
     /// The price is that everything is owned and [`Send`], the source too: it is pulled by a thread of its own, the
     /// *feeder* (`PoolFeeder-1`; `ResizeFeeder-1` for a pool named `Resize`). For borrowed data there is
-    /// [`scope`](crate::scope()).
+    /// [`scope`](crate::adaptors::scope()).
     ///
     /// # Examples
     ///
@@ -232,7 +232,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// The feeder hands over each item by itself, at the price of one lock that is seldom contended; cheap items are
     /// still worked on in chunks.
     #[track_caller]
-    fn pool_imap<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Each<F>>
+    fn pool_imap<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F>>
     where
         Self: Send + 'static,
         Self::Item: Send + 'static,
@@ -240,7 +240,7 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(Self::Item) -> R + Send + Sync + 'static,
     {
         let workers = pool.to_workers();
-        PoolImap::new(self, &workers, Each(f), "pool_imap", true, Background::new(workers.clone()))
+        PoolImap::new(self, &workers, Map(f), "pool_imap", true, Background::new(workers.clone()))
     }
 
     /// Like [`pool_imap`](Self::pool_imap), with each result as soon as it is there, in whatever order that is.
@@ -262,7 +262,7 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// As [`pool_imap`](Self::pool_imap).
     #[track_caller]
-    fn pool_imap_unordered<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Each<F>>
+    fn pool_imap_unordered<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F>>
     where
         Self: Send + 'static,
         Self::Item: Send + 'static,
@@ -270,7 +270,7 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(Self::Item) -> R + Send + Sync + 'static,
     {
         let workers = pool.to_workers();
-        PoolImap::new(self, &workers, Each(f), "pool_imap_unordered", false, Background::new(workers.clone()))
+        PoolImap::new(self, &workers, Map(f), "pool_imap_unordered", false, Background::new(workers.clone()))
     }
 }
 
@@ -301,7 +301,7 @@ impl Pool {
         R: Send,
         F: Fn(T::Item) -> R + Sync,
     {
-        PoolMap::new(items.into_iter(), self.to_workers(), Each(f), "Pool::map").collect()
+        PoolMap::new(items.into_iter(), self.to_workers(), Map(f), "Pool::map").collect()
     }
 
     /// Maps tuples with a function of several arguments: `tuples.pool_starmap(&pool, f).collect()`.
@@ -327,7 +327,7 @@ impl Pool {
         F: StarFn<T::Item> + Sync,
         F::Output: Send,
     {
-        PoolMap::new(tuples.into_iter(), self.to_workers(), Spread(f), "Pool::starmap").collect()
+        PoolMap::new(tuples.into_iter(), self.to_workers(), StarMap(f), "Pool::starmap").collect()
     }
 
     /// Maps `items` with `f` ahead of the loop that takes the results: `items.pool_imap(&pool, f)`.
@@ -350,14 +350,14 @@ impl Pool {
     ///
     /// As [`PoolIterator::pool_imap`].
     #[track_caller]
-    pub fn imap<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Each<F>>
+    pub fn imap<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>>
     where
         T: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
         R: Send + 'static,
         F: Fn(T::Item) -> R + Send + Sync + 'static,
     {
         let workers = self.to_workers();
-        PoolImap::new(items.into_iter(), &workers, Each(f), "Pool::imap", true, Background::new(workers.clone()))
+        PoolImap::new(items.into_iter(), &workers, Map(f), "Pool::imap", true, Background::new(workers.clone()))
     }
 
     /// The same, with each result as soon as it is there: `items.pool_imap_unordered(&pool, f)`.
@@ -376,7 +376,7 @@ impl Pool {
     ///
     /// As [`PoolIterator::pool_imap_unordered`].
     #[track_caller]
-    pub fn imap_unordered<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Each<F>>
+    pub fn imap_unordered<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>>
     where
         T: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
         R: Send + 'static,
@@ -384,6 +384,6 @@ impl Pool {
     {
         let workers = self.to_workers();
         let host = Background::new(workers.clone());
-        PoolImap::new(items.into_iter(), &workers, Each(f), "Pool::imap_unordered", false, host)
+        PoolImap::new(items.into_iter(), &workers, Map(f), "Pool::imap_unordered", false, host)
     }
 }

@@ -30,7 +30,7 @@
 //!   of idle ones, or a [`Pool`] of your own ([`Pool::new`], [`Pool::builder`], [`Pool::global`]).
 //! - [`pool_println!`] prints lines that begin with worker and time; [`prefix`] is the same for your logger.
 //! - A [`Timeline`] records what each worker did, and sums it up, draws it, or writes it for other tools; [`Observer`] is for
-//!   recorders of your own. [Seeing a run](seeing) goes from "it is slow" to the cause.
+//!   recorders of your own. [Seeing a run](guide::seeing) goes from "it is slow" to the cause.
 //! - A [`CancelToken`] stops calls, streams and tasks from anywhere.
 //! - [`TaskPanic`] is what is known of a panic; [`traced`] gives any closure, on any thread, the same trace.
 //!
@@ -41,7 +41,7 @@
 //! [`pool_imap`]: PoolIterator::pool_imap
 //! [`pool_imap_unordered`]: PoolIterator::pool_imap_unordered
 //!
-//! Those who know Python's pools find each of its names in [`coming_from_python`].
+//! Those who know Python's pools find each of its names in [Coming from Python](guide::coming_from_python).
 //!
 //! # The contract
 //!
@@ -129,14 +129,14 @@
 //! - `f` takes nanoseconds and the order does not matter: rayon's own `par_iter` does less. Where it does matter and the data is a
 //!   slice or a range, there is [`collect_vec`](PoolParMap::collect_vec).
 //! - Thousands of sockets that mostly wait: that is what async is for. A hundred are fine: `pool_map(100, fetch)`.
-//! - The cores of one machine are too few: [More than one machine](more_machines) has what to do then.
+//! - The cores of one machine are too few: [More than one machine](guide::more_machines) has what to do then.
 //!
 //! # Features
 //!
 //! None is on by default, and none sets up a logger or a subscriber.
 //!
 //! - `tracing`: `f` runs in the caller's span, under the caller's subscriber.
-//! - `log`: traces of panics go to the program's logger, too. [More of both](seeing#logs).
+//! - `log`: traces of panics go to the program's logger, too. [More of both](guide::seeing#logs).
 //!
 //! # Panics that abort
 //!
@@ -145,75 +145,42 @@
 #![forbid(unsafe_code)]
 #![doc(test(attr(deny(warnings))))]
 
+// The layers, the top first: a folder imports only from those below it.
 mod iter;
-mod par;
-mod star;
-pub mod work;
-
-mod map;
-mod stream;
-mod supply;
-mod imap;
-mod scope;
-mod flow;
-mod window;
-mod block;
-mod chunk;
-mod puller;
-mod seat;
-mod lobby;
-mod bell;
-
-mod task;
-mod cancel;
-
-mod pool;
-mod worker;
-mod names;
-mod lease;
-
-mod panic;
-mod trace;
-mod span;
-
-mod log;
-mod logger;
-
+mod adaptors;
+mod engine;
+mod threads;
 mod observe;
-pub mod seeing;
-pub mod more_machines;
-
-pub mod coming_from_python;
-
-#[cfg(doctest)]
-mod compile_fail;
+mod panics;
+mod log;
+mod base;
+// End of the layers. Nothing imports these two: pages of documentation, and what only tests use.
+pub mod guide;
+#[cfg(any(test, doctest))]
+mod testing;
 
 /// The code in the README compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(test)]
-#[path = "../tests/it/child.rs"]
-mod child;
-#[cfg(test)]
-mod orders;
-
-pub use crate::cancel::CancelToken;
-pub use crate::imap::{Background, Host, PoolImap};
+pub use crate::adaptors::imap::{Background, Host, PoolImap};
+pub use crate::adaptors::map::PoolMap;
+pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator, Results};
+pub use crate::adaptors::scope::{Scope, scope};
+pub use crate::adaptors::task::Task;
+pub use crate::base::current_worker::Worker;
+pub use crate::engine::star::StarFn;
+pub use crate::engine::stop::CancelToken;
+#[doc(hidden)]
+pub use crate::engine::work;
 pub use crate::iter::PoolIterator;
-pub use crate::lease::IntoPool;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
-pub use crate::map::PoolMap;
 pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo, Timeline};
-pub use crate::panic::{TaskPanic, traced};
-pub use crate::par::{PoolParMap, PoolParallelIterator, Results};
-pub use crate::pool::{Pool, PoolBuilder, PoolError};
-pub use crate::scope::{Scope, scope};
-pub use crate::star::StarFn;
-pub use crate::task::Task;
-pub use crate::trace::{Frame, Trace};
-pub use crate::worker::Worker;
+pub use crate::panics::text::{Frame, Trace};
+pub use crate::panics::{TaskPanic, traced};
+pub use crate::threads::lease::IntoPool;
+pub use crate::threads::pool::{Pool, PoolBuilder, PoolError};
 
 #[doc(hidden)]
 pub use crate::log::print_line as __print_line;

@@ -1,18 +1,15 @@
 //! Log lines that say which worker wrote them and when: the only file that names chrono.
 
 use std::cell::Cell;
-use std::io::{self, Write};
-use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::{fmt, mem, thread};
+use std::{fmt, mem};
 
 use chrono::{Local, NaiveDateTime, TimeDelta, Utc};
-use once_cell::sync::OnceCell;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use crate::worker::{self, Worker};
-use crate::{panic, pool};
+use crate::base::current_worker::{self, LineSink, Worker, name_of_this_thread};
+use crate::base::{stdio, unwind};
 
 /// Prints a line to standard output, after the name of the worker and the time.
 ///
@@ -89,7 +86,7 @@ fn local_time() -> NaiveDateTime {
     static AHEAD: AtomicI32 = AtomicI32::new(0);
     // Chrono keeps the time zone in a thread-local. In the destructor of another one it may be gone, and chrono panics,
     // which there ends the process.
-    match panic::quietly(Local::now) {
+    match unwind::quietly(Local::now) {
         Some(now) => {
             AHEAD.store(now.offset().local_minus_utc(), Ordering::Relaxed);
             now.naive_local()
@@ -102,14 +99,6 @@ impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}) [{}]", self.name, self.time.format("%Y-%m-%d %H:%M:%S%.6f"))
     }
-}
-
-pub(crate) fn name_of_this_thread() -> Arc<str> {
-    if let Some(worker) = Worker::current() {
-        return worker.shared_name();
-    }
-    let thread = thread::current();
-    thread.name().map_or_else(|| Arc::from(format!("{:?}", thread.id())), Arc::from)
 }
 
 /// What `pool_println!` stands for.
@@ -132,11 +121,8 @@ fn line(prefix: &Prefix, message: fmt::Arguments<'_>) -> String {
 
 // ---- Sinks ----------------------------------------------------------------------------------------------------------
 
-/// Where lines go instead of standard output, each without its end.
-pub(crate) type Sink = Arc<dyn Fn(&str) + Send + Sync>;
-
 /// The sink of the process. Never locked while user code runs, the drop of a sink included.
-static PROCESS_SINK: RwLock<Option<Sink>> = RwLock::new(None);
+static PROCESS_SINK: RwLock<Option<LineSink>> = RwLock::new(None);
 
 /// Sends the log lines of the whole process to `sink`, instead of standard output.
 ///
@@ -176,7 +162,7 @@ pub fn clear_line_sink() {
     replace_sink(None);
 }
 
-fn replace_sink(sink: Option<Sink>) {
+fn replace_sink(sink: Option<LineSink>) {
     let old = mem::replace(&mut *PROCESS_SINK.write(), sink);
     drop(old);
 }
@@ -186,7 +172,7 @@ fn sink() -> Option<Taker> {
     if IN_A_SINK.try_with(Cell::get).unwrap_or(true) {
         return None;
     }
-    worker::pool_sink().or_else(|| PROCESS_SINK.read().clone()).map(Taker)
+    current_worker::pool_sink().or_else(|| PROCESS_SINK.read().clone()).map(Taker)
 }
 
 thread_local! {
@@ -195,7 +181,7 @@ thread_local! {
 }
 
 /// A sink that is about to take a line.
-struct Taker(Sink);
+struct Taker(LineSink);
 
 impl Taker {
     fn take(self, line: &str) {
@@ -220,7 +206,7 @@ impl Drop for InASink {
     }
 }
 
-// ---- Descriptors ----------------------------------------------------------------------------------------------------
+// ---- Printing -------------------------------------------------------------------------------------------------------
 
 /// Whether `print!` has failed: from then on standard output is written to directly, where failing is silent.
 static PRINT_FAILED: AtomicBool = AtomicBool::new(false);
@@ -238,58 +224,16 @@ pub(crate) fn go_past_the_lock() {
 /// Prints a whole line, end included.
 fn print(line: &str) {
     if Worker::is_here() || IS_FEEDER.get() || PRINT_FAILED.load(Ordering::Relaxed) {
-        write_to_stdout(line);
-    } else if catch_unwind(|| print!("{line}")).is_err() {
+        stdio::write_stdout(line);
+    } else if unwind::catch(|| print!("{line}")).is_err() {
         PRINT_FAILED.store(true, Ordering::Relaxed);
     }
-}
-
-fn write_to_stdout(line: &str) {
-    /// `None` where standard output was closed.
-    static STDOUT: OnceCell<Option<Duplicate>> = OnceCell::new();
-    write_whole(STDOUT.get_or_init(|| duplicate(io::stdout())).as_ref(), line);
-}
-
-/// Tells of a fault on standard error, in one line, from where nobody could handle an error.
-pub(crate) fn complain(message: &str) {
-    write_whole(duplicate(io::stderr()).as_ref(), &format!("{message}\n"));
-}
-
-/// One write of the whole line, or as many as the system makes of it, with no other line of ours in between.
-fn write_whole<W>(out: Option<&W>, line: &str)
-where
-    for<'a> &'a W: Write,
-{
-    /// Taken for nothing but the write below, so it is no lock that a user can hold.
-    static WRITING: Mutex<()> = Mutex::new(());
-    // In a forked child a thread that is not there may hold it.
-    let _guard = if pool::is_forked() { None } else { Some(WRITING.lock()) };
-    if let Some(mut out) = out {
-        let _ = out.write_all(line.as_bytes());
-    }
-}
-
-/// What standard output is written to, past its own buffer where that can be had.
-#[cfg(unix)]
-type Duplicate = std::fs::File;
-#[cfg(not(unix))]
-type Duplicate = io::Stdout;
-
-/// A file of its own on the same descriptor, free of the lock and the buffer of `stream`.
-#[cfg(unix)]
-fn duplicate(stream: impl std::os::fd::AsFd) -> Option<std::fs::File> {
-    stream.as_fd().try_clone_to_owned().ok().map(Into::into)
-}
-
-/// Elsewhere the stream itself is all there is, with its lock.
-#[cfg(not(unix))]
-fn duplicate<S: Write>(stream: S) -> Option<S> {
-    Some(stream)
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::NaiveDate;
+    use std::thread;
 
     use super::*;
 

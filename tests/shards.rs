@@ -15,7 +15,7 @@ mod hash;
 mod lines;
 
 /// The text of the page.
-const PAGE: &str = include_str!("../src/more_machines.rs");
+const PAGE: &str = include_str!("../src/guide/more_machines.rs");
 
 /// A directory with the program and a list of files, some of them missing; removed at the end.
 struct Desk(PathBuf);

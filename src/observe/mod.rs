@@ -1,6 +1,6 @@
 //! What a run looks like from outside: who is told of calls and items, and what they are told.
 //!
-//! A [`Watch`] is one observer of one call. Whoever runs items asks for the watches of the call once a chunk, so a call that has
+//! A [`ObserverRef`] is one observer of one call. Whoever runs items asks for the watches of the call once a chunk, so a call that has
 //! none pays for that question and nothing else; with one, each item has its clock readings and is told when it ends.
 
 mod chrome;
@@ -13,10 +13,8 @@ mod timeline;
 
 pub use self::timeline::Timeline;
 
-use crate::log;
-use crate::panic::{self, Aside, Call};
-use crate::pool;
-use crate::work::Work;
+use crate::base::current_worker::{self, name_of_this_thread};
+use crate::panics::{self, Call, LineKind};
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::panic::Location;
@@ -34,7 +32,7 @@ use std::time::{Duration, Instant};
 /// and in any order; the other two come on the thread that asks for the results, but for these:
 ///
 /// - A [stream that runs ahead](crate::PoolImap) and is dropped before its end is over when its last item has ended, and that is
-///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::scope()).
+///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::adaptors::scope()).
 /// - A [task](crate::Pool::spawn) is a call of one item, and starts when it is spawned. Its end is told where it ran, before
 ///   anybody has its outcome; or where it was cancelled.
 ///
@@ -352,7 +350,7 @@ impl<'a> CallInfo<'a> {
 // ---- One observer of one call ---------------------------------------------------------------------------------------
 
 /// One observer of one call, from the first result asked for to the end.
-pub struct Watch<'a> {
+pub struct ObserverRef<'a> {
     observer: Handle<'a>,
     /// Set when the call starts; only then is it told to have finished.
     started: OnceLock<(Facts, Arc<Call>)>,
@@ -373,23 +371,23 @@ enum Handle<'a> {
     Shared(SharedObserver),
 }
 
-impl<'a> Watch<'a> {
+impl<'a> ObserverRef<'a> {
     pub(crate) fn borrowed(observer: &'a dyn Observer) -> Self {
-        Watch::new(Handle::Borrowed(observer))
+        ObserverRef::new(Handle::Borrowed(observer))
     }
 
     pub(crate) fn owned(observer: impl Observer + Send + 'a) -> Self {
-        Watch::new(Handle::Owned(Box::new(observer)))
+        ObserverRef::new(Handle::Owned(Box::new(observer)))
     }
 
     pub(crate) fn shared(observer: SharedObserver) -> Self {
-        Watch::new(Handle::Shared(observer))
+        ObserverRef::new(Handle::Shared(observer))
     }
 
     fn new(observer: Handle<'a>) -> Self {
         let none = || AtomicU64::new(0);
         let (items, source_ns, waiting_ns) = (none(), none(), none());
-        Watch { observer, started: OnceLock::new(), over: AtomicBool::new(false), items, source_ns, waiting_ns }
+        ObserverRef { observer, started: OnceLock::new(), over: AtomicBool::new(false), items, source_ns, waiting_ns }
     }
 
     fn observer(&self) -> &dyn Observer {
@@ -401,7 +399,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Whether `other` tells the same observer. Two without a size are taken for different ones.
-    pub(crate) fn is_twin_of(&self, other: &Watch<'_>) -> bool {
+    pub(crate) fn is_twin_of(&self, other: &ObserverRef<'_>) -> bool {
         let identity = self.observer().__identity();
         identity != 0 && identity == other.observer().__identity()
     }
@@ -426,7 +424,7 @@ impl<'a> Watch<'a> {
             let elapsed = facts.started.elapsed();
             let tell = || self.observer().call_finished(&self.info(elapsed).expect("BUG: it has started"));
             if !self.over.swap(true, Ordering::Relaxed) {
-                panic::keep_in(Aside::Observer, tell);
+                panics::keep_in(LineKind::Observer, tell);
             }
         }
     }
@@ -452,35 +450,26 @@ impl<'a> Watch<'a> {
 
     /// Whoever watches a loop must not change it: a panic of the observer stays in here, and was its last word.
     fn tell(&self, news: impl FnOnce(&dyn Observer)) {
-        if !self.over.load(Ordering::Relaxed) && !panic::keep_in(Aside::Observer, || news(self.observer())) {
+        if !self.over.load(Ordering::Relaxed) && !panics::keep_in(LineKind::Observer, || news(self.observer())) {
             self.over.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for ObserverRef<'_> {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-impl fmt::Debug for Watch<'_> {
+impl fmt::Debug for ObserverRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("started", &self.started).finish_non_exhaustive()
+        f.debug_struct("ObserverRef").field("started", &self.started).finish_non_exhaustive()
     }
 }
 
-/// All who watch a call, each once: those of its work, and its pool's.
-pub(crate) fn watches<'s, T, W: Work<T>>(work: &'s W, of_pool: Option<&'s Watch<'static>>) -> Vec<&'s Watch<'s>> {
-    let mut watches = Vec::new();
-    work.add_watches(&mut watches);
-    let own = of_pool.filter(|own| !watches.iter().any(|watch| watch.is_twin_of(own)));
-    watches.extend(own);
-    watches
-}
-
 /// Asks a source for one item, and lets those who watch know how long it took.
-pub(crate) fn pull<T>(watches: &[&Watch<'_>], next: impl FnOnce() -> Option<T>) -> Option<T> {
+pub(crate) fn pull<T>(watches: &[&ObserverRef<'_>], next: impl FnOnce() -> Option<T>) -> Option<T> {
     if watches.is_empty() {
         return next();
     }
@@ -494,7 +483,7 @@ pub(crate) fn pull<T>(watches: &[&Watch<'_>], next: impl FnOnce() -> Option<T>) 
 }
 
 /// Lets those who watch know how long the caller waits for results in `wait`.
-pub(crate) fn wait<R>(watches: &[&Watch<'_>], wait: impl FnOnce() -> R) -> R {
+pub(crate) fn wait<R>(watches: &[&ObserverRef<'_>], wait: impl FnOnce() -> R) -> R {
     if watches.is_empty() {
         return wait();
     }
@@ -522,33 +511,33 @@ thread_local! {
 }
 
 /// How many items with this observer this thread is in the middle of.
-fn depth_of(watch: &Watch<'_>) -> usize {
+fn depth_of(watch: &ObserverRef<'_>) -> usize {
     let own = watch.observer().__identity();
     let count = |enclosing: &RefCell<Vec<usize>>| enclosing.borrow().iter().filter(|&&other| other == own).count();
     ENCLOSING.try_with(count).unwrap_or(0)
 }
 
 fn thread_name() -> Arc<str> {
-    NAME.try_with(|cell| Arc::clone(cell.get_or_init(log::name_of_this_thread)))
+    NAME.try_with(|cell| Arc::clone(cell.get_or_init(name_of_this_thread)))
         .unwrap_or_else(|_| Arc::from("ending thread"))
 }
 
 /// Items that this thread runs in a row, for those who watch them.
-pub(crate) struct Round<'w> {
+pub(crate) struct ItemTimer<'w> {
     /// Each with the depth of its items.
-    watches: Vec<(&'w Watch<'w>, usize)>,
+    watches: Vec<(&'w ObserverRef<'w>, usize)>,
     worker: Arc<str>,
     worker_index: Option<usize>,
 }
 
-impl<'w> Round<'w> {
-    pub(crate) fn begin(watches: Vec<&'w Watch<'w>>) -> Self {
+impl<'w> ItemTimer<'w> {
+    pub(crate) fn begin(watches: Vec<&'w ObserverRef<'w>>) -> Self {
         let watches: Vec<_> = watches.into_iter().map(|watch| (watch, depth_of(watch))).collect();
         let identities = watches.iter().map(|(watch, _)| watch.observer().__identity());
         // A thread at its end has no such list any more, and nothing that could be nested.
         let _ = ENCLOSING.try_with(|enclosing| enclosing.borrow_mut().extend(identities));
-        let worker_index = pool::on_a_worker().then(pool::worker_index);
-        Round { watches, worker: thread_name(), worker_index }
+        let worker_index = current_worker::index();
+        ItemTimer { watches, worker: thread_name(), worker_index }
     }
 
     /// Tells of one item, which began at `start` and ends now or, without an observer, is not told of at all.
@@ -559,7 +548,7 @@ impl<'w> Round<'w> {
         let end = Instant::now();
         for &(watch, depth) in &self.watches {
             let Some((facts, call)) = watch.started.get() else { continue };
-            let Round { worker, worker_index, .. } = self;
+            let ItemTimer { worker, worker_index, .. } = self;
             let (call, label) = (facts.id, call.label());
             let worker_index = *worker_index;
             let task = TaskInfo { call, label, index, worker, worker_index, depth, start, end, outcome };
@@ -568,7 +557,7 @@ impl<'w> Round<'w> {
     }
 }
 
-impl Drop for Round<'_> {
+impl Drop for ItemTimer<'_> {
     fn drop(&mut self) {
         let count = self.watches.len();
         let _ = ENCLOSING.try_with(|enclosing| {
@@ -586,6 +575,6 @@ mod tests {
     #[test]
     fn a_watch_is_shared_by_the_workers() {
         fn check<T: Send + Sync>() {}
-        check::<Watch<'_>>();
+        check::<ObserverRef<'_>>();
     }
 }

@@ -27,7 +27,7 @@ const SHELVES: usize = 64;
 ///
 /// It is an [`Observer`]: attach it with [`PoolMap::observe`](crate::PoolMap::observe),
 /// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer). It may watch several calls, one after the other or at once.
-/// What it holds can be looked at while they run. [Seeing a run](crate::seeing) tells how to read it.
+/// What it holds can be looked at while they run. [Seeing a run](crate::guide::seeing) tells how to read it.
 ///
 /// - Its `Display` is a summary: who did how much, how long they waited, which items were slow, which panicked.
 /// - [`write_svg`](Self::write_svg) draws a chart with a row for each thread.
@@ -64,7 +64,7 @@ pub struct Timeline {
     /// The same moment for those who want a date.
     pub(super) origin_date: SystemTime,
     /// The threads, by the index of the worker; each its own lock, which nobody else wants for long.
-    shelves: Box<[Shelf]>,
+    shelves: Box<[IdlePools]>,
     stock: Stock,
     calls: Mutex<Calls>,
     /// What the picture is headed, in place of its figures.
@@ -74,7 +74,7 @@ pub struct Timeline {
 /// A few lanes under one lock, far enough from the next one for its cache line.
 #[derive(Default)]
 #[repr(align(128))]
-struct Shelf(Mutex<Vec<Lane>>);
+struct IdlePools(Mutex<Vec<Lane>>);
 
 /// What is on all shelves together. Relaxed: these are measures of memory, and a little late is good enough.
 #[derive(Debug, Default)]
@@ -287,7 +287,7 @@ impl Timeline {
         Timeline {
             origin: Instant::now(),
             origin_date: SystemTime::now(),
-            shelves: (0..SHELVES).map(|_| Shelf::default()).collect(),
+            shelves: (0..SHELVES).map(|_| IdlePools::default()).collect(),
             stock: Stock::default(),
             calls: Mutex::default(),
             title: None,
@@ -625,7 +625,7 @@ mod tests {
         fn bytes(&self) -> usize {
             let spans = |lane: &Lane| (lane.outer.list.capacity() + lane.nested.list.capacity()) * size_of::<Span>();
             let of = |lanes: &Vec<Lane>| lanes.iter().map(|lane| size_of::<Lane>() + spans(lane)).sum::<usize>();
-            self.shelves.iter().map(|shelf| size_of::<Shelf>() + of(&shelf.0.lock())).sum()
+            self.shelves.iter().map(|shelf| size_of::<IdlePools>() + of(&shelf.0.lock())).sum()
         }
     }
 

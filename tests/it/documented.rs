@@ -15,10 +15,10 @@ use std::ops::ControlFlow;
 use itertools::EitherOrBoth::{Both, Right};
 use itertools::MinMaxResult::{MinMax, NoElements, OneElement};
 use itertools::{Either, Itertools, Position, assert_equal};
-use pool_map::work::Each;
+use pool_map::work::Map;
 use pool_map::{PoolIterator, PoolMap};
 
-type Through<'a, T> = PoolMap<Box<dyn Iterator<Item = T> + 'a>, Each<fn(T) -> T>>;
+type Through<'a, T> = PoolMap<Box<dyn Iterator<Item = T> + 'a>, Map<fn(T) -> T>>;
 
 /// The same items, by way of two workers.
 trait ThroughAPool<'a>: Iterator<Item: Send> + Sized + 'a {

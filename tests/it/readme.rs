@@ -27,8 +27,9 @@ fn table(heading: &str) -> Vec<Vec<String>> {
 fn is_there(test: &str) -> bool {
     let parts: Vec<_> = test.split("::").collect();
     match *parts {
-        ["compile_fail", name] => read("src/compile_fail.rs").contains(&format!("\nstruct {name};")),
+        ["compile_fail", name] => read("src/testing/compile_fail.rs").contains(&format!("\nstruct {name};")),
         [module, name] => is_in(&read(&format!("tests/it/{module}.rs")), name),
+        ["panics", "tests", name] => is_in(&read("src/panics/mod.rs"), name),
         [module, "tests", name] => is_in(&read(&format!("src/{module}.rs")), name),
         [folder, module, "tests", name] => is_in(&read(&format!("src/{folder}/{module}.rs")), name),
         _ => false,
@@ -51,7 +52,7 @@ fn every_test_that_is_named_exists() {
     let is_name = |text: &&str| text.contains("::") && text.chars().all(|c| c.is_alphanumeric() || "_:".contains(c));
     let names: Vec<_> = quoted(&readme).filter(is_name).collect();
     assert!(names.len() > 150, "{} names", names.len());
-    for name in names.into_iter().filter(|name| !["puller::tests", "flow::tests"].contains(name)) {
+    for name in names.into_iter().filter(|name| !["engine::puller::tests", "engine::flow::tests"].contains(name)) {
         assert!(is_there(name), "there is no test {name}");
     }
     assert!(!is_there("readme::is_there") && !is_there("readme::no_such_test"));

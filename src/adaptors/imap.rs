@@ -1,0 +1,619 @@
+//! [`PoolImap`]: the consumer's side of a stream that runs ahead while the loop body runs.
+//!
+//! What the consumer shares with the feeder and the workers is a [`Flow`]; here is what is the consumer's alone. Where a
+//! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::adaptors::scope()) for borrowed data.
+
+use crate::base::fork::is_forked;
+use crate::engine::flow::{Berth, Flow, Turn};
+use crate::engine::puller::Done;
+use crate::engine::sizing::Sizer;
+use crate::engine::stop::{CancelToken, StopFlag};
+use crate::engine::work::{Catching, Observed, Work};
+use crate::log;
+use crate::observe::{Observer, ObserverRef};
+use crate::panics::text::Trace;
+use crate::panics::{self, Call, TaskPanic};
+use crate::threads::lease::Workers;
+use crate::threads::names::Block;
+use crate::threads::pool;
+use parking_lot::Mutex;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::{fmt, mem, thread, vec};
+
+/// An iterator that maps the items of another one on the workers of a pool, ahead of the loop that takes the results.
+///
+/// Made by [`pool_imap`](crate::PoolIterator::pool_imap), [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered)
+/// and the methods of a [`Scope`](crate::Scope), where the full description is. The methods here are its options; set them
+/// before the first result is asked for.
+///
+/// Dropping it lets nothing more start and returns at once: it waits neither for the items that run nor for a source that
+/// blocks, whose thread ends when the source next returns. Only if it holds the last handle of a [`Pool`](crate::Pool), its
+/// drop is the [end of that pool](crate::Pool::join), which waits for what runs.
+///
+/// After `fork`, the feeder and the workers of a stream that was started before are in the parent alone. In the child it gives
+/// what is at hand and then `None`, though items are left.
+#[must_use = "iterators are lazy: nothing is pulled and no thread starts until a result is asked for"]
+pub struct PoolImap<I: Iterator, W: Work<I::Item>, H = Background> {
+    outlet: Outlet<I, W>,
+    /// Dropped last: a stream has let go of its workers when its pool may end.
+    host: H,
+}
+
+/// What the consumer has of a stream.
+struct Outlet<I: Iterator, W: Work<I::Item>> {
+    stage: Stage<I, W>,
+    /// The results whose turn it is.
+    current: vec::IntoIter<W::Output>,
+    /// The panic whose turn it is after `current`; nothing behind it is delivered.
+    failure: Option<TaskPanic>,
+    /// Nothing comes after `current`: a token has left a gap there.
+    cut: bool,
+    /// How many items `current` was made of, to be counted as delivered once it is empty.
+    handed: usize,
+    /// Results that came out before `current`, and in it.
+    given: usize,
+    is_ordered: bool,
+    /// Where its traces go.
+    told_by: panics::Outlet,
+    /// The size hint of the source before it went to its feeder.
+    hint: (usize, Option<usize>),
+}
+
+/// How far a stream is.
+enum Stage<I: Iterator, W: Work<I::Item>> {
+    /// Nothing was asked for yet.
+    Ready(Setup<I, W>),
+    /// The source is with its feeder.
+    Running(Arc<Flow<I::Item, W>>),
+    /// There are no threads: each item is pulled and run on the consumer's thread. With the index of the next one.
+    Here(I, Arc<Flow<I::Item, W>>, u64),
+    Over,
+}
+
+/// A stream before its start.
+struct Setup<I, W> {
+    source: I,
+    work: W,
+    call: Arc<Call>,
+    sizer: Sizer,
+    workers: usize,
+    ordered: bool,
+    brake: Arc<StopFlag>,
+    /// The observer of the pool.
+    pool_watch: Option<Box<ObserverRef<'static>>>,
+}
+
+/// Where a stream gets its threads.
+pub trait Host<I: Iterator, W: Work<I::Item>>: sealed::Threads<I, W> {}
+
+pub(crate) mod sealed {
+    use crate::engine::flow::Flow;
+    use crate::engine::work::Work;
+    use std::sync::Arc;
+
+    /// The working half of [`Host`](super::Host).
+    pub trait Threads<I: Iterator, W: Work<I::Item>> {
+        /// Starts a feeder for the source, or gives it back where that cannot be.
+        #[expect(private_interfaces, reason = "nobody outside can call it")]
+        fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I>;
+
+        /// Lets go of the workers: nothing more is wanted.
+        fn release(&mut self);
+    }
+}
+
+impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
+    #[track_caller]
+    pub(crate) fn new(source: I, workers: &Workers, work: W, method: &'static str, ordered: bool, host: H) -> Self {
+        let count = workers.threads();
+        PoolImap::assemble(
+            Setup {
+                source,
+                work,
+                call: Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet())),
+                sizer: Sizer::new::<I::Item, W::Output>(count),
+                workers: count,
+                ordered,
+                brake: Arc::new(StopFlag::new()),
+                pool_watch: workers.observer().map(|observer| Box::new(ObserverRef::shared(observer))),
+            },
+            host,
+        )
+    }
+
+    fn assemble(setup: Setup<I, W>, host: H) -> Self {
+        let outlet = Outlet {
+            is_ordered: setup.ordered,
+            told_by: setup.call.outlet(),
+            stage: Stage::Ready(setup),
+            current: Vec::new().into_iter(),
+            failure: None,
+            cut: false,
+            handed: 0,
+            given: 0,
+            hint: (0, None),
+        };
+        PoolImap { outlet, host }
+    }
+
+    #[track_caller]
+    fn setup(&mut self) -> &mut Setup<I, W> {
+        match &mut self.outlet.stage {
+            Stage::Ready(setup) => setup,
+            Stage::Running(_) | Stage::Here(..) | Stage::Over => {
+                panic!("an option has to be set before the first result is asked for")
+            }
+        }
+    }
+
+    /// Lets a worker take up to `items` items at a time, in place of a number measured during the run.
+    ///
+    /// It takes what is there, up to that many; it does not wait for the source to make the number full.
+    /// `chunk_size(1)` is strict: each result comes out as soon as it and all before it are done.
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0, or a result was already asked for.
+    #[track_caller]
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        assert!(items > 0, "chunk_size needs at least one item, got 0");
+        self.setup().sizer.fix_chunk(items);
+        self
+    }
+
+    /// Lets at most `items` items be in flight: pulled from the source and not yet delivered, whether they wait for a
+    /// worker, are being worked on, or are finished and wait for their turn. It wins over [`chunk_size`](Self::chunk_size).
+    ///
+    /// By itself the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight). A chunk counts as delivered
+    /// when the result after its last one is asked for. So with `max_in_flight(1)` nothing runs ahead: an item is pulled
+    /// when its result is asked for.
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0, or a result was already asked for.
+    #[track_caller]
+    pub fn max_in_flight(mut self, items: usize) -> Self {
+        assert!(items > 0, "max_in_flight needs at least one item, got 0");
+        self.setup().sizer.fix_in_flight(items);
+        self
+    }
+
+    /// Gives this call a name, which its traces show beside the place of the call.
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn named(mut self, label: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.setup().call).set_label(label.into());
+        self
+    }
+
+    /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn trace(mut self, level: Trace) -> Self {
+        Arc::make_mut(&mut self.setup().call).set_trace(level);
+        self
+    }
+
+    /// Lets `token` stop this stream: no new item starts, items that run are let finish, what is done up to the first
+    /// item that did not run is delivered, then the iterator ends. It may then yield less than its
+    /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`].
+    ///
+    /// The end is not held up by a source that blocks. With several tokens, each of them stops it.
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn cancel_on(mut self, token: &CancelToken) -> Self {
+        token.stops(&self.setup().brake);
+        self
+    }
+
+    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it is printed.
+    /// What may be printed all the same is said at [`PoolMap::catch_panics`](crate::PoolMap::catch_panics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let mut results = [2, 0, 5].into_iter().pool_imap(2, |x| 10 / x).catch_panics();
+    /// assert_eq!(results.next().unwrap().unwrap(), 5);
+    /// assert_eq!(results.next().unwrap().unwrap_err().message(), "attempt to divide by zero");
+    /// assert_eq!(results.next().unwrap().unwrap(), 2);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn catch_panics(self) -> PoolImap<I, Catching<W>, H>
+    where
+        I::Item: Send,
+    {
+        self.with_work(Catching)
+    }
+
+    /// Tells `observer` what this stream does: when it starts, each item that ran, when it ends.
+    ///
+    /// Items that run go on when the iterator is dropped, so the stream keeps the observer, until its last thread has let go
+    /// of it: an [`Arc`] of one, a `&'static` one, or, in a [scope](crate::adaptors::scope()), a reference to one that was there before.
+    /// The end is told when no more results will come and no item runs any more.
+    ///
+    /// Several observers may be attached. Without one nothing is measured.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, Timeline};
+    /// use std::sync::Arc;
+    ///
+    /// let timeline = Arc::new(Timeline::new());
+    /// let sum: u64 = (0..8).pool_imap(4, |x| x * x).observe(Arc::clone(&timeline)).sum();
+    /// assert_eq!((sum, timeline.items()), (140, 8));
+    ///
+    /// let timeline = Timeline::new();
+    /// let sum: u64 = pool_map::scope(4, |s| s.imap(0..8, |x| x * x).observe(&timeline).sum());
+    /// assert_eq!((sum, timeline.items()), (140, 8));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn observe<'a, O>(self, observer: O) -> PoolImap<I, Observed<'a, W>, H>
+    where
+        O: Observer + Send + 'a,
+    {
+        self.with_work(|work| Observed { work, watch: ObserverRef::owned(observer) })
+    }
+
+    /// The same stream, before its start, with other work.
+    #[track_caller]
+    fn with_work<V: Work<I::Item>>(mut self, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
+        self.setup();
+        let PoolImap { mut outlet, host } = self;
+        let Stage::Ready(setup) = mem::replace(&mut outlet.stage, Stage::Over) else {
+            unreachable!("BUG: the stage was looked at above")
+        };
+        let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
+        let work = wrap(work);
+        PoolImap::assemble(Setup { source, work, call, sizer, workers, ordered, brake, pool_watch }, host)
+    }
+}
+
+impl<I, W, H> PoolImap<I, W, H>
+where
+    I: Iterator,
+    W: Work<I::Item>,
+    H: Host<I, W>,
+{
+    /// The next result when none is at hand.
+    #[cold]
+    fn advance(&mut self) -> Option<W::Output> {
+        loop {
+            self.outlet.raise();
+            if self.outlet.cut {
+                self.end();
+            }
+            match &mut self.outlet.stage {
+                Stage::Ready(_) => self.start(),
+                Stage::Running(flow) => {
+                    // After a fork the other side of the stream is in the parent, with the locks it may hold.
+                    let turn = if is_forked() {
+                        Turn::Ended
+                    } else {
+                        flow.deliver(mem::take(&mut self.outlet.handed), pool::on_a_worker())
+                    };
+                    match turn {
+                        Turn::Done(done) => {
+                            self.outlet.take_up(done);
+                            if let Some(result) = self.outlet.current.next() {
+                                return Some(result);
+                            }
+                        }
+                        Turn::Ended => self.end(),
+                        Turn::Panicked(payload) => {
+                            self.end();
+                            panics::resume(payload);
+                        }
+                    }
+                }
+                Stage::Here(..) => return self.outlet.run_here(),
+                Stage::Over => return None,
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let Stage::Ready(setup) = mem::replace(&mut self.outlet.stage, Stage::Over) else { return };
+        let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
+        let hint = source.size_hint();
+        self.outlet.hint = hint;
+        let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, brake, pool_watch));
+        let started = self.host.start(source, &flow);
+        flow.open(hint, started.is_ok());
+        self.outlet.stage = match started {
+            Ok(()) => Stage::Running(flow),
+            Err(source) => Stage::Here(source, flow, 0),
+        };
+    }
+
+    /// Lets go of everything: the stream is over.
+    fn end(&mut self) {
+        self.outlet.close(false);
+        self.host.release();
+    }
+}
+
+impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
+    /// Raises the panic whose turn has come.
+    fn raise(&mut self) {
+        if let Some(panic) = self.failure.take() {
+            panic.report();
+            self.close(true);
+            panic.resume();
+        }
+    }
+
+    fn take_up(&mut self, done: Done<W::Output>) {
+        panics::tell_by(self.told_by, done.notes.concat());
+        self.handed = done.items;
+        self.given += done.results.len();
+        // Only a token leaves items out without a panic. Without order, what comes behind the gap is as good.
+        self.cut = self.is_ordered && done.panic.is_none() && done.results.len() < done.items;
+        self.failure = done.panic;
+        self.current = done.results.into_iter();
+    }
+
+    /// The next result where there are no workers: one item pulled and run on this thread.
+    fn run_here(&mut self) -> Option<W::Output> {
+        // Should the source panic, the stream is over.
+        let Stage::Here(mut source, flow, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
+        if !flow.brake.goes_on() {
+            return None;
+        }
+        let item = flow.pull_here(|| source.next())?;
+        match flow.run_here(index, item) {
+            Ok(result) => {
+                self.stage = Stage::Here(source, flow, index + 1);
+                Some(result)
+            }
+            Err(panic) => {
+                panic.report();
+                panic.resume()
+            }
+        }
+    }
+
+    /// Drops what will not be delivered any more, and mentions the panics in it.
+    fn close(&mut self, raised: bool) {
+        panics::contain_all(mem::take(&mut self.current));
+        panics::mention(self.failure.take().into_iter().collect(), raised);
+        match mem::replace(&mut self.stage, Stage::Over) {
+            // What was the parent's is left to it.
+            Stage::Running(flow) if is_forked() => mem::forget(flow),
+            Stage::Running(flow) => flow.stop(raised),
+            Stage::Here(source, ..) => panics::contain(source),
+            Stage::Ready(_) | Stage::Over => {}
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.stage {
+            Stage::Over => (self.current.len(), Some(self.current.len())),
+            Stage::Ready(setup) => setup.source.size_hint(),
+            Stage::Here(source, ..) => source.size_hint(),
+            Stage::Running(_) => {
+                let out = self.given - self.current.len();
+                let (low, high) = self.hint;
+                (low.saturating_sub(out), high.map(|high| high.saturating_sub(out)))
+            }
+        }
+    }
+}
+
+impl<I: Iterator, W: Work<I::Item>> Drop for Outlet<I, W> {
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}
+
+impl<I, W, H> Iterator for PoolImap<I, W, H>
+where
+    I: Iterator,
+    W: Work<I::Item>,
+    H: Host<I, W>,
+{
+    type Item = W::Output;
+
+    #[inline]
+    fn next(&mut self) -> Option<W::Output> {
+        match self.outlet.current.next() {
+            None => self.advance(),
+            result => result,
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.outlet.size_hint()
+    }
+
+    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    where
+        G: FnMut(A, W::Output) -> A,
+    {
+        let mut folded = init;
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            // The rest of a chunk needs no look at anything else.
+            for result in self.outlet.current.by_ref() {
+                folded = g(folded, result);
+            }
+        }
+        folded
+    }
+}
+
+impl<I, W, H> ExactSizeIterator for PoolImap<I, W, H>
+where
+    I: ExactSizeIterator,
+    W: Work<I::Item>,
+    H: Host<I, W>,
+{
+}
+
+impl<I, W, H> FusedIterator for PoolImap<I, W, H>
+where
+    I: Iterator,
+    W: Work<I::Item>,
+    H: Host<I, W>,
+{
+}
+
+impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.outlet.stage {
+            Stage::Ready(_) => "not started",
+            Stage::Running(_) => "running",
+            Stage::Here(..) => "on the caller's thread",
+            Stage::Over => "over",
+        };
+        f.debug_struct("PoolImap").field("host", &self.host).field("stage", &stage).finish_non_exhaustive()
+    }
+}
+
+// ---- The threads of a stream that owns all its data -------------------------------------------------------------------
+
+/// The threads of a [`PoolImap`] made by [`pool_imap`](crate::PoolIterator::pool_imap): the workers of its pool, and a
+/// feeder that nobody waits for.
+pub struct Background {
+    /// `None` once the stream has ended, for they may be the last handle of a pool.
+    workers: Option<Workers>,
+    /// The lease from the start to the end of the stream. The feeder knows it too, and may find it gone.
+    berth: Option<Arc<Berth>>,
+}
+
+impl Background {
+    pub(crate) fn new(workers: Workers) -> Self {
+        Background { workers: Some(workers), berth: None }
+    }
+
+    fn let_go(&mut self) {
+        if is_forked() {
+            // The berth may have been locked at the fork, by a thread that is not here.
+            mem::forget(self.berth.take());
+        }
+        let (workers, berth) = (self.workers.take(), self.berth.take());
+        // A leased pool goes back when the last puller of this stream has left, for the next lease is to have it alone. A
+        // shared one is let go here and now, for dropping its last handle has to be the end of it.
+        if let (Some(Workers::Shared(_)), Some(berth)) = (&workers, berth) {
+            let lease = berth.lock().take();
+            drop(lease);
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.workers.fmt(f)
+    }
+}
+
+impl<I, W> Host<I, W> for Background
+where
+    I: Iterator + Send + 'static,
+    I::Item: Send + 'static,
+    W: Work<I::Item> + Send + 'static,
+{
+}
+
+impl<I, W> sealed::Threads<I, W> for Background
+where
+    I: Iterator + Send + 'static,
+    I::Item: Send + 'static,
+    W: Work<I::Item> + Send + 'static,
+{
+    #[expect(private_interfaces, reason = "as in the trait")]
+    fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I> {
+        let Some(workers) = &self.workers else { return Err(source) };
+        let lease = workers.get();
+        if !lease.is_usable() {
+            return Err(source);
+        }
+        let number = Block::take(&feeder_name(lease.name()), 1);
+        let berth = Arc::new(Mutex::new(Some(lease)));
+        if let Workers::Leased(_) = workers {
+            // Before the feeder calls the first puller.
+            flow.keep(&berth);
+        }
+        let fed = Arc::clone(flow);
+        let desk = Arc::downgrade(&berth);
+        start_feeder(
+            number,
+            source,
+            |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok(),
+            move |source| {
+                fed.feed(source, &|errand| {
+                    let Some(berth) = desk.upgrade() else { return };
+                    let lease = berth.lock();
+                    match &*lease {
+                        Some(lease) => lease.post(errand),
+                        None => drop(lease),
+                    }
+                });
+            },
+        )?;
+        self.berth = Some(berth);
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        self.let_go();
+    }
+}
+
+/// Starts a thread that feeds the source; gives it back where none can start. The number of its name is taken until the
+/// feeder has ended.
+pub(crate) fn start_feeder<'j, I: Iterator + Send + 'j>(
+    number: Block,
+    source: I,
+    spawn: impl FnOnce(String, Box<dyn FnOnce() + Send + 'j>) -> bool,
+    feed: impl FnOnce(I) + Send + 'j,
+) -> Result<(), I> {
+    // What a thread was to run is lost with a thread that does not start, so the source is not given to it that way.
+    let given = Arc::new(Mutex::new(Some(source)));
+    let taken = Arc::clone(&given);
+    let name = number.worker_name(0);
+    let feeder = move || {
+        log::go_past_the_lock();
+        let source = taken.lock().take();
+        if let Some(source) = source {
+            feed(source);
+        }
+        drop(number);
+    };
+    if spawn(name, Box::new(feeder)) {
+        return Ok(());
+    }
+    let source = given.lock().take();
+    Err(source.expect("BUG: a feeder that did not start took nothing"))
+}
+
+/// What the feeders of a pool are called: `PoolFeeder` beside `PoolWorker`, `ResizeFeeder` beside `Resize`.
+pub(crate) fn feeder_name(pool: &str) -> Arc<str> {
+    Arc::from(format!("{}Feeder", pool.strip_suffix("Worker").unwrap_or(pool)))
+}

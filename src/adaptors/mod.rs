@@ -1,0 +1,7 @@
+//! What the methods return: the iterators and handles that a user holds. Each is a thin face of the engine.
+
+pub(crate) mod imap;
+pub(crate) mod map;
+pub(crate) mod par;
+pub(crate) mod scope;
+pub(crate) mod task;

@@ -1,0 +1,552 @@
+//! [`PoolParallelIterator`]: the second door, for data that rayon can split. Behind it is the same engine.
+//!
+//! A plain iterator gives its items one by one, on one thread; what rayon can split is cut into pieces without a look at
+//! the items, and those are made on the workers. So [`Split`] is another [`Source`](crate::engine::source::Source), and all else is
+//! as with [`PoolMap`](crate::PoolMap). Rayon shows the data inside a callback only, which is why [`PoolParMap`] is no
+//! iterator itself, and hands [`Results`] to a closure.
+
+mod split;
+mod whole;
+
+use crate::engine::puller::Exchange;
+use crate::engine::sizing::Sizer;
+use crate::engine::star::StarFn;
+use crate::engine::stop::{CancelToken, StopFlag};
+use crate::engine::stream::{self, Delivery, Stream};
+use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
+use crate::observe::{Observer, ObserverRef, Part};
+use crate::panics::text::Trace;
+use crate::panics::{self, Call};
+use crate::threads::lease::{IntoPool, Workers};
+use rayon::iter::IndexedParallelIterator;
+use rayon::iter::plumbing::{Producer, ProducerCallback};
+use split::{Piece, Split};
+use std::any::type_name;
+use std::iter::{FusedIterator, Product, Sum};
+use std::sync::Arc;
+use std::{fmt, mem, vec};
+
+/// The same methods for data that rayon can split: slices, vectors, ranges of `usize` or smaller integers, and what `zip`,
+/// `chunks`, `enumerate`, `rev`… make of them.
+///
+/// The items are made and worked on where they are, instead of being pulled one by one on your thread. All else is as with
+/// [`PoolIterator`](crate::PoolIterator): the order, the [bound](PoolParMap::max_in_flight), the panic, named workers,
+/// borrowed data. It is an extension of [`rayon::iter::IndexedParallelIterator`], so rayon 1 is a part of this one trait's
+/// public API.
+///
+/// # Which door
+///
+/// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.13 times as fast as the plain
+/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench --bench doors`). With
+/// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
+/// block and read, and what comes of it is an iterator again.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::PoolParallelIterator;
+/// use rayon::prelude::*;
+///
+/// let words = vec!["so", "much", "depends", "upon"];
+/// let lengths: Vec<usize> = words.par_iter().pool_map(2, |word| word.len()).collect();
+/// assert_eq!(lengths, [2, 4, 7, 4]);
+///
+/// let mut lines = Vec::new();
+/// words.par_iter().enumerate().pool_map(2, |(i, word)| format!("{i}: {word}")).for_each(|line| lines.push(line));
+/// assert_eq!(lines, ["0: so", "1: much", "2: depends", "3: upon"]);
+/// ```
+pub trait PoolParallelIterator: IndexedParallelIterator {
+    /// Maps the items with `f` on the workers of `pool`; the results come in the order of the items.
+    ///
+    /// As [`PoolIterator::pool_map`](crate::PoolIterator::pool_map). A panic while an item is made, say by a
+    /// [`map`](rayon::iter::ParallelIterator::map) before this, is that item's.
+    ///
+    /// # Panics
+    ///
+    /// When `pool` is 0, or more threads than a pool can have. What consumes the results panics when `f` does.
+    #[track_caller]
+    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, Map<F>>
+    where
+        R: Send,
+        F: Fn(Self::Item) -> R + Sync,
+    {
+        PoolParMap::new(self, pool.to_workers(), Map(f), "pool_map")
+    }
+
+    /// Maps tuples with a function of several arguments, as
+    /// [`PoolIterator::pool_starmap`](crate::PoolIterator::pool_starmap) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    ///
+    /// let powers: Vec<u32> = vec![(2, 5), (3, 2)].into_par_iter().pool_starmap(2, u32::pow).collect();
+    /// assert_eq!(powers, [32, 9]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map`](Self::pool_map).
+    #[track_caller]
+    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, StarMap<F>>
+    where
+        F: StarFn<Self::Item> + Sync,
+        F::Output: Send,
+    {
+        PoolParMap::new(self, pool.to_workers(), StarMap(f), "pool_starmap")
+    }
+
+    /// Maps with a state for each worker, as [`PoolIterator::pool_map_init`](crate::PoolIterator::pool_map_init) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    ///
+    /// let joined: Vec<usize> = ["a", "b c", ""]
+    ///     .par_iter()
+    ///     .pool_map_init(2, Vec::new, |parts, line| {
+    ///         parts.clear();
+    ///         parts.extend(line.split_whitespace());
+    ///         parts.len()
+    ///     })
+    ///     .collect();
+    /// assert_eq!(joined, [1, 2, 0]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map`](Self::pool_map); a panic of `init` is that of the item for which it ran.
+    #[track_caller]
+    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolParMap<Self, MapInit<N, F>>
+    where
+        S: Send,
+        R: Send,
+        N: Fn() -> S + Sync,
+        F: Fn(&mut S, Self::Item) -> R + Sync,
+    {
+        PoolParMap::new(self, pool.to_workers(), MapInit { init, f }, "pool_map_init")
+    }
+
+    /// Runs `f` on every item: the loop body itself in parallel. Workers take the items in order, a chunk at a time; items of
+    /// different chunks start and finish in any order.
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map`](Self::pool_map), and when `f` does.
+    #[track_caller]
+    fn pool_for_each<F>(self, pool: impl IntoPool, f: F)
+    where
+        F: Fn(Self::Item) + Sync,
+    {
+        PoolParMap::new(self, pool.to_workers(), Map(f), "pool_for_each").for_each(drop);
+    }
+}
+
+impl<I: IndexedParallelIterator> PoolParallelIterator for I {}
+
+/// Data that rayon can split, to be mapped on the workers of a pool; the results come in order.
+///
+/// Made by the methods of [`PoolParallelIterator`]. It does nothing until the results are asked for, which
+/// [`consume`](Self::consume) does in general and the other methods for the usual cases. They all stream: the workers go on while
+/// the results are consumed, on the thread that called.
+#[must_use = "nothing runs until the results are asked for, by `collect`, `for_each` or another method"]
+pub struct PoolParMap<I: IndexedParallelIterator, W: Work<I::Item>> {
+    source: I,
+    work: W,
+    workers: Workers,
+    call: Arc<Call>,
+    sizer: Sizer,
+    brake: Arc<StopFlag>,
+    /// Whether an option was set that rayon's own collect knows nothing of.
+    is_special: bool,
+}
+
+impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
+    #[track_caller]
+    fn new(source: I, workers: Workers, work: W, method: &'static str) -> Self {
+        let call = Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet()));
+        let sizer = Sizer::new::<I::Item, W::Output>(workers.threads());
+        let brake = Arc::new(StopFlag::new());
+        PoolParMap { source, work, workers, call, sizer, brake, is_special: false }
+    }
+
+    fn with_work<V: Work<I::Item>>(self, wrap: impl FnOnce(W) -> V) -> PoolParMap<I, V> {
+        let PoolParMap { source, work, workers, call, sizer, brake, is_special } = self;
+        PoolParMap { source, work: wrap(work), workers, call, sizer, brake, is_special }
+    }
+
+    /// As [`PoolMap::chunk_size`](crate::PoolMap::chunk_size).
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0.
+    #[track_caller]
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        assert!(items > 0, "chunk_size needs at least one item, got 0");
+        self.sizer.fix_chunk(items);
+        self.is_special = true;
+        self
+    }
+
+    /// Lets at most `items` items be in flight: handed to the workers and not yet delivered. It wins over
+    /// [`chunk_size`](Self::chunk_size). By itself the limit is that of
+    /// [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight).
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0.
+    #[track_caller]
+    pub fn max_in_flight(mut self, items: usize) -> Self {
+        assert!(items > 0, "max_in_flight needs at least one item, got 0");
+        self.sizer.fix_in_flight(items);
+        self.is_special = true;
+        self
+    }
+
+    /// Gives this call a name, which its traces show beside the place of the call.
+    pub fn named(mut self, label: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.call).set_label(label.into());
+        self
+    }
+
+    /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
+    pub fn trace(mut self, level: Trace) -> Self {
+        Arc::make_mut(&mut self.call).set_trace(level);
+        self
+    }
+
+    /// As [`PoolMap::catch_panics`](crate::PoolMap::catch_panics): every item runs, and the results are
+    /// `Result<R, TaskPanic>`. A panic while an item is made, before `f` has it, is raised all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    ///
+    /// let results: Vec<_> = [2, 0, 5].par_iter().pool_map(2, |x| 10 / x).catch_panics().collect();
+    /// assert_eq!(results[1].as_ref().unwrap_err().index(), 1);
+    /// assert_eq!(results[2].as_ref().unwrap(), &2);
+    /// ```
+    pub fn catch_panics(self) -> PoolParMap<I, Catching<W>> {
+        self.with_work(Catching)
+    }
+
+    /// As [`PoolMap::cancel_on`](crate::PoolMap::cancel_on): what is done up to the first item that did not run is delivered.
+    pub fn cancel_on(mut self, token: &CancelToken) -> Self {
+        token.stops(&self.brake);
+        self.is_special = true;
+        self
+    }
+
+    /// As [`PoolMap::observe`](crate::PoolMap::observe).
+    pub fn observe(mut self, observer: &dyn Observer) -> PoolParMap<I, Observed<'_, W>> {
+        self.is_special = true;
+        self.with_work(|work| Observed { work, watch: ObserverRef::borrowed(observer) })
+    }
+
+    /// Hands the results to `consume`, in order, while the workers go on, and returns what it returns. Results that it leaves
+    /// are not waited for: nothing more starts then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    ///
+    /// let first_large = (0..1_000_000_usize)
+    ///     .into_par_iter()
+    ///     .pool_map(4, |x| x * x)
+    ///     .consume(|mut squares| squares.find(|&square| square > 1000));
+    /// assert_eq!(first_large, Some(1024));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `f` does, once all results before are consumed, and when `consume` does.
+    pub fn consume<B>(self, consume: impl FnOnce(Results<'_, W::Output>) -> B) -> B {
+        let PoolParMap { source, work, workers, call, sizer, brake, .. } = self;
+        let size = source.len();
+        source.with_producer(Engine { size, work, workers, call, sizer, brake, consume })
+    }
+
+    /// Collects the results: `Vec<R>`, `Result<Vec<T>, E>`, `HashMap<K, V>`…
+    ///
+    /// A collection of `Result`s ends with the first `Err` in order, and nothing more starts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    ///
+    /// let parsed: Result<Vec<i32>, _> = ["1", "two", "3", "four"].par_iter().pool_map(2, |s| s.parse()).collect();
+    /// assert_eq!(parsed, "two".parse::<i32>().map(|_| vec![]));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`consume`](Self::consume).
+    pub fn collect<B: FromIterator<W::Output>>(self) -> B {
+        // As in `PoolMap`.
+        if type_name::<B>() == type_name::<Vec<W::Output>>() {
+            self.into_vec().into_iter().collect()
+        } else {
+            self.consume(|results| results.collect())
+        }
+    }
+
+    /// Collects the results in a vector, each written to its place by the worker that made it: rayon's own `collect`.
+    ///
+    /// Faster than [`collect`](Self::collect) where an item costs nanoseconds. What is different, since rayon has the call to
+    /// itself: a worker that waits inside rayon in `f` may take up another item meanwhile, so `f` must hold no lock then;
+    /// and the line about a panic that `f` caught itself does not name the item. With a chunk size, a limit, a token, an
+    /// observer, a state or spans for the items, with `panic = "abort"`, on a worker, and where there are no threads, it is
+    /// `collect`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    ///
+    /// let squares = (0..8_u32).into_par_iter().pool_map(4, |x| x * x).collect_vec();
+    /// assert_eq!(squares, [0, 1, 4, 9, 16, 25, 36, 49]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `f` does: the panic of the lowest item.
+    pub fn collect_vec(self) -> Vec<W::Output> {
+        let is_whole = !(self.is_special
+            || W::HAS_STATE
+            || cfg!(panic = "abort")
+            || self.workers.observer().is_some()
+            || self.call.spans_items());
+        match self.workers.get_to_wait().filter(|_| is_whole) {
+            Some(lease) => whole::collect(self.source, &self.work, &self.call, &lease),
+            None => self.into_vec(),
+        }
+    }
+
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
+    fn into_vec(self) -> Vec<W::Output> {
+        self.consume(|results| results.into_vec())
+    }
+
+    /// Calls `f` with each result, in order, on this thread.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume`](Self::consume).
+    pub fn for_each(self, f: impl FnMut(W::Output)) {
+        self.consume(|results| results.for_each(f));
+    }
+
+    /// Calls `f` with each result, in order, on this thread, up to the first `Err`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolParallelIterator;
+    /// use rayon::prelude::*;
+    /// use std::io::Write;
+    ///
+    /// let mut out = Vec::new();
+    /// (0..3_u32).into_par_iter().pool_map(2, |x| x * 10).try_for_each(|x| writeln!(out, "{x}"))?;
+    /// assert_eq!(out, b"0\n10\n20\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first that `f` returns.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume`](Self::consume).
+    pub fn try_for_each<E>(self, f: impl FnMut(W::Output) -> Result<(), E>) -> Result<(), E> {
+        self.consume(|mut results| results.try_for_each(f))
+    }
+
+    /// Folds the results into one value, from the first to the last, on this thread.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume`](Self::consume).
+    pub fn fold<A>(self, init: A, f: impl FnMut(A, W::Output) -> A) -> A {
+        self.consume(|results| results.fold(init, f))
+    }
+
+    /// Adds the results up, in order.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume`](Self::consume).
+    pub fn sum<S: Sum<W::Output>>(self) -> S {
+        self.consume(|results| results.sum())
+    }
+
+    /// Multiplies the results, in order.
+    ///
+    /// # Panics
+    ///
+    /// As [`consume`](Self::consume).
+    pub fn product<P: Product<W::Output>>(self) -> P {
+        self.consume(|results| results.product())
+    }
+}
+
+impl<I: IndexedParallelIterator, W: Work<I::Item>> fmt::Debug for PoolParMap<I, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolParMap")
+            .field("items", &self.source.len())
+            .field("workers", &self.workers)
+            .field("call_site", self.call.site())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call that waits for rayon to show its data.
+struct Engine<W, C> {
+    size: usize,
+    work: W,
+    workers: Workers,
+    call: Arc<Call>,
+    sizer: Sizer,
+    brake: Arc<StopFlag>,
+    consume: C,
+}
+
+impl<T, W, C, B> ProducerCallback<T> for Engine<W, C>
+where
+    W: Work<T>,
+    C: FnOnce(Results<'_, W::Output>) -> B,
+{
+    type Output = B;
+
+    fn callback<P: Producer<Item = T>>(self, producer: P) -> B {
+        let Engine { size, work, workers, call, sizer, brake, consume } = self;
+        let mut delivery = Delivery::new(call.outlet());
+        let mut exchange: Exchange<Piece<P>, W> = Exchange::new(work, call, workers.threads(), sizer);
+        exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
+        exchange.brake = brake;
+        let exchange = exchange;
+        let mut supply = Split::new(producer, size);
+        let lease = workers.get_to_wait();
+        let count = lease.as_ref().map_or(1, |_| exchange.workers());
+        for watch in exchange.watches() {
+            watch.start(&exchange.call, count, (size, Some(size)), Part::Both);
+        }
+        let outcome = if let Some(lease) = lease {
+            stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))
+        } else {
+            let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, crew: None };
+            panics::catch(|| consume(Results::new(&mut stream)))
+        };
+        // Before anything is raised: a second panic while one unwinds would end the process.
+        panics::contain(supply);
+        drop(delivery);
+        drop(exchange);
+        outcome.unwrap_or_else(|payload| panics::resume(payload))
+    }
+}
+
+/// Gives the results a chunk at a time, whatever the data they are made from.
+trait Chunks<R> {
+    fn next_chunk(&mut self) -> Option<vec::IntoIter<R>>;
+    fn size_hint(&self) -> (usize, Option<usize>);
+}
+
+impl<'s, P, W> Chunks<W::Output> for Stream<'_, '_, 's, Split<P>, W>
+where
+    P: Producer + 's,
+    W: Work<P::Item>,
+{
+    fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
+        match self.crew {
+            Some(crew) => self.advance(crew).then(|| mem::take(&mut self.delivery.current)),
+            None => self.run_here().map(|result| vec![result].into_iter()),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.delivery.size_hint(self.supply)
+    }
+}
+
+/// The results of a [`PoolParMap`], in order, while the workers go on. Given to the closure of
+/// [`consume`](PoolParMap::consume).
+pub struct Results<'a, R> {
+    current: vec::IntoIter<R>,
+    chunks: &'a mut dyn Chunks<R>,
+}
+
+impl<'a, R> Results<'a, R> {
+    fn new(chunks: &'a mut dyn Chunks<R>) -> Self {
+        Results { current: Vec::new().into_iter(), chunks }
+    }
+
+    fn into_vec(self) -> Vec<R> {
+        let mut results = Vec::with_capacity(self.len());
+        while let Some(chunk) = self.chunks.next_chunk() {
+            results.extend(chunk);
+        }
+        results
+    }
+}
+
+impl<R> Iterator for Results<'_, R> {
+    type Item = R;
+
+    #[inline]
+    fn next(&mut self) -> Option<R> {
+        loop {
+            if let Some(result) = self.current.next() {
+                return Some(result);
+            }
+            self.current = self.chunks.next_chunk()?;
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let (low, high) = self.chunks.size_hint();
+        let here = self.current.len();
+        (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
+    }
+
+    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    where
+        G: FnMut(A, R) -> A,
+    {
+        let mut folded = init;
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            // The rest of a chunk needs no look at anything else.
+            for result in self.current.by_ref() {
+                folded = g(folded, result);
+            }
+        }
+        folded
+    }
+}
+
+impl<R> Drop for Results<'_, R> {
+    fn drop(&mut self) {
+        panics::contain_all(mem::take(&mut self.current));
+    }
+}
+
+impl<R> ExactSizeIterator for Results<'_, R> {}
+
+impl<R> FusedIterator for Results<'_, R> {}
+
+impl<R> fmt::Debug for Results<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results").field("left", &self.size_hint()).finish_non_exhaustive()
+    }
+}

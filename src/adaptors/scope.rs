@@ -1,0 +1,200 @@
+//! [`scope`]: streams that run ahead over borrowed data.
+//!
+//! It is [`std::thread::scope`] for the feeders; each feeder opens a scope on its pool for the workers' part, so that a
+//! feeder has ended only when the last item of its stream has. When the body is over, the streams are stopped by what they
+//! share with their threads, whatever became of the iterators.
+
+use crate::adaptors::imap::{self, Host, PoolImap};
+use crate::engine::flow::{Flow, Stop};
+use crate::engine::stop::WeakList;
+use crate::engine::work::{Map, Work};
+use crate::panics;
+use crate::threads::lease::{IntoPool, Lease, Workers};
+use crate::threads::lobby::{Lobby, call_hand_in};
+use crate::threads::names::Block;
+use crate::threads::pool;
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::{fmt, thread};
+
+/// Runs `body`, which may start streams that run ahead over borrowed data, and returns when all of them have ended.
+///
+/// A stream here is what [`pool_imap`](crate::PoolIterator::pool_imap) makes, for data that lives longer than the scope
+/// but not for ever: the source is pulled by a feeder thread, the workers run ahead of the loop body. All streams of a scope
+/// share its workers, and take turns on them; a number of threads is leased when the first result is asked for.
+///
+/// When `body` returns or panics, every stream that is left is stopped: nothing more starts, what is ready is dropped. The
+/// scope then waits for the items that run and for a `next` of the source that is in progress, no longer. A source
+/// that blocks for ever therefore keeps the scope for ever. A stream that was leaked (by [`std::mem::forget`]) is stopped
+/// like the others.
+///
+/// On a worker (of any pool) the streams of a scope run in place, each item when it is asked for; so does `pool_map`.
+///
+/// # Examples
+///
+/// ```
+/// let words = vec!["so".to_owned(), "much".to_owned(), "depends".to_owned()];
+/// let mut longest = "";
+/// pool_map::scope(2, |s| {
+///     for (word, length) in words.iter().zip(s.imap(&words, |word| word.len())) {
+///         if length > longest.len() {
+///             longest = word;
+///         }
+///     }
+/// });
+/// assert_eq!(longest, "depends");
+/// ```
+///
+/// # Panics
+///
+/// When `pool` is 0, or more threads than a pool can have; and when `body` does, with the same payload, after all streams
+/// have ended.
+#[track_caller]
+pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R) -> R {
+    let workers = pool.to_workers();
+    let outcome = thread::scope(|threads| {
+        // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
+        let spawn = |name: String, job: Job<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
+        let streams = Mutex::new(WeakList::new());
+        let scope = Scope { workers, crew: OnceCell::new(), spawn: &spawn, streams };
+        run_body(&scope, body)
+    });
+    outcome.unwrap_or_else(|payload| panics::resume(payload))
+}
+
+/// Runs the body and stops what is left of its streams.
+fn run_body<'scope, 'env, R>(
+    scope: &'scope Scope<'scope, 'env>,
+    body: impl FnOnce(&'scope Scope<'scope, 'env>) -> R,
+) -> Result<R, panics::Payload> {
+    let outcome = panics::catch(|| body(scope));
+    let streams = scope.streams.lock().take();
+    for stream in streams {
+        stream.stop();
+    }
+    outcome
+}
+
+type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
+
+/// Where streams over borrowed data are started; see [`scope`].
+pub struct Scope<'scope, 'env> {
+    workers: Workers,
+    /// The workers of all streams of this scope, from the first one's start.
+    crew: OnceCell<Arc<Shared<'env>>>,
+    /// Starts a thread that the scope waits for; false if none can start.
+    spawn: &'scope (dyn Fn(String, Job<'env>) -> bool + Sync),
+    /// Those that were started.
+    streams: Mutex<WeakList<dyn Stop + 'env>>,
+}
+
+/// What the feeders of one scope share.
+struct Shared<'env> {
+    lease: Lease,
+    lobby: Arc<Lobby<'env>>,
+}
+
+impl<'scope, 'env> Scope<'scope, 'env> {
+    /// Maps `items` with `f`, in order, ahead of the loop that takes the results.
+    ///
+    /// The full description is that of [`pool_imap`](crate::PoolIterator::pool_imap); `items` and `f` may borrow from
+    /// outside the scope.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = vec![3, 5, 8];
+    /// let rate = 2;
+    /// let doubled: Vec<i32> = pool_map::scope(4, |s| s.imap(&prices, |price| price * rate).collect());
+    /// assert_eq!(doubled, [6, 10, 16]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// The iterator panics when `f` or the source does, as that of [`pool_imap`](crate::PoolIterator::pool_imap).
+    #[track_caller]
+    pub fn imap<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>, &'scope Self>
+    where
+        T: IntoIterator<Item: Send + 'env, IntoIter: Send + 'env>,
+        R: Send + 'env,
+        F: Fn(T::Item) -> R + Send + Sync + 'env,
+    {
+        PoolImap::new(items.into_iter(), &self.workers, Map(f), "Scope::imap", true, self)
+    }
+
+    /// The same, with each result as soon as it is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let prices = vec![3, 5, 8];
+    /// let total: i32 = pool_map::scope(4, |s| s.imap_unordered(&prices, |price| price * 2).sum());
+    /// assert_eq!(total, 32);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// The iterator panics when `f` or the source does, as that of
+    /// [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered).
+    #[track_caller]
+    pub fn imap_unordered<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>, &'scope Self>
+    where
+        T: IntoIterator<Item: Send + 'env, IntoIter: Send + 'env>,
+        R: Send + 'env,
+        F: Fn(T::Item) -> R + Send + Sync + 'env,
+    {
+        PoolImap::new(items.into_iter(), &self.workers, Map(f), "Scope::imap_unordered", false, self)
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl<'env, I, W> Host<I, W> for &Scope<'_, 'env>
+where
+    I: Iterator + Send + 'env,
+    I::Item: Send + 'env,
+    W: Work<I::Item> + Send + 'env,
+{
+}
+
+impl<'env, I, W> imap::sealed::Threads<I, W> for &Scope<'_, 'env>
+where
+    I: Iterator + Send + 'env,
+    I::Item: Send + 'env,
+    W: Work<I::Item> + Send + 'env,
+{
+    #[expect(private_interfaces, reason = "as in the trait")]
+    fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I> {
+        if pool::on_a_worker() {
+            return Err(source);
+        }
+        let shared = self.crew.get_or_init(|| {
+            let lease = self.workers.get();
+            let lobby = Arc::new(Lobby::new(lease.threads()));
+            Arc::new(Shared { lease, lobby })
+        });
+        if !shared.lease.is_usable() {
+            return Err(source);
+        }
+        let shared = Arc::clone(shared);
+        let number = Block::take(&imap::feeder_name(shared.lease.name()), 1);
+        let fed = Arc::clone(flow);
+        imap::start_feeder(number, source, self.spawn, move |source| {
+            let Shared { lease, lobby } = &*shared;
+            // No panic comes out of feeding, so the scope does not unwind.
+            lease.scope(|crew| {
+                fed.feed(source, &|errand| lobby.post(errand, &|| call_hand_in(crew, Arc::clone(lobby))));
+            });
+        })?;
+        let stream: Arc<dyn Stop + 'env> = Arc::clone(flow) as _;
+        self.streams.lock().add(Arc::downgrade(&stream));
+        Ok(())
+    }
+
+    fn release(&mut self) {}
+}

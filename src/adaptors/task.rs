@@ -1,0 +1,497 @@
+//! [`Task`]: one closure on a worker, and what comes of it.
+
+use crate::base::fork::is_forked;
+use crate::engine::stop::{CancelToken, OnCancel};
+use crate::observe::{self, ItemTimer, ObserverRef, Part};
+use crate::panics::{self, Call, JobEnd, Outlet, TaskPanic};
+use crate::threads::pool::{self, Pool};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+use std::{fmt, mem};
+
+/// A closure that a pool runs, and what will come of it. Made by [`Pool::spawn`].
+///
+/// Dropping it lets the closure run, unheard. If it then panics, its trace is printed; the process goes on. So no panic
+/// goes unobserved: it is raised by [`join`](Task::join), handed over by [`try_join`](Task::try_join), or printed.
+///
+/// It is also a [`Future`], for async code to hand work over: `let sum = pool.spawn(move || heavy(data)).await;`. It
+/// needs no runtime, and a panic is raised by the `await`.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::Pool;
+///
+/// let pool = Pool::new(2)?;
+/// let task = pool.spawn(|| (1..=100).sum::<u32>());
+/// assert_eq!(task.join(), 5050);
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+pub struct Task<R> {
+    /// Shared with the errand that runs it, and with the tokens that may cancel it.
+    slip: Arc<TaskState<R>>,
+}
+
+/// What a task and its worker share.
+struct TaskState<R> {
+    call: Arc<Call>,
+    /// The observer of the pool.
+    watch: Option<Box<ObserverRef<'static>>>,
+    state: Mutex<State<R>>,
+    /// Notified when there is an outcome.
+    done: Condvar,
+}
+
+/// No user code runs under the lock of this.
+struct State<R> {
+    stage: Stage<R>,
+    /// Who awaits the task, if it is awaited. Taken when there is an outcome.
+    waker: Option<Waker>,
+    /// The task was dropped: nobody will ask for the outcome.
+    unheard: bool,
+}
+
+enum Stage<R> {
+    /// No worker has taken it yet.
+    Waiting(Box<dyn FnOnce() -> R + Send>),
+    /// On this thread.
+    Running(ThreadId),
+    Done(Outcome<R>),
+    /// The outcome was handed out.
+    Taken,
+}
+
+struct Outcome<R> {
+    result: Result<R, TaskPanic>,
+    /// What there is to print before the outcome is given: panics that the closure caught, traces of calls in it.
+    notes: Vec<String>,
+    /// Where it is printed.
+    outlet: Outlet,
+}
+
+impl Pool {
+    /// Runs `f` on a worker of this pool, in the background.
+    ///
+    /// Tasks begin in the order in which they were spawned. The pool goes on with them between the chunks of its streams.
+    /// On an [`inline`](Pool::inline) pool, and after `fork`, `f` runs here and now; what it returns, or its panic, is kept
+    /// for the [`Task`].
+    ///
+    /// A task does not keep its pool: dropping the pool's last handle drops the closures that have not started (unless
+    /// [`join`](Pool::join) was called), and joining their tasks says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let tasks: Vec<_> = (1..=3_u64).map(|x| pool.spawn(move || x.pow(2))).collect();
+    /// let squares: Vec<u64> = tasks.into_iter().map(|task| task.join()).collect();
+    /// assert_eq!(squares, [1, 4, 9]);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn<R, F>(&self, f: F) -> Task<R>
+    where
+        R: Send + 'static,
+        F: FnOnce() -> R + Send + 'static,
+    {
+        let call = Arc::new(Call::task("Pool::spawn", self.trace()).with_outlet(self.outlet()));
+        let is_usable = self.is_usable();
+        let watch = self.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
+        if let Some(watch) = &watch {
+            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), Part::Nothing);
+        }
+        let state = State { stage: Stage::Waiting(Box::new(f)), waker: None, unheard: false };
+        let slip = Arc::new(TaskState { call, watch, state: Mutex::new(state), done: Condvar::new() });
+        let errand = Errand(Arc::clone(&slip));
+        if is_usable {
+            self.post(Box::new(move |_| errand.0.run()));
+        } else {
+            errand.0.run();
+        }
+        Task { slip }
+    }
+}
+
+/// What the pool has of a task. Dropped without being run, it tells the task so.
+struct Errand<R>(Arc<TaskState<R>>);
+
+impl<R> Drop for Errand<R> {
+    fn drop(&mut self) {
+        self.0.give_up("the task's pool was dropped before it started");
+    }
+}
+
+impl<R> Task<R> {
+    /// Waits for the closure and returns what it returned; re-raises its panic, after its trace was printed.
+    ///
+    /// [`std::thread::JoinHandle::join`] returns a `Result`; here that is [`try_join`](Task::try_join).
+    ///
+    /// On a worker (of any pool) a task that has not started is run there and then, by the one who waits for it. So a task
+    /// may join others of its own pool, of one worker too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let inside = pool.clone();
+    /// let task = pool.spawn(move || inside.spawn(|| 20).join() + 1);
+    /// assert_eq!(task.join(), 21);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the closure did, with the same payload; if it was never run, because it was [cancelled](Task::cancel_on) or its
+    /// pool was dropped before it started; if the task waits for itself: its closure was given its own `Task`, or waits
+    /// inside rayon on a worker that took up a job there which joins the task; and in a child made by `fork` while the closure
+    /// ran, which runs on in the parent. One that had not started by then is run in the child as well, by the one who joins it.
+    #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "many a task is joined for its effect")]
+    pub fn join(self) -> R {
+        self.slip.outcome().raise()
+    }
+
+    /// Waits for the closure and returns what it returned, or its panic as a value. No trace of it is printed; what may be is
+    /// said at [`PoolMap::catch_panics`](crate::PoolMap::catch_panics).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let panic = pool.spawn(|| "1x".parse::<i32>().unwrap()).try_join().unwrap_err();
+    /// assert!(panic.message().contains("InvalidDigit"));
+    /// println!("{panic}");
+    /// // [TRACE:PoolWorker-1] task panicked at src/main.rs:4:52: called `Result::unwrap()` on an `Err` value: …
+    /// // [TRACE:PoolWorker-1]   in Pool::spawn called at src/main.rs:4:18, on thread 'main'
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the closure panicked; when it was never run, because it was [cancelled](Task::cancel_on) or its pool was dropped
+    /// before it started; and in a child made by `fork` while it ran, as with [`join`](Task::join).
+    ///
+    /// # Panics
+    ///
+    /// If the task waits for itself, as with [`join`](Task::join).
+    #[track_caller]
+    pub fn try_join(self) -> Result<R, TaskPanic> {
+        let outcome = self.slip.outcome();
+        panics::tell_by(outcome.outlet, outcome.notes.concat());
+        outcome.result
+    }
+
+    /// Waits for the closure, for `timeout` at most: the wait ends then, not the work.
+    ///
+    /// With a timeout of zero it only looks; with one that is too large for a clock, such as [`Duration::MAX`], it is
+    /// [`join`](Task::join). On a worker a task that has not started is run there and then, even if that takes longer,
+    /// unless the timeout is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// let task = pool.spawn(move || receiver.recv());
+    /// let Err(task) = task.join_timeout(Duration::from_millis(1)) else { unreachable!("nothing was sent") };
+    /// sender.send("now").expect("the task listens");
+    /// assert_eq!(task.join(), Ok("now"));
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The task itself, when it is not done in time.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Task::join); but a task that waits for itself gets itself back, unless the timeout is too large for a clock.
+    #[track_caller]
+    pub fn join_timeout(self, timeout: Duration) -> Result<R, Task<R>> {
+        self.slip.wait(Some(timeout));
+        match self.slip.take() {
+            Some(outcome) => Ok(outcome.raise()),
+            None => Err(self),
+        }
+    }
+
+    /// Whether the closure has returned or panicked, or never will be run.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.slip.state.lock().stage, Stage::Done(_) | Stage::Taken)
+    }
+
+    /// Lets `token` cancel this task as long as it has not started: its closure is dropped, and joining it says so. Once it
+    /// has started it goes on; let it look at [`is_cancelled`](CancelToken::is_cancelled) itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let token = CancelToken::new();
+    /// let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    /// let first = pool.spawn(move || receiver.recv());
+    /// let second = pool.spawn(|| 2).cancel_on(&token);
+    /// token.cancel();
+    /// assert_eq!(second.try_join().unwrap_err().message(), "the task was cancelled before it started");
+    /// drop(sender);
+    /// assert!(first.join().is_err());
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[expect(clippy::return_self_not_must_use, clippy::must_use_candidate, reason = "dropping a task lets it run")]
+    pub fn cancel_on(self, token: &CancelToken) -> Task<R>
+    where
+        R: Send + 'static,
+    {
+        token.stops(&self.slip);
+        self
+    }
+}
+
+impl<R> TaskState<R> {
+    /// Runs the closure on this thread, if nobody has begun to.
+    fn run(&self) {
+        let Some(f) = self.claim() else { return };
+        // User code. What it has captured is dropped in the job, a panic becomes a value.
+        let mut result = None;
+        let job = || panics::run_job(&self.call, 0, |_| result = Some(f()));
+        let end = match &self.watch {
+            None => job(),
+            Some(watch) => run_watched(&self.call, watch, job),
+        };
+        let result = match end.panic {
+            None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
+            Some(panic) => Err(panic),
+        };
+        self.finish(Outcome { result, notes: end.notes, outlet: self.call.outlet() });
+    }
+
+    fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
+        let mut state = self.state.lock();
+        match mem::replace(&mut state.stage, Stage::Running(thread::current().id())) {
+            Stage::Waiting(f) => Some(f),
+            other => {
+                state.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Lets the closure never run, if nobody has begun to.
+    fn give_up(&self, why: &'static str) {
+        let Some(f) = self.claim() else { return };
+        panics::contain(f);
+        if let Some(watch) = &self.watch {
+            watch.finish();
+        }
+        let result = Err(TaskPanic::not_run(&self.call, why));
+        self.finish(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
+    }
+
+    fn finish(&self, outcome: Outcome<R>) {
+        let mut state = self.state.lock();
+        if state.unheard {
+            drop(state);
+            return outcome.forget_there();
+        }
+        state.stage = Stage::Done(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        self.done.notify_all();
+        // Wakers are the executor's code.
+        if let Some(payload) = waker.and_then(|waker| panics::catch(|| waker.wake()).err()) {
+            panics::contain(payload);
+        }
+    }
+
+    /// In a child made by `fork`: what runs in the parent will never be done here.
+    fn give_up_if_elsewhere(&self, state: &mut State<R>) {
+        if matches!(state.stage, Stage::Running(_)) && is_forked() {
+            let result =
+                Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
+            state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
+        }
+    }
+
+    /// Waits for the outcome. What has not started is run here, if this is a worker.
+    #[track_caller]
+    fn wait(&self, timeout: Option<Duration>) {
+        if timeout.is_none_or(|timeout| !timeout.is_zero()) && (pool::on_a_worker() || is_forked()) {
+            self.run();
+        }
+        // A timeout beyond the reach of the clock is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.state.lock();
+        self.give_up_if_elsewhere(&mut state);
+        while matches!(state.stage, Stage::Waiting(_) | Stage::Running(_)) {
+            let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
+            match deadline {
+                None if is_own => {
+                    drop(state);
+                    panic!("a task cannot wait for itself: it runs on this very thread, below the one that waits");
+                }
+                Some(deadline) => {
+                    if self.done.wait_until(&mut state, deadline).timed_out() {
+                        return;
+                    }
+                }
+                None => self.done.wait(&mut state),
+            }
+        }
+    }
+
+    /// Waits for the outcome and takes it.
+    #[track_caller]
+    fn outcome(&self) -> Outcome<R> {
+        self.wait(None);
+        self.take().expect("BUG: a task has an outcome after the wait")
+    }
+
+    fn take(&self) -> Option<Outcome<R>> {
+        take(&mut self.state.lock())
+    }
+}
+
+/// Runs a task for one who watches it.
+#[cold]
+fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce() -> JobEnd) -> JobEnd {
+    let round = ItemTimer::begin(vec![watch]);
+    watch.pulled(1, Duration::ZERO);
+    let start = Instant::now();
+    let mut end = job();
+    let outcome = if end.panic.is_some() { observe::Outcome::Panicked } else { observe::Outcome::Returned };
+    // A job again, for what an observer's panic has to say.
+    let told = panics::run_job(call, 0, |_| {
+        round.tell(0, start, outcome);
+        watch.finish();
+    });
+    end.notes.extend(told.notes);
+    end
+}
+
+/// The outcome, once, if there is one.
+fn take<R>(state: &mut MutexGuard<'_, State<R>>) -> Option<Outcome<R>> {
+    match mem::replace(&mut state.stage, Stage::Taken) {
+        Stage::Done(outcome) => Some(outcome),
+        other => {
+            state.stage = other;
+            None
+        }
+    }
+}
+
+impl<R> Outcome<R> {
+    fn raise(self) -> R {
+        panics::tell_by(self.outlet, self.notes.concat());
+        self.result.unwrap_or_else(|panic| panic.resume())
+    }
+
+    /// Drops what nobody asked for, on the thread that had the task. A panic is printed with its whole trace.
+    fn forget_here(self) {
+        panics::tell_by(self.outlet, self.notes.concat());
+        match self.result {
+            Ok(result) => panics::contain(result),
+            Err(panic) => {
+                if panic.has_happened() {
+                    panic.report();
+                }
+                panics::contain(panic);
+            }
+        }
+    }
+
+    /// The same on a worker, where no lock may be taken that somebody holds who waits for it.
+    fn forget_there(self) {
+        match self.result {
+            Ok(result) => {
+                panics::tell_there(self.outlet, self.notes.concat());
+                panics::contain(result);
+            }
+            Err(panic) => {
+                if panic.has_happened() {
+                    panic.report_there(&self.notes);
+                }
+                panics::contain(panic);
+            }
+        }
+    }
+}
+
+impl<R: Send> OnCancel for TaskState<R> {
+    fn cancel(&self) {
+        self.give_up("the task was cancelled before it started");
+    }
+}
+
+impl<R> Drop for TaskState<R> {
+    fn drop(&mut self) {
+        // The observer is the user's, and this may be its last handle.
+        if let Some(watch) = self.watch.take() {
+            panics::contain(watch);
+        }
+    }
+}
+
+impl<R> Drop for Task<R> {
+    fn drop(&mut self) {
+        let mut state = self.slip.state.lock();
+        state.unheard = true;
+        let waker = state.waker.take();
+        let outcome = take(&mut state);
+        drop(state);
+        panics::contain(waker);
+        if let Some(outcome) = outcome {
+            outcome.forget_here();
+        }
+    }
+}
+
+impl<R> Future for Task<R> {
+    type Output = R;
+
+    /// Ready with what the closure returned; raises its panic. On a worker (an executor may run there) and in a child made by
+    /// `fork`, a task that has not started is run within the poll.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Task::join); and if it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        if pool::on_a_worker() || is_forked() {
+            self.slip.run();
+        }
+        let waker = context.waker().clone();
+        let mut state = self.slip.state.lock();
+        assert!(!matches!(state.stage, Stage::Taken), "a task was polled after it was ready");
+        self.slip.give_up_if_elsewhere(&mut state);
+        if let Some(outcome) = take(&mut state) {
+            drop(state);
+            return Poll::Ready(outcome.raise());
+        }
+        let before = state.waker.replace(waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl<R> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("is_finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! What knows nothing of the rest.
+
+pub(crate) mod current_worker;
+pub(crate) mod event;
+pub(crate) mod fork;
+pub(crate) mod stdio;
+pub(crate) mod unwind;

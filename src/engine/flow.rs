@@ -1,0 +1,1043 @@
+//! The shared state of a stream: what the consumer, its feeder and the workers meet at.
+//!
+//! The **feeder** is a thread that pulls the source, one item at a time, while there is room. Each item is at once where a
+//! worker can take it, so none ever waits for the source to give the next. **Pullers**, errands on the workers, take what
+//! is there, a chunk at a time, run it, and put the results into their place in the line. The **consumer** takes them from
+//! the front. Nobody holds the lock while user code runs: `next` of the source, `f`, any destructor.
+//!
+//! To keep cheap items cheap, no item wakes a worker that needs not be woken:
+//!
+//! - While some puller is *looking* (it was called and has not come yet, or it naps), nobody else is called. It will see
+//!   whatever there is by then, and whoever leaves items behind calls the next. So where a thousand items come in the
+//!   time that waking takes, they wake one worker.
+//! - A puller that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
+
+use crate::engine::puller::{Done, run_chunk, run_here};
+use crate::engine::sizing::Sizer;
+use crate::engine::stop::StopFlag;
+use crate::engine::window::{Chunk, Window};
+use crate::engine::work::{self, Work};
+use crate::observe::{self, ObserverRef, Part};
+use crate::panics::{self, Call, Payload, TaskPanic};
+use crate::threads::lease::Lease;
+use crate::threads::lobby::{Clerk, Errand};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use std::{mem, vec};
+
+/// How long a puller naps that finds less than a chunk.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Where the lease of a stream lies from its start: the feeder calls workers by it, the consumer takes it away.
+pub(crate) type Berth = Mutex<Option<Lease>>;
+
+/// What one stream's threads share.
+pub(crate) struct Flow<T, W: Work<T>> {
+    /// `Some` until the drop.
+    work: Option<W>,
+    call: Arc<Call>,
+    /// The observer of the pool; those of the call itself are in `work`.
+    pool_watch: Option<Box<ObserverRef<'static>>>,
+    pub(crate) brake: Arc<StopFlag>,
+    /// How many pullers there may be.
+    workers: usize,
+    desk: Mutex<Desk<T, W::Output>>,
+    /// Notified when a napping puller has nothing more to wait for.
+    nap: Condvar,
+    /// A leased pool, kept by each puller until it has left: the next lease is to have it alone. Not by the feeder, whose source
+    /// may block for ever.
+    kept: OnceLock<Weak<Berth>>,
+}
+
+/// What one lock guards. No user code runs under it.
+struct Desk<T, R> {
+    window: Window<vec::IntoIter<T>, Done<R>>,
+    /// The items behind all those in `window`: the block that the feeder is filling.
+    open: Vec<T>,
+    sizer: Sizer,
+    /// How many items a worker takes, and how many may be in flight, as last computed.
+    chunk: usize,
+    limit: usize,
+    since: Instant,
+    /// Items that came from the source, so also the index of the next one; and those that the consumer is done with.
+    pulled: u64,
+    delivered: u64,
+    source: Source,
+    /// Chunks that are being run: taken, and not handed in.
+    running: usize,
+    /// Pullers that were called and have not left; at most one for each worker.
+    pullers: usize,
+    /// Pullers among them that are about to look for items. While any item is queued, this is not 0, or each of the
+    /// workers has a puller, which will look when it is done with its chunk. That is what keeps a stream alive.
+    looking: usize,
+    /// How many of those nap.
+    napping: usize,
+    /// The feeder waits at its bell for room.
+    feeder_waits: bool,
+    /// The consumer waits at its bell, for this.
+    consumer_waits: Option<Until>,
+    /// The consumer wants nothing more.
+    stopped: bool,
+}
+
+/// How far the source is.
+enum Source {
+    Open,
+    /// It gave `None`, and is not asked again.
+    Ended,
+    /// It panicked, and is not asked again. The panic's turn comes after every result.
+    Panicked(Payload),
+}
+
+/// What the consumer waits for.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    /// A result whose turn it is.
+    Front,
+    /// That, or an item to run: the consumer is itself a worker.
+    Work,
+}
+
+/// What a puller does next.
+enum Next<T> {
+    /// Runs this, after it has called another puller if need be.
+    Run {
+        chunk: Chunk<vec::IntoIter<T>>,
+        help: bool,
+    },
+    /// Lets other errands go first.
+    StepBack,
+    Leave,
+}
+
+/// What comes next out of a stream.
+pub(crate) enum Turn<R> {
+    Done(Done<R>),
+    Ended,
+    /// The source panicked.
+    Panicked(Payload),
+}
+
+impl<T, R> Desk<T, R> {
+    fn new(sizer: Sizer, ordered: bool) -> Self {
+        let since = Instant::now();
+        let mut desk = Desk {
+            window: if ordered { Window::new() } else { Window::unordered() },
+            open: Vec::new(),
+            sizer,
+            chunk: 1,
+            limit: 1,
+            since,
+            pulled: 0,
+            delivered: 0,
+            source: Source::Open,
+            running: 0,
+            pullers: 0,
+            looking: 0,
+            napping: 0,
+            feeder_waits: false,
+            consumer_waits: None,
+            stopped: false,
+        };
+        desk.plan(since);
+        desk
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::try_from(self.pulled - self.delivered).expect("BUG: more in flight than memory holds")
+    }
+
+    fn queued(&self) -> usize {
+        self.window.queued_items() + self.open.len()
+    }
+
+    fn push(&mut self, item: T) {
+        if self.open.capacity() == 0 {
+            self.open.reserve(self.chunk.min(64));
+        }
+        self.open.push(item);
+        self.pulled += 1;
+        if self.open.len() >= self.chunk {
+            self.close_block();
+        }
+    }
+
+    /// Puts the block that is being filled behind the others.
+    fn close_block(&mut self) {
+        let first = self.pulled - self.open.len() as u64;
+        self.window.push(first, mem::take(&mut self.open).into_iter());
+    }
+
+    fn take(&mut self, most: usize) -> Option<Chunk<vec::IntoIter<T>>> {
+        if self.window.queued_items() == 0 {
+            self.close_block();
+        }
+        let chunk = self.window.take(most)?;
+        self.running += 1;
+        Some(chunk)
+    }
+
+    /// How many items a worker takes now.
+    fn most(&self, now: Instant) -> usize {
+        self.sizer.take(now.saturating_duration_since(self.since), self.queued(), !self.source.is_open())
+    }
+
+    /// Counts a puller in if items wait that nobody is about to look for; then it has to be called.
+    fn wants_puller(&mut self, workers: usize) -> bool {
+        let wants = self.queued() > 0 && self.looking == 0 && self.pullers < workers;
+        if wants {
+            self.pullers += 1;
+            self.looking += 1;
+        }
+        wants
+    }
+
+    /// Whether all that waits is less than the shortest chunk worth taking: 20 µs of work, or what the user fixed.
+    fn is_scant(&self) -> bool {
+        let queued = self.queued();
+        queued < self.sizer.take(Duration::ZERO, queued, false) && self.source.is_open() && !self.feeder_waits
+    }
+
+    /// Notes what was measured of a chunk.
+    fn measure(&mut self, done: &Done<R>, now: Instant) {
+        self.sizer.worked(done.results.len(), done.busy);
+        self.plan(now);
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let plan = self.sizer.plan(now.saturating_duration_since(self.since));
+        self.chunk = plan.block.items;
+        self.limit = plan.in_flight;
+    }
+
+    /// Whether the room is worth waking the feeder for: where items are cheap, not for every few of them.
+    fn has_room_to_tell_of(&self) -> bool {
+        let worth_it = if self.chunk == 1 { 1 } else { self.chunk.saturating_mul(2).min(self.limit / 4).max(1) };
+        self.in_flight().saturating_add(worth_it) <= self.limit
+    }
+
+    fn take_back(&mut self) -> Vec<T> {
+        self.close_block();
+        self.window.abandon().into_iter().flatten().collect()
+    }
+}
+
+impl Source {
+    fn is_open(&self) -> bool {
+        matches!(self, Source::Open)
+    }
+}
+
+impl<T, W: Work<T>> Flow<T, W> {
+    pub(crate) fn new(
+        work: W,
+        call: Arc<Call>,
+        workers: usize,
+        sizer: Sizer,
+        ordered: bool,
+        brake: Arc<StopFlag>,
+        pool_watch: Option<Box<ObserverRef<'static>>>,
+    ) -> Self {
+        Flow {
+            work: Some(work),
+            call,
+            pool_watch,
+            brake,
+            workers,
+            desk: Mutex::new(Desk::new(sizer, ordered)),
+            nap: Condvar::new(),
+            kept: OnceLock::new(),
+        }
+    }
+
+    /// Keeps the lease at `berth` until the last puller has left.
+    pub(crate) fn keep(&self, berth: &Arc<Berth>) {
+        self.kept.get_or_init(|| Arc::downgrade(berth));
+    }
+
+    fn work(&self) -> &W {
+        self.work.as_ref().expect("BUG: the work stays until the drop")
+    }
+
+    // Who watches.
+
+    fn watches(&self) -> Vec<&ObserverRef<'_>> {
+        work::watches::<T, W>(self.work(), self.pool_watch.as_deref())
+    }
+
+    /// Tells those who watch that the stream starts, and lets its feeder begin, which waits for that. `fed` says whether it
+    /// has one.
+    pub(crate) fn open(&self, size_hint: (usize, Option<usize>), fed: bool) {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return;
+        }
+        let (workers, part) = if fed { (self.workers, Part::Results) } else { (1, Part::Both) };
+        for watch in watches {
+            watch.start(&self.call, workers, size_hint, part);
+        }
+        self.brake.feeder.ring();
+    }
+
+    /// Tells them that it is over: the consumer is done with it, and no item runs. Gives what there is to print of that.
+    fn finish(&self) -> String {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return String::new();
+        }
+        // As a job, since on a worker nothing else may print.
+        let call = Arc::new(self.call.without_items());
+        panics::run_job(&call, 0, |_| watches.into_iter().for_each(ObserverRef::finish)).notes.concat()
+    }
+
+    /// Lets them know how long the consumer waits for results in `wait`.
+    fn waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
+        observe::wait(&self.watches(), wait)
+    }
+
+    // What the feeder does.
+
+    /// The life of a feeder: pulls the source until it ends or nothing more is wanted. `post` is to have an errand done.
+    pub(crate) fn feed<'j, I>(self: &Arc<Self>, mut source: I, post: &dyn Fn(Errand<'j>))
+    where
+        I: Iterator<Item = T>,
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let watches = self.watches();
+        if watches.is_empty() {
+            self.pull_all(|| source.next(), post);
+        } else {
+            // The start is told before anything else. A token may ring as well, but then nothing is pulled.
+            self.brake.feeder.wait();
+            self.pull_all(|| observe::pull(&watches, || source.next()), post);
+        }
+        panics::contain(source);
+    }
+
+    fn pull_all<'j>(self: &Arc<Self>, mut next: impl FnMut() -> Option<T>, post: &dyn Fn(Errand<'j>))
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let mut desk = self.desk.lock();
+        while self.has_room(&mut desk) {
+            // User code. It may block for ever, and the consumer may be gone when it returns.
+            let pulled = MutexGuard::unlocked(&mut desk, || panics::catch(&mut next));
+            match pulled {
+                Ok(Some(item)) if self.brake.goes_on() => desk.push(item),
+                Ok(Some(item)) => MutexGuard::unlocked(&mut desk, || panics::contain(item)),
+                Ok(None) => desk.source = Source::Ended,
+                Err(payload) => desk.source = Source::Panicked(payload),
+            }
+            self.announce(&mut desk, post);
+        }
+    }
+
+    /// Waits until one more item may be pulled; false if none ever may.
+    fn has_room(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
+        while desk.source.is_open() && self.brake.goes_on() {
+            if desk.in_flight() < desk.limit {
+                return true;
+            }
+            desk.feeder_waits = true;
+            // Nothing more comes that a nap could wait for.
+            self.end_naps(desk);
+            MutexGuard::unlocked(desk, || self.brake.feeder.wait());
+            desk.feeder_waits = false;
+        }
+        false
+    }
+
+    /// Tells of an item that has come, or of the end, those who need to know.
+    fn announce<'j>(self: &Arc<Self>, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, post: &dyn Fn(Errand<'j>))
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let open = desk.source.is_open();
+        if !open || desk.queued() >= desk.chunk {
+            self.end_naps(desk);
+        }
+        if desk.wants_puller(self.workers) {
+            MutexGuard::unlocked(desk, || post(self.puller()));
+        }
+        let concerned = if open { desk.consumer_waits == Some(Until::Work) } else { desk.consumer_waits.is_some() };
+        if concerned {
+            desk.consumer_waits = None;
+            self.brake.consumer.ring();
+        }
+    }
+
+    fn end_naps(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) {
+        if desk.napping > 0 {
+            self.nap.notify_one();
+        }
+    }
+
+    // What the workers do.
+
+    /// A puller as an errand. It has to be counted in beforehand.
+    fn puller<'j>(self: &Arc<Self>) -> Errand<'j>
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        let (flow, kept) = (Arc::clone(self), self.kept.get().and_then(Weak::upgrade));
+        Box::new(move |clerk| {
+            flow.pull(clerk);
+            // After the flow, which may be the last that holds `f`.
+            drop(kept);
+        })
+    }
+
+    /// The life of a puller.
+    fn pull<'j>(self: Arc<Self>, clerk: &Clerk<'_, 'j>)
+    where
+        T: Send + 'j,
+        W: Send + 'j,
+    {
+        self.desk.lock().looking -= 1;
+        let mut done = None;
+        loop {
+            match self.exchange(done.take(), clerk) {
+                Next::Run { chunk, help } => {
+                    if help {
+                        clerk.post(self.puller());
+                    }
+                    done = Some((chunk.ticket, self.run(chunk)));
+                }
+                Next::StepBack => return clerk.post(self.puller()),
+                Next::Leave => return,
+            }
+        }
+    }
+
+    fn run(&self, chunk: Chunk<vec::IntoIter<T>>) -> Done<W::Output> {
+        run_chunk(self.work(), &self.call, &self.brake, self.watches(), chunk, &mut None)
+    }
+
+    /// Hands over a chunk and takes the next.
+    fn exchange(&self, done: Option<(u64, Done<W::Output>)>, clerk: &Clerk<'_, '_>) -> Next<T> {
+        let now = Instant::now();
+        let has_worked = done.is_some();
+        let mut desk = self.desk.lock();
+        if let Some((ticket, done)) = done {
+            self.hand_in(&mut desk, ticket, done, now);
+        }
+        if has_worked && desk.queued() > 0 && clerk.others_wait() {
+            desk.looking += 1;
+            return Next::StepBack;
+        }
+        // Who has just come was called for what is there; who comes back and finds something, will find more soon.
+        if has_worked && desk.queued() > 0 && desk.is_scant() {
+            if desk.looking > 0 {
+                desk.pullers -= 1;
+                return Next::Leave;
+            }
+            desk.looking += 1;
+            desk.napping += 1;
+            self.nap.wait_for(&mut desk, NAP);
+            desk.napping -= 1;
+            desk.looking -= 1;
+        }
+        let most = desk.most(now);
+        if let Some(chunk) = desk.take(most) {
+            return Next::Run { chunk, help: desk.wants_puller(self.workers) };
+        }
+        desk.pullers -= 1;
+        Next::Leave
+    }
+
+    /// Puts what came of a chunk into its place in the line.
+    fn hand_in(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ticket: u64, done: Done<W::Output>, now: Instant) {
+        desk.measure(&done, now);
+        desk.running -= 1;
+        if desk.stopped {
+            let is_last = desk.running == 0;
+            // Nobody will ask for it. What it has to say of panics is said here.
+            return MutexGuard::unlocked(desk, || {
+                panics::contain_all(done.results);
+                panics::mention_there(self.call.outlet(), &done.notes, done.panic);
+                if is_last {
+                    panics::tell_there(self.call.outlet(), self.finish());
+                }
+            });
+        }
+        let front = desk.window.fill(ticket, done);
+        if front && desk.consumer_waits.take().is_some() {
+            self.brake.consumer.ring();
+        }
+    }
+
+    // What the consumer does.
+
+    /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a worker
+    /// (`on_worker`) it runs what waits for one, and waits only for what runs elsewhere.
+    pub(crate) fn deliver(&self, handed: usize, on_worker: bool) -> Turn<W::Output> {
+        let mut desk = self.desk.lock();
+        desk.delivered += handed as u64;
+        loop {
+            if desk.feeder_waits && desk.has_room_to_tell_of() {
+                desk.feeder_waits = false;
+                self.brake.feeder.ring();
+            }
+            let cancelled = self.brake.is_cancelled();
+            if cancelled {
+                // The token may not have come so far. Nothing may be queued behind the gap that is made here.
+                self.brake.stop_at(0);
+                let items = desk.take_back();
+                if !items.is_empty() && desk.window.is_ordered() {
+                    // Nor does a panic of the source come out from behind it.
+                    let source = mem::replace(&mut desk.source, Source::Ended);
+                    MutexGuard::unlocked(&mut desk, || panics::contain(source));
+                }
+                MutexGuard::unlocked(&mut desk, || panics::contain_all(items));
+            }
+            if let Some(done) = desk.window.deliver() {
+                return Turn::Done(done);
+            }
+            if desk.queued() == 0 && desk.window.is_empty() && (cancelled || !desk.source.is_open()) {
+                return match mem::replace(&mut desk.source, Source::Ended) {
+                    Source::Panicked(payload) => Turn::Panicked(payload),
+                    Source::Open | Source::Ended => Turn::Ended,
+                };
+            }
+            if !(on_worker && self.run_one(&mut desk)) {
+                desk.consumer_waits = Some(if on_worker { Until::Work } else { Until::Front });
+                MutexGuard::unlocked(&mut desk, || self.waiting(|| self.brake.consumer.wait()));
+                desk.consumer_waits = None;
+            }
+        }
+    }
+
+    /// Runs the next chunk on the consumer's thread; false if none waits.
+    fn run_one(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
+        let most = desk.most(Instant::now());
+        let Some(chunk) = desk.take(most) else { return false };
+        let ticket = chunk.ticket;
+        let done = MutexGuard::unlocked(desk, || self.waiting(|| self.run(chunk)));
+        self.hand_in(desk, ticket, done, Instant::now());
+        true
+    }
+
+    /// Pulls one item on the consumer's thread, where there are no workers.
+    pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<T>) -> Option<T> {
+        observe::pull(&self.watches(), next)
+    }
+
+    /// Runs it there. The end is told when the flow is dropped, of which the consumer has the only handle.
+    pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
+        run_here(self.work(), &self.call, &self.watches(), &mut None, index, item)
+    }
+
+    /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
+    /// the source's `next`. `raised` says whether the consumer has raised a panic of this stream.
+    pub(crate) fn stop(&self, raised: bool) {
+        self.brake.stop_at(0);
+        let mut desk = self.desk.lock();
+        desk.stopped = true;
+        let items = desk.take_back();
+        let line: Vec<Done<W::Output>> = std::iter::from_fn(|| desk.window.deliver_any()).collect();
+        let source = mem::replace(&mut desk.source, Source::Ended);
+        let is_over = desk.running == 0;
+        self.end_naps(&mut desk);
+        drop(desk);
+        self.brake.feeder.ring();
+        panics::contain_all(items);
+        let mut panics = Vec::new();
+        for done in line {
+            panics::tell_by(self.call.outlet(), done.notes.concat());
+            panics.extend(done.panic);
+            panics::contain_all(done.results);
+        }
+        panics::mention(panics, raised);
+        panics::contain(source);
+        // Else whoever runs the last item does.
+        if is_over {
+            panics::tell_by(self.call.outlet(), self.finish());
+        }
+    }
+}
+
+/// What can be stopped at the end of a scope, whatever its items are.
+pub(crate) trait Stop: Send + Sync {
+    fn stop(&self);
+}
+
+impl<T: Send, W: Work<T> + Send> Stop for Flow<T, W> {
+    fn stop(&self) {
+        Flow::stop(self, false);
+    }
+}
+
+impl<T, W: Work<T>> Drop for Flow<T, W> {
+    fn drop(&mut self) {
+        // On whatever thread it was that let go last; its panics would end that thread.
+        panics::contain(self.work.take());
+        panics::contain(self.pool_watch.take());
+        panics::contain(mem::replace(&mut self.desk.get_mut().source, Source::Ended));
+    }
+}
+
+/// The threads of a stream in any order: what each does from one look at the desk to the next is a step. Only the waits at
+/// the bells are made up here, as the knowledge of who waits for what.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::work::Map;
+    use crate::testing::orders::{self, Given, Way};
+    use crate::threads::lobby::Lobby;
+    use proptest::prelude::*;
+    use std::panic::resume_unwind;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A desk of two workers, with `queued` items on it.
+    fn desk(queued: u64, set: impl FnOnce(&mut Sizer)) -> Desk<u64, u64> {
+        let mut sizer = Sizer::new::<u64, u64>(2);
+        set(&mut sizer);
+        let mut desk = Desk::new(sizer, true);
+        (0..queued).for_each(|item| desk.push(item));
+        desk
+    }
+
+    #[test]
+    fn items_are_queued_by_the_chunk_and_come_back_in_order() {
+        let mut desk = desk(3, |sizer| sizer.fix_chunk(8));
+        assert!(desk.open.capacity() >= 8, "room for all of them");
+        assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (3, 0, 3));
+        (3..9).for_each(|item| desk.push(item));
+        assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (1, 8, 9));
+        assert!(desk.take_back().into_iter().eq(0..9));
+        assert_eq!(desk.queued(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_shared_out() {
+        let mut desk = desk(100, |sizer| sizer.worked(1000, Duration::from_micros(1)));
+        let now = desk.since;
+        assert_eq!(desk.most(now), 8192);
+        desk.source = Source::Ended;
+        assert_eq!(desk.most(now), 25, "two parts for each worker");
+    }
+
+    #[test]
+    fn less_than_a_chunk_is_scant_while_more_may_come() {
+        let of = |queued| desk(queued, |sizer| sizer.fix_chunk(4));
+        assert_eq!([1, 3, 4, 5].map(|queued| of(queued).is_scant()), [true, true, false, false]);
+        assert!(!Desk { source: Source::Ended, ..of(3) }.is_scant());
+        assert!(!Desk { feeder_waits: true, ..of(3) }.is_scant());
+    }
+
+    #[test]
+    fn the_feeder_is_told_of_room_for_two_chunks_or_a_quarter() {
+        let in_flight = |chunk, limit, most: u64| {
+            let desk = |pulled| Desk { chunk, limit, pulled, ..desk(0, |_| {}) };
+            desk(most).has_room_to_tell_of() && !desk(most + 1).has_room_to_tell_of()
+        };
+        assert!(in_flight(1, 5, 4) && in_flight(8, 100, 84) && in_flight(8, 40, 30) && in_flight(8, 3, 2));
+    }
+
+    #[test]
+    fn a_puller_is_called_for_items_that_nobody_is_about_to_see() {
+        let wants = |queued, looking, pullers| {
+            let mut desk = Desk { pullers, looking, ..desk(queued, |_| {}) };
+            let wants = desk.wants_puller(2);
+            assert_eq!((desk.looking - looking, desk.pullers - pullers), (usize::from(wants), usize::from(wants)));
+            wants
+        };
+        assert!(wants(1, 0, 0) && wants(1, 0, 1));
+        assert!(!wants(0, 0, 0) && !wants(1, 1, 1) && !wants(1, 0, 2));
+    }
+
+    #[test]
+    fn what_was_measured_changes_the_plan() {
+        let mut desk = desk(0, |_| {});
+        assert_eq!(desk.chunk, 1);
+        let done =
+            Done { results: vec![0; 10], items: 10, panic: None, notes: Vec::new(), busy: Duration::from_micros(10) };
+        desk.measure(&done, desk.since);
+        assert_eq!(desk.chunk, 20, "20 µs of items of 1 µs");
+    }
+
+    /// What a puller that hands in a chunk does next, or one that comes for the first time: with one item queued of the four
+    /// that make a chunk, `looking` other pullers about to look, and whether another errand waits.
+    fn next_step(has_worked: bool, looking: usize, other: bool) -> (&'static str, [usize; 3]) {
+        let mut sizer = Sizer::new::<u64, u64>(2);
+        sizer.fix_chunk(4);
+        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
+        let flow = Flow::new(Map(|item: u64| item), call, 2, sizer, true, brake, None);
+        let lobby = Lobby::new(1);
+        if other {
+            lobby.post(Box::new(|_| {}), &|| {});
+        }
+        let mut done = None;
+        {
+            let mut desk = flow.desk.lock();
+            (desk.pullers, desk.looking) = (2, looking);
+            if has_worked {
+                (0..4).for_each(|item| desk.push(item));
+                let ticket = desk.take(4).expect("four items").ticket;
+                let results = vec![0; 4];
+                done = Some((ticket, Done { results, items: 4, panic: None, notes: Vec::new(), busy: Duration::ZERO }));
+            }
+            desk.push(4);
+        }
+        let step = match flow.exchange(done, &Clerk::of(&lobby, &|| {})) {
+            Next::Run { .. } => "run",
+            Next::StepBack => "step back",
+            Next::Leave => "leave",
+        };
+        let desk = flow.desk.lock();
+        (step, [desk.pullers, desk.looking, desk.napping])
+    }
+
+    #[test]
+    fn a_puller_naps_for_more_unless_another_will_see_to_it() {
+        assert_eq!(next_step(false, 0, false), ("run", [2, 0, 0]));
+        assert_eq!(next_step(false, 1, false), ("run", [2, 1, 0]), "it was called for what is there");
+        assert_eq!(next_step(true, 0, false), ("run", [2, 0, 0]), "after a nap");
+        assert_eq!(next_step(true, 1, false), ("leave", [1, 1, 0]));
+        assert_eq!(next_step(true, 0, true), ("step back", [2, 1, 0]));
+        assert_eq!(next_step(false, 0, true), ("run", [2, 0, 0]), "its turn has just come");
+    }
+
+    /// How a stream ends that is cancelled after its first item was run, with `queued` more waiting and a source that has
+    /// panicked behind them; and whether its feeder may go on.
+    fn cancelled_end(queued: u64, ordered: bool) -> (bool, bool) {
+        let mut sizer = Sizer::new::<u64, u64>(1);
+        sizer.fix_chunk(1);
+        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
+        let flow = Flow::new(Map(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&brake), None);
+        {
+            let mut desk = flow.desk.lock();
+            (0..=queued).for_each(|item| desk.push(item));
+            let ticket = desk.take(1).expect("one item or more").ticket;
+            let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
+            flow.hand_in(&mut desk, ticket, done, Instant::now());
+            desk.source = Source::Panicked(Box::new("the source"));
+        }
+        brake.note_cancelled();
+        assert!(brake.goes_on(), "the token has not come so far");
+        assert!(matches!(flow.deliver(0, false), Turn::Done(done) if done.results == [0]));
+        assert_eq!(flow.desk.lock().queued(), 0);
+        let goes_on = brake.goes_on();
+        (matches!(flow.deliver(1, false), Turn::Panicked(_)), goes_on)
+    }
+
+    #[test]
+    fn behind_what_a_token_takes_back_nothing_is_queued() {
+        let raises = |queued, ordered| {
+            let (raises, goes_on) = cancelled_end(queued, ordered);
+            assert!(!goes_on, "the feeder keeps what it comes with, for there is a gap before it");
+            raises
+        };
+        assert!(!raises(2, true), "the source keeps its panic as well");
+        assert!(raises(0, true), "there is no gap");
+        assert!(raises(2, false), "there is no order that it could be behind in");
+    }
+
+    #[test]
+    fn what_the_source_gives_after_the_stop_is_dropped_at_once() {
+        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
+        let work = Map(|item: Item| item.0);
+        let flow = Arc::new(Flow::new(work, call, 1, Sizer::new::<Item, u64>(1), true, brake, None));
+        let alive = Arc::new(AtomicUsize::new(0));
+        let next = || {
+            flow.stop(false);
+            Some(Item::new(0, &alive))
+        };
+        flow.pull_all(next, &|_errand| panic!("nobody is called for it"));
+        assert_eq!(alive.load(Ordering::Relaxed), 0);
+        assert_eq!(flow.desk.lock().pulled, 0);
+    }
+
+    /// What is done in one run.
+    #[derive(Clone, Debug)]
+    struct Setting {
+        workers: usize,
+        items: usize,
+        chunk: usize,
+        limit: usize,
+        ordered: bool,
+        /// This item panics.
+        bad: Option<usize>,
+        /// The source panics in place of this item, or of its end.
+        bad_source: Option<usize>,
+        /// The consumer stops after so many results.
+        stop_after: usize,
+        /// How often another errand waits for a worker.
+        others: usize,
+    }
+
+    impl Default for Setting {
+        fn default() -> Setting {
+            let (bad, bad_source) = (None, None);
+            let (stop_after, others) = (usize::MAX, 0);
+            Setting { workers: 2, items: 5, chunk: 1, limit: 5, ordered: true, bad, bad_source, stop_after, others }
+        }
+    }
+
+    /// An item, which is counted as long as it lives.
+    struct Item(u64, Arc<AtomicUsize>);
+
+    impl Item {
+        fn new(number: usize, alive: &Arc<AtomicUsize>) -> Item {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Item(number as u64, Arc::clone(alive))
+        }
+    }
+
+    impl Drop for Item {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where a puller stands.
+    enum Hand {
+        Called,
+        Took(Chunk<vec::IntoIter<Item>>),
+        Ran(u64, Done<u64>),
+    }
+
+    impl Hand {
+        fn stands(&self) -> (u8, u64) {
+            match self {
+                Hand::Called => (0, 0),
+                Hand::Took(chunk) => (1, chunk.first),
+                Hand::Ran(ticket, done) => (2, done.results.first().copied().unwrap_or(*ticket)),
+            }
+        }
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Actor {
+        Feeder,
+        Consumer,
+        Puller(usize),
+    }
+
+    /// How a stream ended for its consumer.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum End {
+        None,
+        Item(usize),
+        Source,
+        Stopped,
+    }
+
+    /// Runs one stream, `way` being asked who goes next, and checks all that is promised of it.
+    #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
+    fn run(setting: &Setting, way: &mut dyn Way) {
+        let Setting { workers, items, chunk, limit, ordered, bad, bad_source, stop_after, others } = setting;
+        let (alive, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (fails, ran) = (bad.map(|bad| bad as u64), Arc::clone(&runs));
+        let work = Map(move |item: Item| {
+            ran.lock().push(item.0);
+            if Some(item.0) == fails {
+                resume_unwind(Box::new("f"));
+            }
+            item.0
+        });
+        let mut sizer = Sizer::new::<Item, u64>(*workers);
+        sizer.fix_chunk(*chunk);
+        sizer.fix_in_flight(*limit);
+        let call = Arc::new(Call::here("orders", None));
+        let flow = Arc::new(Flow::new(work, call, *workers, sizer, *ordered, Arc::new(StopFlag::new()), None));
+        let (lobby, busy_lobby) = (Lobby::new(1), Lobby::new(1));
+        busy_lobby.post(Box::new(|_| {}), &|| {});
+
+        let mut hands: Vec<Hand> = Vec::new();
+        let (mut pulled, mut fed, mut stepped_back) = (0, false, 0);
+        let (mut results, mut handed, mut end) = (Vec::new(), 0, None);
+        loop {
+            let (feeder_waits, consumer_waits) = {
+                let desk = flow.desk.lock();
+                (desk.feeder_waits, desk.consumer_waits.is_some())
+            };
+            let called = hands.iter().position(|hand| matches!(hand, Hand::Called));
+            let is_one_of_many = |at: &usize| Some(*at) == called || !matches!(hands[*at], Hand::Called);
+            let mut actors: Vec<_> = (0..hands.len()).filter(is_one_of_many).map(Actor::Puller).collect();
+            // At its end the consumer rings for the feeder, without a word at the desk.
+            actors.extend((!fed && (!feeder_waits || end.is_some())).then_some(Actor::Feeder));
+            actors.extend((end.is_none() && !consumer_waits).then_some(Actor::Consumer));
+            if actors.is_empty() {
+                assert!(fed && end.is_some(), "the stream has come to a stop: {setting:?}, {results:?}");
+                break;
+            }
+            let actor = actors[way.choose(actors.len())];
+            match actor {
+                Actor::Feeder => {
+                    // As in `feed` and `has_room`.
+                    let mut desk = flow.desk.lock();
+                    desk.feeder_waits = false;
+                    if !desk.source.is_open() || !flow.brake.goes_on() {
+                        fed = true;
+                    } else if desk.in_flight() < desk.limit {
+                        if *bad_source == Some(pulled) {
+                            desk.source = Source::Panicked(Box::new("source"));
+                        } else if pulled == *items {
+                            desk.source = Source::Ended;
+                        } else {
+                            desk.push(Item::new(pulled, &alive));
+                            pulled += 1;
+                        }
+                        let posted = AtomicUsize::new(0);
+                        flow.announce(&mut desk, &|_errand| {
+                            posted.fetch_add(1, Ordering::Relaxed);
+                        });
+                        hands.extend(std::iter::repeat_with(|| Hand::Called).take(posted.into_inner()));
+                    } else {
+                        desk.feeder_waits = true;
+                        flow.end_naps(&mut desk);
+                    }
+                }
+                Actor::Consumer => {
+                    let (is_ready, is_over) = {
+                        let desk = flow.desk.lock();
+                        let is_ready = desk.window.map_line(Option::is_some).first() == Some(&true);
+                        (is_ready, desk.queued() == 0 && desk.window.is_empty() && !desk.source.is_open())
+                    };
+                    if is_ready || is_over {
+                        match flow.deliver(std::mem::take(&mut handed), false) {
+                            Turn::Done(done) => {
+                                handed = done.items;
+                                results.extend(done.results);
+                                end = done.panic.map(|panic| End::Item(panic.index()));
+                            }
+                            Turn::Ended => end = Some(End::None),
+                            Turn::Panicked(_) => end = Some(End::Source),
+                        }
+                        if end.is_none() && results.len() >= *stop_after {
+                            end = Some(End::Stopped);
+                        }
+                        if end.is_some() {
+                            flow.stop(matches!(end, Some(End::Item(_))));
+                        }
+                    } else {
+                        // What `deliver` does before it waits.
+                        let mut desk = flow.desk.lock();
+                        desk.delivered += std::mem::take(&mut handed) as u64;
+                        if desk.feeder_waits && desk.has_room_to_tell_of() {
+                            desk.feeder_waits = false;
+                        }
+                        desk.consumer_waits = Some(Until::Front);
+                    }
+                }
+                Actor::Puller(at) => match std::mem::replace(&mut hands[at], Hand::Called) {
+                    Hand::Took(chunk) => {
+                        let (ticket, before) = (chunk.ticket, runs.lock().len());
+                        let done = flow.run(chunk);
+                        assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
+                        hands[at] = Hand::Ran(ticket, done);
+                    }
+                    stage => {
+                        let done = match stage {
+                            Hand::Ran(ticket, done) => Some((ticket, done)),
+                            Hand::Called | Hand::Took(_) => {
+                                flow.desk.lock().looking -= 1;
+                                None
+                            }
+                        };
+                        let gives_way = done.is_some() && stepped_back < *others && way.choose(2) == 1;
+                        let lobby = if gives_way { &busy_lobby } else { &lobby };
+                        match flow.exchange(done, &Clerk::of(lobby, &|| {})) {
+                            Next::Run { chunk, help } => {
+                                hands[at] = Hand::Took(chunk);
+                                hands.extend(help.then_some(Hand::Called));
+                            }
+                            Next::StepBack => stepped_back += 1,
+                            Next::Leave => drop(hands.swap_remove(at)),
+                        }
+                    }
+                },
+            }
+
+            // What always holds.
+            let desk = flow.desk.lock();
+            assert_eq!(desk.pullers, hands.len(), "{setting:?}");
+            assert!(hands.len() <= *workers, "{setting:?}");
+            assert!(desk.in_flight() <= *limit, "{setting:?}");
+            let looking = hands.iter().filter(|hand| matches!(hand, Hand::Called)).count();
+            assert_eq!(desk.looking, looking, "{setting:?}");
+            let is_looked_after = desk.queued() == 0 || looking > 0 || hands.len() == *workers;
+            assert!(is_looked_after, "items wait for nobody: {setting:?}");
+            let line =
+                desk.window.map_line(|done| done.as_ref().map(|done| (done.results.clone(), done.panic.is_some())));
+            let front = line.first().is_some_and(Option::is_some);
+            assert!(!front || desk.consumer_waits.is_none(), "the consumer sleeps beside its result: {setting:?}");
+            let waits = (desk.feeder_waits, desk.consumer_waits.is_some(), desk.source.is_open(), desk.delivered);
+            let blocks = (desk.window.queued_items(), desk.open.len(), flow.brake.end());
+            drop(desk);
+            let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
+            stands.sort_unstable();
+            let state = (pulled, fed, stepped_back, &results, handed, end, waits, blocks);
+            if way.was_here(format!("{state:?} {stands:?} {line:?}")) {
+                return;
+            }
+        }
+
+        let end = end.expect("the loop ends with it");
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "items are left: {setting:?}");
+        let mut ran = runs.lock().clone();
+        ran.sort_unstable();
+        assert!(ran.windows(2).all(|pair| pair[0] < pair[1]), "an item ran twice: {ran:?}, {setting:?}");
+        let source_fails = bad_source.filter(|bad| bad <= items);
+        let last = source_fails.unwrap_or(*items);
+        if !ordered {
+            results.sort_unstable();
+            assert!(results.iter().all(|result| ran.contains(result)), "{results:?}, {setting:?}");
+            assert!(end != End::None || results.len() == last, "{results:?}, {setting:?}");
+            return;
+        }
+        assert!((0..).zip(&results).all(|(index, result)| index == *result), "{results:?}, {setting:?}");
+        if end != End::Stopped {
+            let bad = bad.filter(|bad| *bad < last);
+            assert_eq!(results.len(), bad.unwrap_or(last), "{setting:?}");
+            let source = if source_fails.is_some() { End::Source } else { End::None };
+            assert_eq!(end, bad.map_or(source, End::Item), "{setting:?}");
+        }
+    }
+
+    #[test]
+    fn streams_in_every_order() {
+        for (workers, items) in [(1, 5), (2, 0), (2, 1), (2, 4), (3, 3)] {
+            for ordered in [true, false] {
+                let base = Setting { workers, items, ordered, ..Setting::default() };
+                for setting in [
+                    base.clone(),
+                    Setting { limit: 1, ..base.clone() },
+                    Setting { limit: 2, others: 1, ..base.clone() },
+                    Setting { bad: Some(1), ..base.clone() },
+                    Setting { bad_source: Some(2), ..base.clone() },
+                    Setting { bad: Some(2), bad_source: Some(3), limit: 2, ..base.clone() },
+                    Setting { stop_after: 1, ..base.clone() },
+                    Setting { chunk: 2, ..base.clone() },
+                ] {
+                    orders::all(|way| run(&setting, way));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn streams_in_random_orders(
+            (workers, items) in (1..6_usize, 0..40_usize),
+            (chunk, limit) in (1..5_usize, 1..20_usize),
+            ordered in any::<bool>(),
+            bad in prop::option::of(0..60_usize),
+            bad_source in prop::option::of(0..60_usize),
+            stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..40_usize],
+            others in 0..5_usize,
+            choices in prop::collection::vec(any::<usize>(), 0..400),
+        ) {
+            let setting = Setting { workers, items, chunk, limit, ordered, bad, bad_source, stop_after, others };
+            run(&setting, &mut Given(choices.into_iter()));
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! A call at work: the source is pulled, the items are queued, the results are delivered in order.
+//!
+//! A [`Stream`] is an iterator over the results while the workers run, for whoever holds the whole call; or it runs one
+//! batch. What is left over between two batches is the [`Delivery`].
+
+use crate::engine::block::Block;
+use crate::engine::puller::{Done, Exchange};
+use crate::engine::sizing::Plan;
+use crate::engine::source::{Pulled, Source, SourceState};
+use crate::engine::work::Work;
+use crate::panics::{self, Outlet, Payload, TaskPanic};
+use crate::threads::lease::Lease;
+use crate::threads::pool::Crew;
+use std::collections::VecDeque;
+use std::time::Duration;
+use std::{mem, vec};
+
+/// A batch is not filled any further once its source alone has taken this long.
+const LONGEST_FILL: Duration = Duration::from_millis(20);
+
+/// No more bytes than these are set aside on the word of a source, which may be wrong.
+const MOST_RESERVED: usize = 64 << 20;
+
+/// Hands the results to `consume` while the workers of `lease` go on; returns when all of them have left. A panic of the
+/// consumer, or one of ours that went through it, is the caller's to raise.
+pub(crate) fn run<S, W, B>(
+    supply: &mut S,
+    lease: Lease,
+    exchange: &Exchange<S::Block, W>,
+    delivery: &mut Delivery<W::Output>,
+    consume: impl FnOnce(Stream<'_, '_, '_, S, W>) -> B,
+) -> Result<B, Payload>
+where
+    S: Source<Block: Send>,
+    W: Work<S::Item>,
+{
+    delivery.plan = exchange.open();
+    // The scope must not unwind: rayon's could then return before its jobs. So what is thrown in it leaves it as a value.
+    let outcome = lease.scope(|crew| {
+        let stream = Stream { supply, exchange, delivery: &mut *delivery, crew: Some(crew) };
+        let outcome = panics::catch(|| consume(stream));
+        exchange.stop();
+        outcome
+    });
+    exchange.shut(&mut delivery.ready);
+    drop(lease);
+    delivery.settle();
+    outcome
+}
+
+/// The results of one call while its workers are at work.
+pub(crate) struct Stream<'a, 'c, 's, S: Source, W: Work<S::Item>> {
+    pub(crate) supply: &'a mut S,
+    pub(crate) exchange: &'s Exchange<S::Block, W>,
+    pub(crate) delivery: &'a mut Delivery<W::Output>,
+    /// The way to the workers; without one every item runs here, on the thread that asks.
+    pub(crate) crew: Option<Crew<'c, 's>>,
+}
+
+impl<'s, S, W> Stream<'_, '_, 's, S, W>
+where
+    S: Source<Block: Send + 's>,
+    W: Work<S::Item>,
+{
+    /// Makes `delivery.current` hold a result; false if there are no more.
+    pub(crate) fn advance(&mut self, crew: Crew<'_, 's>) -> bool {
+        while !self.delivery.advance() {
+            if self.delivery.finished(self.exchange.brake.is_cancelled()) {
+                return false;
+            }
+            if self.exchange.front_ready() {
+                // The source may take long, so what is ready goes out before the source is asked again.
+                self.delivery.plan = self.exchange.collect(&mut self.delivery.ready);
+            } else if self.may_pull() {
+                self.pull(crew, usize::MAX);
+            } else if self.delivery.out > 0 {
+                let (plan, pullers) = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready));
+                self.delivery.plan = plan;
+                self.start_pullers(crew, pullers);
+            }
+            // Else a token has just stopped the call, and the next turn of this loop sees it.
+        }
+        // However long the consumer takes for these results, the workers do not run dry meanwhile.
+        while self.delivery.plan.source_is_quick && self.may_pull() {
+            self.pull(crew, usize::MAX);
+        }
+        true
+    }
+
+    /// All results.
+    pub(crate) fn into_vec(mut self) -> Vec<W::Output> {
+        let room = MOST_RESERVED / size_of::<W::Output>().max(1);
+        let mut results = Vec::with_capacity(self.size_hint().0.min(room));
+        match self.crew {
+            None => results.extend(self),
+            Some(crew) => {
+                while self.advance(crew) {
+                    results.extend(mem::take(&mut self.delivery.current));
+                }
+            }
+        }
+        results
+    }
+
+    fn may_pull(&self) -> bool {
+        self.delivery.source.is_open()
+            && self.exchange.goes_on()
+            && self.delivery.in_flight() < self.delivery.plan.in_flight
+    }
+
+    /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
+    fn pull(&mut self, crew: Crew<'_, 's>, most: usize) -> Duration {
+        let Self { supply, delivery, .. } = self;
+        let block = delivery.plan.block;
+        let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
+        let Pulled { items, took, state } = supply.pull(want, block);
+        let first = delivery.pulled;
+        let count = items.size();
+        delivery.pulled += count as u64;
+        delivery.out += count;
+        delivery.source = state;
+        let last = !delivery.source.is_open() || count == most;
+        let (plan, pullers) = self.exchange.submit(first, items, took, last);
+        delivery.plan = plan;
+        self.start_pullers(crew, pullers);
+        took
+    }
+
+    fn start_pullers(&self, crew: Crew<'_, 's>, pullers: usize) {
+        for _ in 0..pullers {
+            start_puller(crew, self.exchange);
+        }
+    }
+
+    /// Pulls the next batch and waits until it is done.
+    pub(crate) fn run_batch(&mut self, crew: Crew<'_, 's>) {
+        let mut missing = self.delivery.plan.batch.saturating_mul(self.delivery.batch);
+        let mut took = Duration::ZERO;
+        while missing > 0 && took < LONGEST_FILL && self.may_pull() {
+            let before = self.delivery.pulled;
+            took += self.pull(crew, missing);
+            missing -= usize::try_from(self.delivery.pulled - before).expect("BUG: a batch larger than memory");
+        }
+        self.exchange.close();
+        loop {
+            match self.exchange.waiting(|| self.exchange.wait_for_all()) {
+                0 => break,
+                pullers => self.start_pullers(crew, pullers),
+            }
+        }
+    }
+
+    /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
+    pub(crate) fn run_here(&mut self) -> Option<W::Output> {
+        if self.delivery.advance() {
+            return self.delivery.current.next();
+        }
+        if self.delivery.finished(self.exchange.brake.is_cancelled()) {
+            return None;
+        }
+        // Should the source panic, the iterator is over.
+        self.delivery.over = true;
+        let item = self.exchange.pull_here(|| self.supply.pull_one());
+        self.delivery.over = false;
+        let Some(item) = item else {
+            self.delivery.source = SourceState::Ended;
+            return None;
+        };
+        let index = self.delivery.pulled;
+        self.delivery.pulled += 1;
+        match self.exchange.run_here(index, item) {
+            Ok(result) => Some(result),
+            Err(panic) => self.delivery.fail(panic),
+        }
+    }
+}
+
+impl<'s, S, W> Iterator for Stream<'_, '_, 's, S, W>
+where
+    S: Source<Block: Send + 's>,
+    W: Work<S::Item>,
+{
+    type Item = W::Output;
+
+    #[inline]
+    fn next(&mut self) -> Option<W::Output> {
+        loop {
+            if let Some(result) = self.delivery.current.next() {
+                return Some(result);
+            }
+            let Some(crew) = self.crew else {
+                return self.run_here();
+            };
+            if !self.advance(crew) {
+                return None;
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.delivery.size_hint(self.supply)
+    }
+
+    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    where
+        G: FnMut(A, W::Output) -> A,
+    {
+        let mut folded = init;
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            // The rest of a chunk needs no look at anything else.
+            for result in self.delivery.current.by_ref() {
+                folded = g(folded, result);
+            }
+        }
+        folded
+    }
+}
+
+fn start_puller<'s, B, W>(crew: Crew<'_, 's>, exchange: &'s Exchange<B, W>)
+where
+    B: Block + Send,
+    W: Work<B::Item>,
+{
+    crew.spawn(move |crew| exchange.pull(|| start_puller(crew, exchange)));
+}
+
+/// What the caller keeps of a call: how far it is, and what is at hand.
+pub(crate) struct Delivery<R> {
+    /// Where its traces go.
+    outlet: Outlet,
+    /// The results whose turn it is.
+    pub(crate) current: vec::IntoIter<R>,
+    /// What finished after them, in order.
+    pub(crate) ready: VecDeque<Done<R>>,
+    /// The panic whose turn it is after `current`; nothing behind it is delivered.
+    failure: Option<TaskPanic>,
+    /// The items of the present chunk that gave no result because of `failure`.
+    pub(crate) lost: usize,
+    /// A token has left a gap after `current`: nothing behind it is delivered.
+    cut: bool,
+    /// Items pulled so far, so also the index of the next one.
+    pub(crate) pulled: u64,
+    /// Items whose chunk has not become `current` yet.
+    out: usize,
+    /// Whether the source is to be asked again.
+    source: SourceState,
+    /// Nothing more is delivered, whatever is left.
+    pub(crate) over: bool,
+    /// A panic of an item was raised: other panics of the call are mentioned as such.
+    raised: bool,
+    /// How large the next batch is: so many times the smallest one.
+    batch: usize,
+    /// How much to pull, as last computed from the measurements.
+    pub(crate) plan: Plan,
+}
+
+impl<R> Delivery<R> {
+    pub(crate) fn new(outlet: Outlet) -> Self {
+        Delivery {
+            outlet,
+            current: Vec::new().into_iter(),
+            ready: VecDeque::new(),
+            failure: None,
+            lost: 0,
+            cut: false,
+            pulled: 0,
+            out: 0,
+            source: SourceState::Open,
+            over: false,
+            raised: false,
+            batch: 1,
+            plan: Plan::default(),
+        }
+    }
+
+    /// Items pulled and not yet delivered.
+    fn in_flight(&self) -> usize {
+        self.out + self.current.len() + self.lost
+    }
+
+    pub(crate) fn size_hint(&self, supply: &impl Source) -> (usize, Option<usize>) {
+        if self.over {
+            return (0, Some(0));
+        }
+        let (low, high) = if self.source.is_open() { supply.size_hint() } else { (0, Some(0)) };
+        let here = self.in_flight();
+        (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
+    }
+
+    /// Makes `current` hold a result from what is ready; false if nothing is. Raises a panic whose turn has come.
+    pub(crate) fn advance(&mut self) -> bool {
+        while self.current.len() == 0 {
+            if let Some(panic) = self.failure.take() {
+                self.fail(panic);
+            }
+            if mem::take(&mut self.cut) {
+                self.over = true;
+                self.settle();
+            }
+            let Some(done) = self.ready.pop_front() else { return false };
+            panics::tell_by(self.outlet, done.notes.concat());
+            self.out -= done.items;
+            self.lost = done.items - done.results.len();
+            self.cut = self.lost > 0 && done.panic.is_none();
+            self.failure = done.panic;
+            self.current = done.results.into_iter();
+        }
+        true
+    }
+
+    /// True if nothing is left to wait for. Raises the panic of the source when its turn has come.
+    pub(crate) fn finished(&mut self, cancelled: bool) -> bool {
+        if !self.over && self.out == 0 && (cancelled || !self.source.is_open()) {
+            self.over = true;
+            if let SourceState::Panicked(payload) = mem::replace(&mut self.source, SourceState::Ended) {
+                panics::resume(payload);
+            }
+        }
+        self.over
+    }
+
+    /// Prints the trace and raises the panic again: the sequential loop would have stopped here.
+    fn fail(&mut self, panic: TaskPanic) -> ! {
+        self.over = true;
+        self.raised = true;
+        panic.report();
+        self.settle();
+        panic.resume()
+    }
+
+    /// Batches grow until they keep the workers busy for nine tenths of the time, by as much as is missing to that.
+    pub(crate) fn grow_batch(&mut self, took: Duration, workers: usize) {
+        let busy: Duration = self.ready.iter().map(|done| done.busy).sum();
+        let needed = took.mul_f32(0.9) * u32::try_from(workers).unwrap_or(u32::MAX);
+        if busy < needed {
+            let factor = needed.as_nanos().div_ceil(busy.as_nanos().max(1));
+            self.batch = self.batch.saturating_mul(usize::try_from(factor).unwrap_or(usize::MAX).clamp(2, 16));
+        }
+    }
+
+    /// Drops what will not be delivered any more, and mentions the panics in it.
+    pub(crate) fn settle(&mut self) {
+        panics::contain_all(mem::take(&mut self.current));
+        let mut panics: Vec<_> = self.failure.take().into_iter().collect();
+        for done in self.ready.drain(..) {
+            panics::tell_by(self.outlet, done.notes.concat());
+            panics.extend(done.panic);
+            panics::contain_all(done.results);
+        }
+        panics::mention(panics, self.raised);
+    }
+}
+
+impl<R> Drop for Delivery<R> {
+    fn drop(&mut self) {
+        self.settle();
+        panics::contain(mem::replace(&mut self.source, SourceState::Ended));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PoolIterator;
+    use crate::engine::source::Plain;
+
+    fn done(results: Vec<u32>, items: usize, busy: u64) -> Done<u32> {
+        Done { results, items, panic: None, notes: Vec::new(), busy: Duration::from_millis(busy) }
+    }
+
+    #[test]
+    fn a_batch_grows_by_what_the_workers_lack() {
+        // Nine tenths of 10 ms on two workers are 18 ms.
+        for (busy, batch) in [(&[20][..], 1), (&[9, 10], 1), (&[17], 2), (&[3, 3], 3), (&[], 16)] {
+            let mut delivery = Delivery::new(Outlet::Stderr);
+            delivery.ready.extend(busy.iter().map(|&busy| done(Vec::new(), 0, busy)));
+            delivery.grow_batch(Duration::from_millis(10), 2);
+            assert_eq!(delivery.batch, batch, "{busy:?}");
+            delivery.grow_batch(Duration::from_millis(10), 2);
+            assert_eq!(delivery.batch, batch * batch, "{busy:?}");
+        }
+    }
+
+    #[test]
+    fn room_for_results_of_a_known_number_is_made_once() {
+        let squares: Vec<u32> = (0..100).pool_map(2, |x| x * x).collect();
+        assert_eq!((squares.len(), squares.capacity()), (100, 100));
+    }
+
+    #[test]
+    fn what_is_out_at_hand_and_lost_counts_as_in_flight() {
+        let mut delivery = Delivery::new(Outlet::Stderr);
+        delivery.pulled = 10;
+        delivery.out = 7;
+        delivery.ready.push_back(done(vec![0, 1], 2, 0));
+        assert!(delivery.advance());
+        assert_eq!((delivery.out, delivery.current.len(), delivery.lost), (5, 2, 0));
+        assert_eq!((delivery.in_flight(), delivery.size_hint(&Plain(0..30))), (7, (37, Some(37))));
+        delivery.source = SourceState::Ended;
+        assert_eq!(delivery.size_hint(&Plain(0..30)), (7, Some(7)));
+        assert_eq!(delivery.current.by_ref().count(), 2);
+        assert!(!delivery.advance() && !delivery.finished(false), "five are still out");
+        // A chunk that was cut short: its results are delivered, and nothing behind it.
+        delivery.ready.push_back(done(vec![2], 3, 0));
+        delivery.ready.push_back(done(vec![5, 6], 2, 0));
+        assert!(delivery.advance());
+        assert_eq!((delivery.out, delivery.lost, delivery.in_flight()), (2, 2, 5));
+        assert_eq!(delivery.current.next(), Some(2));
+        assert!(!delivery.advance() && delivery.finished(true));
+        assert_eq!(delivery.size_hint(&Plain(0..30)), (0, Some(0)));
+    }
+}

@@ -1,0 +1,5 @@
+//! Guides: pages of documentation, without code.
+
+pub mod coming_from_python;
+pub mod more_machines;
+pub mod seeing;

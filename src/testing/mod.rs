@@ -1,0 +1,10 @@
+//! What only the tests use.
+
+#[cfg(doctest)]
+mod compile_fail;
+
+#[cfg(test)]
+#[path = "../../tests/it/child.rs"]
+pub(crate) mod child;
+#[cfg(test)]
+pub(crate) mod orders;

@@ -1,0 +1,493 @@
+//! What may stand for a pool in a call, and the idle pools behind a plain number.
+//!
+//! `it.pool_map(4, f)` names no pool, so each call leases one of exactly four workers: an idle one if there is one,
+//! else a new one. A lease has its pool alone and puts it back among the idle ones when dropped.
+
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{mem, thread};
+
+use once_cell::race::OnceBool;
+use parking_lot::Mutex;
+
+use crate::base::fork::is_forked;
+use crate::observe::SharedObserver;
+use crate::panics::Outlet;
+use crate::panics::text::Trace;
+use crate::threads::pool::{self, Pool};
+
+/// How many threads may be idle at once, in all pools of the cache. The pool returned last is kept whatever its size,
+/// or a loop on more workers than this would start them anew for each of its batches.
+const MOST_IDLE_THREADS: usize = 128;
+
+/// How long a pool stays idle before its threads are ended.
+const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+
+/// What may stand for the workers of a call: a number of threads, or a [`Pool`].
+///
+/// | first argument | workers |
+/// |---|---|
+/// | `usize`, [`NonZeroUsize`] | so many, leased from a cache of idle pools for as long as the call works |
+/// | `&Pool`, `Pool`, `&Arc<Pool>`, `Arc<Pool>` | that pool's, which other calls may share |
+///
+/// A lease has its workers alone. The cache keeps at most 128 idle threads, or one pool where that is larger, and ends
+/// those that were idle for 10 seconds. Where the threads of a number cannot start, the call runs on the caller's
+/// thread. So does every call that was given a number where the environment variable `POOL_MAP_INLINE` is `1` when the
+/// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`].
+///
+/// This trait is sealed: the types above are all there are.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::{IntoPool, Pool};
+///
+/// fn is_pool(_: impl IntoPool) {}
+///
+/// is_pool(4);
+/// is_pool(Pool::global());
+/// ```
+///
+/// # Panics
+///
+/// A call given 0, or more than a pool can have (65 535 workers on a 64-bit machine), panics at its own line.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not stand for a pool of workers",
+    label = "expected a number of threads (`usize`) or a `Pool`",
+    note = "a `usize`, a `NonZeroUsize`, a `Pool`, an `Arc<Pool>` or a reference to one of the last two will do"
+)]
+pub trait IntoPool: sealed::ToWorkers {}
+
+pub(crate) use sealed::ToWorkers;
+
+mod sealed {
+    /// The working half of [`IntoPool`](super::IntoPool), out of reach for other crates.
+    pub trait ToWorkers {
+        #[track_caller]
+        fn to_workers(self) -> super::Workers;
+    }
+}
+
+/// The workers a call was given, before it takes hold of any.
+#[derive(Clone, Debug)]
+pub enum Workers {
+    /// So many, leased each time.
+    Leased(NonZeroUsize),
+    /// Those of a pool that others may use too.
+    Shared(Pool),
+}
+
+impl Workers {
+    /// Takes hold of the workers until the lease is dropped.
+    pub(crate) fn get(&self) -> Lease {
+        match self {
+            Workers::Leased(threads) => lease(*threads),
+            Workers::Shared(pool) => Lease { pool: Some(pool.clone()), goes_back: false },
+        }
+    }
+
+    /// The same for a call that waits for its jobs; none on a worker, where waiting could deadlock, and where threads cannot
+    /// start. Such a call runs on the thread that asks for its results.
+    pub(crate) fn get_to_wait(&self) -> Option<Lease> {
+        if pool::on_a_worker() {
+            return None;
+        }
+        let lease = self.get();
+        (!lease.is_inline() && lease.is_usable()).then_some(lease)
+    }
+
+    /// How much its panics print, where the pool says.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        match self {
+            Workers::Leased(_) => None,
+            Workers::Shared(pool) => pool.trace(),
+        }
+    }
+
+    /// Where its traces go.
+    pub(crate) fn outlet(&self) -> Outlet {
+        match self {
+            Workers::Leased(_) => Outlet::default(),
+            Workers::Shared(pool) => pool.outlet(),
+        }
+    }
+
+    /// Who is told of its items, where the pool says.
+    pub(crate) fn observer(&self) -> Option<SharedObserver> {
+        match self {
+            Workers::Leased(_) => None,
+            Workers::Shared(pool) => pool.observer(),
+        }
+    }
+
+    /// How many workers there will be; fewer only where threads cannot start.
+    pub(crate) fn threads(&self) -> usize {
+        match self {
+            Workers::Leased(threads) => threads.get(),
+            Workers::Shared(pool) => pool.threads(),
+        }
+    }
+}
+
+macro_rules! into_pool {
+    ($($type:ty: |$given:ident| $workers:expr;)*) => {$(
+        impl IntoPool for $type {}
+        impl sealed::ToWorkers for $type {
+            fn to_workers(self) -> Workers {
+                let $given = self;
+                $workers
+            }
+        }
+    )*};
+}
+
+into_pool! {
+    usize: |threads| leased(threads);
+    NonZeroUsize: |threads| leased(threads.get());
+    Pool: |pool| Workers::Shared(pool);
+    &Pool: |pool| Workers::Shared(pool.clone());
+    Arc<Pool>: |pool| Workers::Shared(Pool::clone(&pool));
+    &Arc<Pool>: |pool| Workers::Shared(Pool::clone(pool));
+}
+
+#[track_caller]
+fn leased(threads: usize) -> Workers {
+    if let Err(error) = pool::check_threads(threads) {
+        panic!("{error}");
+    }
+    Workers::Leased(NonZeroUsize::new(threads).expect("BUG: 0 is out of range"))
+}
+
+// ---- Leases ---------------------------------------------------------------------------------------------------------
+
+/// A pool for as long as a call works with it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// `Some` until the drop.
+    pool: Option<Pool>,
+    /// Whether the pool came from the cache, so that this lease has it alone.
+    goes_back: bool,
+}
+
+impl Deref for Lease {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        self.pool.as_ref().expect("BUG: a lease has its pool until it is dropped")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let pool = self.pool.take();
+        // Where somebody kept a handle, the next lease would not have the pool alone.
+        let goes_back = |pool: &Pool| self.goes_back && pool.is_usable() && pool.is_sole_handle();
+        if let Some(pool) = pool.filter(goes_back) {
+            give_back(pool);
+        }
+    }
+}
+
+/// Whether calls that were given a number run on the caller's thread, for a debugger: `POOL_MAP_INLINE=1`.
+fn is_inline() -> bool {
+    // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
+    static INLINE: OnceBool = OnceBool::new();
+    INLINE.get_or_init(|| std::env::var_os("POOL_MAP_INLINE").is_some_and(|value| value == "1"))
+}
+
+/// Leases a pool of exactly `threads` workers; one without threads where those cannot start, or the environment says so.
+pub(crate) fn lease(threads: NonZeroUsize) -> Lease {
+    if is_inline() {
+        return Lease { pool: Some(Pool::inline()), goes_back: false };
+    }
+    let idle = if is_forked() { None } else { CACHE.lock().shelf.take(threads.get()) };
+    let pool = idle.or_else(|| Pool::new(threads.get()).ok()).unwrap_or_else(Pool::inline);
+    Lease { pool: Some(pool), goes_back: true }
+}
+
+// ---- The cache ------------------------------------------------------------------------------------------------------
+
+static CACHE: Mutex<Cache> = Mutex::new(Cache { shelf: IdlePools::new(), has_reaper: false });
+
+/// The idle pools of the process. No pool is made or ended while this is locked.
+struct Cache {
+    /// Keyed by number of threads; none of these pools has another handle.
+    shelf: IdlePools<Pool>,
+    /// Whether a `PoolReaper` lives, or is just being started. True whenever the shelf is not empty.
+    has_reaper: bool,
+}
+
+fn give_back(pool: Pool) {
+    let mut cache = CACHE.lock();
+    let over = cache.shelf.put(pool.threads(), pool, Instant::now());
+    let had_reaper = mem::replace(&mut cache.has_reaper, true);
+    drop(cache);
+    drop(over);
+    if had_reaper {
+        return;
+    }
+    if thread::Builder::new().name("PoolReaper".to_owned()).spawn(reap).is_err() {
+        // Nobody would end what is idle, so nothing stays idle.
+        let left = CACHE.lock().close();
+        drop(left);
+    }
+}
+
+impl Cache {
+    /// Empties the cache where no reaper could be had.
+    fn close(&mut self) -> Vec<Pool> {
+        self.has_reaper = false;
+        self.shelf.take_all()
+    }
+}
+
+/// Ends the pools whose time has come, until it finds the cache empty.
+///
+/// It sleeps to the next deadline, and nothing needs to wake it earlier: whatever happens to the shelf meanwhile, its
+/// next deadline only moves further away. An empty shelf is noticed at that time, not at once, so that a loop which
+/// leases and returns one pool in turn does not start a thread each time.
+fn reap() {
+    loop {
+        let mut cache = CACHE.lock();
+        let expired = cache.shelf.take_expired(Instant::now());
+        let deadline = cache.shelf.deadline();
+        cache.has_reaper = deadline.is_some();
+        drop(cache);
+        drop(expired);
+        let Some(deadline) = deadline else { return };
+        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Idle pools in the order of their return; knows nothing of threads or clocks.
+struct IdlePools<P> {
+    /// Oldest first. All but the last one have at most `MOST_IDLE_THREADS` threads together with it.
+    idle: Vec<Idle<P>>,
+}
+
+/// One pool on the shelf.
+struct Idle<P> {
+    threads: usize,
+    since: Instant,
+    pool: P,
+}
+
+impl<P> IdlePools<P> {
+    const fn new() -> IdlePools<P> {
+        IdlePools { idle: Vec::new() }
+    }
+
+    /// The pool of exactly `threads` threads that was returned last, whose memory is the warmest.
+    fn take(&mut self, threads: usize) -> Option<P> {
+        let last = self.idle.iter().rposition(|idle| idle.threads == threads)?;
+        Some(self.idle.remove(last).pool)
+    }
+
+    /// Puts a pool on the shelf and returns those that it pushes off, the oldest ones.
+    fn put(&mut self, threads: usize, pool: P, now: Instant) -> Vec<P> {
+        self.idle.push(Idle { threads, since: now, pool });
+        let mut total = 0_usize;
+        // Counted from the newest, which stays; the first that does not fit goes, with all older ones.
+        let kept = self.idle.iter().rev().take_while(|idle| {
+            let is_newest = total == 0;
+            total += idle.threads;
+            is_newest || total <= MOST_IDLE_THREADS
+        });
+        let over = self.idle.len() - kept.count();
+        self.idle.drain(..over).map(|idle| idle.pool).collect()
+    }
+
+    /// When the oldest pool will have been idle for long; `None` when the shelf is empty.
+    fn deadline(&self) -> Option<Instant> {
+        self.idle.first().map(|oldest| oldest.since + KEPT_IDLE)
+    }
+
+    fn take_expired(&mut self, now: Instant) -> Vec<P> {
+        let expired = self.idle.iter().take_while(|idle| idle.since + KEPT_IDLE <= now).count();
+        self.idle.drain(..expired).map(|idle| idle.pool).collect()
+    }
+
+    fn take_all(&mut self) -> Vec<P> {
+        self.idle.drain(..).map(|idle| idle.pool).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::panic::{self, AssertUnwindSafe};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::testing::child;
+
+    fn counted(threads: usize) -> Lease {
+        lease(NonZeroUsize::new(threads).expect("tests lease one or more"))
+    }
+
+    #[track_caller]
+    fn workers(given: impl IntoPool) -> Workers {
+        given.to_workers()
+    }
+
+    #[test]
+    fn a_plain_number_is_a_usize() {
+        assert!(matches!(workers(4), Workers::Leased(threads) if threads.get() == 4));
+        assert!(matches!(workers(NonZeroUsize::MIN), Workers::Leased(NonZeroUsize::MIN)));
+    }
+
+    #[test]
+    fn a_pool_is_itself_by_any_way_to_hold_it() {
+        let pool = Arc::new(Pool::builder().name("Itself").threads(1).build().expect("one thread"));
+        for workers in [workers(&pool), workers(Arc::clone(&pool)), workers(&*pool), workers(Pool::clone(&pool))] {
+            assert_eq!(workers.threads(), 1);
+            assert_eq!(workers.get().worker_names(), ["Itself-1"]);
+        }
+    }
+
+    #[test]
+    fn a_bad_number_panics_at_the_callers_line() {
+        let Some(child) = child::of("threads::lease::tests::a_bad_number_panics_at_the_callers_line") else {
+            let _ = panic::catch_unwind(|| workers(0));
+            let _ = panic::catch_unwind(|| workers(usize::MAX));
+            println!("before line {}", line!());
+            return;
+        };
+        assert!(child.status.success(), "{child:?}");
+        let out = String::from_utf8_lossy(&child.stdout);
+        let line = out.lines().find_map(|line| line.split_once("before line ")).expect("it says the line").1;
+        let line: u32 = line.trim().parse().expect("a number");
+        let err = String::from_utf8_lossy(&child.stderr);
+        assert!(err.contains(&format!("lease.rs:{}:", line - 2)), "{err}");
+        assert!(err.contains("a pool needs at least one worker, got 0"), "{err}");
+        assert!(err.contains(&format!("lease.rs:{}:", line - 1)), "{err}");
+        assert!(err.contains("workers, got 18446744073709551615"), "{err}");
+    }
+
+    #[test]
+    fn a_returned_pool_is_leased_again_and_never_twice_at_once() {
+        let Some(child) = child::of("threads::lease::tests::a_returned_pool_is_leased_again_and_never_twice_at_once") else {
+            let first = counted(3);
+            let names = first.worker_names();
+            let second = counted(3);
+            assert_ne!(second.worker_names(), names);
+            drop(first);
+            assert_eq!(counted(3).worker_names(), names);
+            assert_eq!(counted(2).threads(), 2, "another size is another pool");
+            drop(second);
+            return;
+        };
+        assert!(child.status.success(), "{child:?}");
+    }
+
+    #[test]
+    fn a_lease_is_returned_by_unwinding_and_by_a_worker() {
+        let Some(child) = child::of("threads::lease::tests::a_lease_is_returned_by_unwinding_and_by_a_worker") else {
+            let lease = counted(1);
+            let names = lease.worker_names();
+            let unwound = panic::catch_unwind(AssertUnwindSafe(move || {
+                assert!(lease.worker_names().is_empty(), "unwinds with the lease");
+            }));
+            assert!(unwound.is_err());
+            let lease = counted(1);
+            assert_eq!(lease.worker_names(), names);
+            counted(2).install(move || drop(lease));
+            let lease = counted(1);
+            assert_eq!(lease.worker_names(), names);
+            let kept = Pool::clone(&lease);
+            drop(lease);
+            assert_ne!(counted(1).worker_names(), kept.worker_names());
+            return;
+        };
+        assert!(child.status.success(), "{child:?}");
+    }
+
+    #[test]
+    fn without_threads_a_lease_is_inline() {
+        let test = "threads::lease::tests::without_threads_a_lease_is_inline";
+        // No system gives a thread a stack of that size.
+        let Some(child) = child::with_env(test, &[("RUST_MIN_STACK", "70368744177664")]) else {
+            assert!(Pool::new(4).is_err());
+            let lease = counted(4);
+            assert!(lease.is_inline() && !lease.is_usable());
+            let here = thread::current().id();
+            assert_eq!(lease.install(|| thread::current().id()), here);
+            assert!(Pool::global().is_inline());
+            return;
+        };
+        assert!(child.status.success(), "{child:?}");
+    }
+
+    thread_local! {
+        static AT_THE_END: RefCell<Option<Tell>> = const { RefCell::new(None) };
+    }
+
+    struct Tell(mpsc::Sender<()>);
+
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            self.0.send(()).expect("the test waits for every thread");
+        }
+    }
+
+    #[test]
+    fn idle_threads_end_without_being_asked() {
+        let (tell, told) = mpsc::channel();
+        let lease = counted(2);
+        let both = std::sync::Barrier::new(2);
+        lease.scope(|crew| {
+            for _ in 0..2 {
+                let tell = Tell(tell.clone());
+                crew.spawn(|_| {
+                    both.wait();
+                    AT_THE_END.set(Some(tell));
+                });
+            }
+        });
+        drop((tell, lease));
+        // The channel closes when both threads have run their destructors.
+        assert_eq!(told.into_iter().count(), 2);
+    }
+
+    #[test]
+    fn a_shelf_lends_the_newest_of_the_size() {
+        let mut shelf = IdlePools::new();
+        let now = Instant::now();
+        for (threads, name) in [(4, "a"), (4, "b"), (2, "c")] {
+            assert!(shelf.put(threads, name, now).is_empty());
+        }
+        assert_eq!(shelf.take(4), Some("b"));
+        assert_eq!(shelf.take(4), Some("a"));
+        assert_eq!(shelf.take(4), None);
+        assert_eq!(shelf.take_all(), ["c"]);
+    }
+
+    #[test]
+    fn a_full_shelf_lets_the_oldest_go() {
+        let mut shelf = IdlePools::new();
+        let now = Instant::now();
+        assert!(shelf.put(60, "a", now).is_empty());
+        assert!(shelf.put(60, "b", now).is_empty());
+        assert!(shelf.put(8, "c", now).is_empty());
+        assert_eq!(shelf.put(1, "d", now), ["a"]);
+        assert_eq!(shelf.put(MOST_IDLE_THREADS + 1, "e", now), ["b", "c", "d"]);
+        assert_eq!(shelf.put(1, "f", now), ["e"]);
+    }
+
+    #[test]
+    fn a_pool_expires_after_its_time() {
+        let mut shelf = IdlePools::new();
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        shelf.put(1, "a", start);
+        shelf.put(1, "b", start + second);
+        assert_eq!(shelf.deadline(), Some(start + KEPT_IDLE));
+        assert!(shelf.take_expired(start + KEPT_IDLE / 2).is_empty());
+        assert_eq!(shelf.take_expired(start + KEPT_IDLE), ["a"]);
+        assert_eq!(shelf.deadline(), Some(start + second + KEPT_IDLE));
+        assert_eq!(shelf.take_expired(start + 2 * KEPT_IDLE), ["b"]);
+        assert_eq!(shelf.deadline(), None);
+    }
+}
