@@ -142,7 +142,7 @@
 //!
 //! With `panic = "abort"` no panic can be caught: the trace is printed on the worker, and the process ends. A panic inside a
 //! `Drop` that runs while another panic unwinds ends the process too; both traces are printed first.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![doc(test(attr(deny(warnings))))]
 
 // The layers, the top first: a folder imports only from those below it.
@@ -180,7 +180,9 @@ pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo, Timeline};
 pub use crate::panics::text::{Frame, Trace};
 pub use crate::panics::{TaskPanic, traced};
 pub use crate::threads::lease::IntoPool;
-pub use crate::threads::pool::{Pool, PoolBuilder, PoolError};
+pub use crate::threads::builder::PoolBuilder;
+pub use crate::threads::error::PoolError;
+pub use crate::threads::pool::Pool;
 
 #[doc(hidden)]
 pub use crate::log::print_line as __print_line;

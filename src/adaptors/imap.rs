@@ -4,7 +4,7 @@
 //! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::adaptors::scope()) for borrowed data.
 
 use crate::base::fork::is_forked;
-use crate::engine::flow::{Berth, Flow, Turn};
+use crate::engine::flow::{LeaseSlot, Flow, Turn};
 use crate::engine::puller::Done;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
@@ -15,7 +15,7 @@ use crate::panics::text::Trace;
 use crate::panics::{self, Call, TaskPanic};
 use crate::threads::lease::Workers;
 use crate::threads::names::Block;
-use crate::threads::pool;
+use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -310,7 +310,7 @@ where
                     let turn = if is_forked() {
                         Turn::Ended
                     } else {
-                        flow.deliver(mem::take(&mut self.outlet.handed), pool::on_a_worker())
+                        flow.deliver(mem::take(&mut self.outlet.handed))
                     };
                     match turn {
                         Turn::Done(done) => {
@@ -319,7 +319,12 @@ where
                                 return Some(result);
                             }
                         }
-                        Turn::Ended => self.end(),
+                        Turn::Ended => {
+                            if !is_forked() {
+                                flow.wait_for_others();
+                            }
+                            self.end();
+                        }
                         Turn::Panicked(payload) => {
                             self.end();
                             panics::resume(payload);
@@ -498,24 +503,24 @@ pub struct Background {
     /// `None` once the stream has ended, for they may be the last handle of a pool.
     workers: Option<Workers>,
     /// The lease from the start to the end of the stream. The feeder knows it too, and may find it gone.
-    berth: Option<Arc<Berth>>,
+    slot: Option<Arc<LeaseSlot>>,
 }
 
 impl Background {
     pub(crate) fn new(workers: Workers) -> Self {
-        Background { workers: Some(workers), berth: None }
+        Background { workers: Some(workers), slot: None }
     }
 
     fn let_go(&mut self) {
         if is_forked() {
-            // The berth may have been locked at the fork, by a thread that is not here.
-            mem::forget(self.berth.take());
+            // The slot may have been locked at the fork, by a thread that is not here.
+            mem::forget(self.slot.take());
         }
-        let (workers, berth) = (self.workers.take(), self.berth.take());
+        let (workers, slot) = (self.workers.take(), self.slot.take());
         // A leased pool goes back when the last puller of this stream has left, for the next lease is to have it alone. A
         // shared one is let go here and now, for dropping its last handle has to be the end of it.
-        if let (Some(Workers::Shared(_)), Some(berth)) = (&workers, berth) {
-            let lease = berth.lock().take();
+        if let (Some(Workers::Shared(_)), Some(slot)) = (&workers, slot) {
+            let lease = slot.lock().take();
             drop(lease);
         }
     }
@@ -555,29 +560,15 @@ where
             return Err(source);
         }
         let number = Block::take(&feeder_name(lease.name()), 1);
-        let berth = Arc::new(Mutex::new(Some(lease)));
+        flow.set_pool(&lease);
+        let slot = Arc::new(Mutex::new(Some(lease)));
         if let Workers::Leased(_) = workers {
-            // Before the feeder calls the first puller.
-            flow.keep(&berth);
+            // Before the feeder calls the first worker.
+            flow.keep(&slot);
         }
-        let fed = Arc::clone(flow);
-        let desk = Arc::downgrade(&berth);
-        start_feeder(
-            number,
-            source,
-            |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok(),
-            move |source| {
-                fed.feed(source, &|errand| {
-                    let Some(berth) = desk.upgrade() else { return };
-                    let lease = berth.lock();
-                    match &*lease {
-                        Some(lease) => lease.post(errand),
-                        None => drop(lease),
-                    }
-                });
-            },
-        )?;
-        self.berth = Some(berth);
+        let spawn = |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok();
+        start_feeder(number, source, spawn, flow, |flow, source| flow.feed_owned(source))?;
+        self.slot = Some(slot);
         Ok(())
     }
 
@@ -588,27 +579,39 @@ where
 
 /// Starts a thread that feeds the source; gives it back where none can start. The number of its name is taken until the
 /// feeder has ended.
-pub(crate) fn start_feeder<'j, I: Iterator + Send + 'j>(
+pub(crate) fn start_feeder<'j, I, W>(
     number: Block,
     source: I,
     spawn: impl FnOnce(String, Box<dyn FnOnce() + Send + 'j>) -> bool,
-    feed: impl FnOnce(I) + Send + 'j,
-) -> Result<(), I> {
+    flow: &Arc<Flow<I::Item, W>>,
+    feed: impl FnOnce(&Arc<Flow<I::Item, W>>, I) + Send + 'j,
+) -> Result<(), I>
+where
+    I: Iterator + Send + 'j,
+    I::Item: Send + 'j,
+    W: Work<I::Item> + Send + 'j,
+{
     // What a thread was to run is lost with a thread that does not start, so the source is not given to it that way.
     let given = Arc::new(Mutex::new(Some(source)));
     let taken = Arc::clone(&given);
     let name = number.worker_name(0);
+    let fed = Arc::clone(flow);
+    flow.brake.add();
     let feeder = move || {
         log::go_past_the_lock();
         let source = taken.lock().take();
         if let Some(source) = source {
-            feed(source);
+            feed(&fed, source);
         }
+        let stop = Arc::clone(&fed.brake);
+        drop(fed);
+        stop.remove();
         drop(number);
     };
     if spawn(name, Box::new(feeder)) {
         return Ok(());
     }
+    flow.brake.remove();
     let source = given.lock().take();
     Err(source.expect("BUG: a feeder that did not start took nothing"))
 }

@@ -16,8 +16,9 @@ use crate::engine::work::{Catching, Observed, Work};
 use crate::observe::{Observer, ObserverRef, Part};
 use crate::panics;
 use crate::panics::text::Trace;
-use crate::threads::lease::{Lease, Workers};
-use crate::threads::pool;
+use crate::threads::lease::{WaitingLease, Workers};
+use crate::base::current_worker::Worker;
+use crate::threads::workers_scope;
 use std::any::type_name;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -203,12 +204,12 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     }
 
     /// The pool to run on, or none: then the call runs on the thread that asks for the results.
-    fn lease(&mut self) -> Option<Lease> {
+    fn lease(&mut self) -> Option<WaitingLease> {
         if self.threadless {
             return None;
         }
         let lease = self.workers.get_to_wait();
-        self.threadless = lease.is_none() && !pool::on_a_worker();
+        self.threadless = lease.is_none() && !Worker::is_here();
         lease
     }
 }
@@ -220,13 +221,13 @@ where
     W: Work<I::Item>,
 {
     /// Hands the results to `consume` while the workers go on.
-    fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, '_, '_, Plain<I>, W>) -> B) -> B {
+    fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();
         self.announce(lease.is_some());
         let PoolMap { source, exchange, delivery, .. } = &mut self;
         let exchange = &*exchange;
         let Some(lease) = lease else {
-            let outcome = consume(Stream { supply: source, exchange, delivery, crew: None });
+            let outcome = consume(Stream { supply: source, exchange, delivery, scope: None });
             drop(self);
             return outcome;
         };
@@ -251,12 +252,12 @@ where
             let PoolMap { source, exchange, delivery, .. } = self;
             let exchange = &*exchange;
             let Some(lease) = lease else {
-                return Stream { supply: source, exchange, delivery, crew: None }.run_here();
+                return Stream { supply: source, exchange, delivery, scope: None }.run_here();
             };
             // Pulled, run and finished here: nothing of it runs when we return.
             delivery.plan = exchange.open();
-            lease.scope(|crew| {
-                Stream { supply: source, exchange, delivery: &mut *delivery, crew: Some(crew) }.run_batch(crew);
+            workers_scope::lend(lease.queue(), exchange, |scope| {
+                Stream { supply: source, exchange, delivery: &mut *delivery, scope: Some(scope) }.run_batch(scope);
             });
             let took = exchange.shut(&mut delivery.ready);
             delivery.grow_batch(took, exchange.workers());

@@ -12,16 +12,20 @@
 //!   time that waking takes, they wake one worker.
 //! - A puller that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
 
-use crate::engine::puller::{Done, run_chunk, run_here};
+use crate::engine::puller::{Done, WATCH_AFTER, run_chunk, run_here};
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
 use crate::engine::work::{self, Work};
 use crate::observe::{self, ObserverRef, Part};
 use crate::panics::{self, Call, Payload, TaskPanic};
+use crate::threads::job_queue::JobQueue;
 use crate::threads::lease::Lease;
-use crate::threads::lobby::{Clerk, Errand};
+use crate::threads::pool::Pool;
+use crate::threads::wait_graph::{PoolId, WaitPermit};
+use crate::threads::workers_scope::{self, Holders, Lent, Shared, WorkersScope};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use std::{mem, vec};
@@ -29,8 +33,8 @@ use std::{mem, vec};
 /// How long a puller naps that finds less than a chunk.
 const NAP: Duration = Duration::from_micros(50);
 
-/// Where the lease of a stream lies from its start: the feeder calls workers by it, the consumer takes it away.
-pub(crate) type Berth = Mutex<Option<Lease>>;
+/// Where the lease of a stream lies from its start until the consumer takes it away.
+pub(crate) type LeaseSlot = Mutex<Option<Lease>>;
 
 /// What one stream's threads share.
 pub(crate) struct Flow<T, W: Work<T>> {
@@ -47,7 +51,9 @@ pub(crate) struct Flow<T, W: Work<T>> {
     nap: Condvar,
     /// A leased pool, kept by each puller until it has left: the next lease is to have it alone. Not by the feeder, whose source
     /// may block for ever.
-    kept: OnceLock<Weak<Berth>>,
+    kept: OnceLock<Weak<LeaseSlot>>,
+    /// The jobs of the workers, from the start on. Not the pool: the feeder, which may block for ever, is not to keep that.
+    pool: OnceLock<(PoolId, Arc<JobQueue>)>,
 }
 
 /// What one lock guards. No user code runs under it.
@@ -64,6 +70,8 @@ struct Desk<T, R> {
     pulled: u64,
     delivered: u64,
     source: Source,
+    /// The feeder is done with the source, and is about to leave.
+    is_fed: bool,
     /// Chunks that are being run: taken, and not handed in.
     running: usize,
     /// Pullers that were called and have not left; at most one for each worker.
@@ -132,6 +140,7 @@ impl<T, R> Desk<T, R> {
             pulled: 0,
             delivered: 0,
             source: Source::Open,
+            is_fed: false,
             running: 0,
             pullers: 0,
             looking: 0,
@@ -248,12 +257,19 @@ impl<T, W: Work<T>> Flow<T, W> {
             desk: Mutex::new(Desk::new(sizer, ordered)),
             nap: Condvar::new(),
             kept: OnceLock::new(),
+            pool: OnceLock::new(),
         }
     }
 
-    /// Keeps the lease at `berth` until the last puller has left.
-    pub(crate) fn keep(&self, berth: &Arc<Berth>) {
-        self.kept.get_or_init(|| Arc::downgrade(berth));
+    /// Keeps the lease in `slot` until the last job of this stream has ended.
+    pub(crate) fn keep(&self, slot: &Arc<LeaseSlot>) {
+        self.kept.get_or_init(|| Arc::downgrade(slot));
+    }
+
+    /// Runs on the workers of `pool`, which [is usable](Pool::is_usable).
+    pub(crate) fn set_pool(&self, pool: &Pool) {
+        let id = pool.id().expect("BUG: a stream that is fed has workers");
+        self.pool.get_or_init(|| (id, Arc::clone(pool.queue())));
     }
 
     fn work(&self) -> &W {
@@ -277,7 +293,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         for watch in watches {
             watch.start(&self.call, workers, size_hint, part);
         }
-        self.brake.feeder.ring();
+        self.brake.feeder.set();
     }
 
     /// Tells them that it is over: the consumer is done with it, and no item runs. Gives what there is to print of that.
@@ -298,40 +314,87 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     // What the feeder does.
 
-    /// The life of a feeder: pulls the source until it ends or nothing more is wanted. `post` is to have an errand done.
-    pub(crate) fn feed<'j, I>(self: &Arc<Self>, mut source: I, post: &dyn Fn(Errand<'j>))
+    /// The life of a feeder whose stream borrows: pulls the source until it ends or nothing more is wanted, and returns when
+    /// no job of this stream runs.
+    pub(crate) fn feed_borrowed<I>(&self, source: I)
     where
         I: Iterator<Item = T>,
-        T: Send + 'j,
-        W: Send + 'j,
+        T: Send,
+        W: Send,
     {
-        let watches = self.watches();
-        if watches.is_empty() {
-            self.pull_all(|| source.next(), post);
-        } else {
-            // The start is told before anything else. A token may ring as well, but then nothing is pulled.
-            self.brake.feeder.wait();
-            self.pull_all(|| observe::pull(&watches, || source.next()), post);
-        }
-        panics::contain(source);
+        workers_scope::lend(self.queue(), self, |scope| {
+            self.feed(source, scope);
+            self.wait_for_workers();
+        });
     }
 
-    fn pull_all<'j>(self: &Arc<Self>, mut next: impl FnMut() -> Option<T>, post: &dyn Fn(Errand<'j>))
+    /// The same for a stream that owns all its data. It returns when it is done with the source.
+    pub(crate) fn feed_owned<I>(self: &Arc<Self>, source: I)
     where
-        T: Send + 'j,
-        W: Send + 'j,
+        I: Iterator<Item = T>,
+        T: Send + 'static,
+        W: Send + 'static,
+    {
+        let shared: Arc<dyn Shared> = Arc::clone(self) as _;
+        workers_scope::share(self.queue(), &shared, |scope| self.feed(source, scope));
+    }
+
+    fn queue(&self) -> &Arc<JobQueue> {
+        let (_, queue) = self.pool.get().expect("BUG: a stream that is fed has workers");
+        queue
+    }
+
+    fn feed<I: Iterator<Item = T>>(&self, source: I, scope: WorkersScope<'_>) {
+        let mut source = Some(source);
+        let watches = self.watches();
+        if watches.is_empty() {
+            self.pull_all(&mut source, Iterator::next, scope);
+        } else {
+            // The start is told before anything else. A token may set it as well, but then nothing is pulled.
+            self.brake.feeder.wait();
+            self.pull_all(&mut source, |source| observe::pull(&watches, || source.next()), scope);
+        }
+        panics::contain(source.take());
+    }
+
+    /// Waits until nothing is queued or at work: what is spawned is withdrawn after that.
+    fn wait_for_workers(&self) {
+        let mut desk = self.desk.lock();
+        while !desk.stopped && (desk.queued() > 0 || desk.running > 0) {
+            MutexGuard::unlocked(&mut desk, || self.brake.feeder.wait());
+        }
+    }
+
+    fn pull_all<I>(
+        &self,
+        source: &mut Option<I>,
+        mut next: impl FnMut(&mut I) -> Option<T>,
+        scope: WorkersScope<'_>,
+    ) where
+        I: Iterator<Item = T>,
     {
         let mut desk = self.desk.lock();
-        while self.has_room(&mut desk) {
+        while let (true, Some(open)) = (self.has_room(&mut desk), source.as_mut()) {
             // User code. It may block for ever, and the consumer may be gone when it returns.
-            let pulled = MutexGuard::unlocked(&mut desk, || panics::catch(&mut next));
-            match pulled {
+            match MutexGuard::unlocked(&mut desk, || panics::catch(|| next(open))) {
                 Ok(Some(item)) if self.brake.goes_on() => desk.push(item),
                 Ok(Some(item)) => MutexGuard::unlocked(&mut desk, || panics::contain(item)),
-                Ok(None) => desk.source = Source::Ended,
-                Err(payload) => desk.source = Source::Panicked(payload),
+                Ok(None) => self.end_source(&mut desk, source, Source::Ended),
+                Err(payload) => self.end_source(&mut desk, source, Source::Panicked(payload)),
             }
-            self.announce(&mut desk, post);
+            self.announce(&mut desk, scope);
+        }
+    }
+
+    /// Drops the source before anybody hears of its end: when a stream gives `None`, nothing of it is left.
+    fn end_source<I>(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, source: &mut Option<I>, how: Source) {
+        MutexGuard::unlocked(desk, || panics::contain(source.take()));
+        desk.is_fed = true;
+        if desk.source.is_open() {
+            desk.source = how;
+        } else {
+            // The consumer wants nothing more.
+            MutexGuard::unlocked(desk, || panics::contain(how));
         }
     }
 
@@ -351,22 +414,18 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     /// Tells of an item that has come, or of the end, those who need to know.
-    fn announce<'j>(self: &Arc<Self>, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, post: &dyn Fn(Errand<'j>))
-    where
-        T: Send + 'j,
-        W: Send + 'j,
-    {
+    fn announce(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, scope: WorkersScope<'_>) {
         let open = desk.source.is_open();
         if !open || desk.queued() >= desk.chunk {
             self.end_naps(desk);
         }
         if desk.wants_puller(self.workers) {
-            MutexGuard::unlocked(desk, || post(self.puller()));
+            MutexGuard::unlocked(desk, || scope.spawn());
         }
         let concerned = if open { desk.consumer_waits == Some(Until::Work) } else { desk.consumer_waits.is_some() };
         if concerned {
             desk.consumer_waits = None;
-            self.brake.consumer.ring();
+            self.brake.consumer.set();
         }
     }
 
@@ -378,37 +437,19 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     // What the workers do.
 
-    /// A puller as an errand. It has to be counted in beforehand.
-    fn puller<'j>(self: &Arc<Self>) -> Errand<'j>
-    where
-        T: Send + 'j,
-        W: Send + 'j,
-    {
-        let (flow, kept) = (Arc::clone(self), self.kept.get().and_then(Weak::upgrade));
-        Box::new(move |clerk| {
-            flow.pull(clerk);
-            // After the flow, which may be the last that holds `f`.
-            drop(kept);
-        })
-    }
-
-    /// The life of a puller.
-    fn pull<'j>(self: Arc<Self>, clerk: &Clerk<'_, 'j>)
-    where
-        T: Send + 'j,
-        W: Send + 'j,
-    {
+    /// What one job does on a worker. It was counted in when it was spawned.
+    fn work_on(&self, scope: &WorkersScope<'_>) {
         self.desk.lock().looking -= 1;
         let mut done = None;
         loop {
-            match self.exchange(done.take(), clerk) {
+            match self.exchange(done.take(), |now| scope.should_yield(now)) {
                 Next::Run { chunk, help } => {
                     if help {
-                        clerk.post(self.puller());
+                        scope.spawn();
                     }
                     done = Some((chunk.ticket, self.run(chunk)));
                 }
-                Next::StepBack => return clerk.post(self.puller()),
+                Next::StepBack => return scope.spawn(),
                 Next::Leave => return,
             }
         }
@@ -419,14 +460,14 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     /// Hands over a chunk and takes the next.
-    fn exchange(&self, done: Option<(u64, Done<W::Output>)>, clerk: &Clerk<'_, '_>) -> Next<T> {
+    fn exchange(&self, done: Option<(u64, Done<W::Output>)>, should_yield: impl FnOnce(Instant) -> bool) -> Next<T> {
         let now = Instant::now();
         let has_worked = done.is_some();
         let mut desk = self.desk.lock();
         if let Some((ticket, done)) = done {
             self.hand_in(&mut desk, ticket, done, now);
         }
-        if has_worked && desk.queued() > 0 && clerk.others_wait() {
+        if has_worked && desk.queued() > 0 && should_yield(now) {
             desk.looking += 1;
             return Next::StepBack;
         }
@@ -467,27 +508,51 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
         let front = desk.window.fill(ticket, done);
         if front && desk.consumer_waits.take().is_some() {
-            self.brake.consumer.ring();
+            self.brake.consumer.set();
+        }
+        if desk.is_fed && desk.running == 0 && desk.queued() == 0 {
+            // It waits for the last chunk.
+            self.brake.feeder.set();
+        }
+    }
+
+    /// At the end of a stream whose source has ended, waits until no other thread holds anything of it: they are about to let
+    /// go.
+    pub(crate) fn wait_for_others(&self) {
+        if !self.desk.lock().is_fed {
+            return;
+        }
+        self.withdraw_jobs();
+        while self.brake.is_held_by_others() {
+            self.brake.consumer.wait();
+        }
+    }
+
+    /// No worker is to come any more.
+    fn withdraw_jobs(&self) {
+        if let Some((_, queue)) = self.pool.get() {
+            queue.withdraw(workers_scope::owner_of(self));
         }
     }
 
     // What the consumer does.
 
-    /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a worker
-    /// (`on_worker`) it runs what waits for one, and waits only for what runs elsewhere.
-    pub(crate) fn deliver(&self, handed: usize, on_worker: bool) -> Turn<W::Output> {
+    /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a
+    /// worker that must not wait for the pool it runs what waits for a worker, and waits only for what runs elsewhere.
+    pub(crate) fn deliver(&self, handed: usize) -> Turn<W::Output> {
         let mut desk = self.desk.lock();
         desk.delivered += handed as u64;
         loop {
             if desk.feeder_waits && desk.has_room_to_tell_of() {
                 desk.feeder_waits = false;
-                self.brake.feeder.ring();
+                self.brake.feeder.set();
             }
             let cancelled = self.brake.is_cancelled();
             if cancelled {
                 // The token may not have come so far. Nothing may be queued behind the gap that is made here.
                 self.brake.stop_at(0);
                 let items = desk.take_back();
+                self.brake.feeder.set();
                 if !items.is_empty() && desk.window.is_ordered() {
                     // Nor does a panic of the source come out from behind it.
                     let source = mem::replace(&mut desk.source, Source::Ended);
@@ -504,11 +569,23 @@ impl<T, W: Work<T>> Flow<T, W> {
                     Source::Open | Source::Ended => Turn::Ended,
                 };
             }
-            if !(on_worker && self.run_one(&mut desk)) {
-                desk.consumer_waits = Some(if on_worker { Until::Work } else { Until::Front });
-                MutexGuard::unlocked(&mut desk, || self.waiting(|| self.brake.consumer.wait()));
+            let permit = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
+            let helps = matches!(permit, Some(None));
+            if !(helps && self.run_one(&mut desk)) {
+                desk.consumer_waits = Some(if helps { Until::Work } else { Until::Front });
+                MutexGuard::unlocked(&mut desk, || self.waiting(|| self.wait_at_event()));
                 desk.consumer_waits = None;
             }
+        }
+    }
+
+    /// Waits for the consumer's event. After a while, idle workers share what the jobs have given to rayon.
+    fn wait_at_event(&self) {
+        if !self.brake.consumer.wait_for(WATCH_AFTER) {
+            if let Some((_, queue)) = self.pool.get() {
+                queue.watch_rayon();
+            }
+            self.brake.consumer.wait();
         }
     }
 
@@ -544,7 +621,8 @@ impl<T, W: Work<T>> Flow<T, W> {
         let is_over = desk.running == 0;
         self.end_naps(&mut desk);
         drop(desk);
-        self.brake.feeder.ring();
+        self.brake.feeder.set();
+        self.withdraw_jobs();
         panics::contain_all(items);
         let mut panics = Vec::new();
         for done in line {
@@ -558,6 +636,23 @@ impl<T, W: Work<T>> Flow<T, W> {
         if is_over {
             panics::tell_by(self.call.outlet(), self.finish());
         }
+    }
+}
+
+impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
+    fn work(&self, scope: &WorkersScope<'_>) {
+        self.work_on(scope);
+    }
+
+    fn kept(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let slot = self.kept.get().and_then(Weak::upgrade)?;
+        Some(slot)
+    }
+}
+
+impl<T: Send, W: Work<T> + Send> Shared for Flow<T, W> {
+    fn holders(&self) -> Arc<dyn Holders> {
+        Arc::clone(&self.brake) as _
     }
 }
 
@@ -588,8 +683,8 @@ mod tests {
     use super::*;
     use crate::engine::work::Map;
     use crate::testing::orders::{self, Given, Way};
-    use crate::threads::lobby::Lobby;
     use proptest::prelude::*;
+    use std::iter;
     use std::panic::resume_unwind;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -668,10 +763,6 @@ mod tests {
         sizer.fix_chunk(4);
         let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
         let flow = Flow::new(Map(|item: u64| item), call, 2, sizer, true, brake, None);
-        let lobby = Lobby::new(1);
-        if other {
-            lobby.post(Box::new(|_| {}), &|| {});
-        }
         let mut done = None;
         {
             let mut desk = flow.desk.lock();
@@ -684,7 +775,7 @@ mod tests {
             }
             desk.push(4);
         }
-        let step = match flow.exchange(done, &Clerk::of(&lobby, &|| {})) {
+        let step = match flow.exchange(done, |_| other) {
             Next::Run { .. } => "run",
             Next::StepBack => "step back",
             Next::Leave => "leave",
@@ -720,10 +811,10 @@ mod tests {
         }
         brake.note_cancelled();
         assert!(brake.goes_on(), "the token has not come so far");
-        assert!(matches!(flow.deliver(0, false), Turn::Done(done) if done.results == [0]));
+        assert!(matches!(flow.deliver(0), Turn::Done(done) if done.results == [0]));
         assert_eq!(flow.desk.lock().queued(), 0);
         let goes_on = brake.goes_on();
-        (matches!(flow.deliver(1, false), Turn::Panicked(_)), goes_on)
+        (matches!(flow.deliver(1), Turn::Panicked(_)), goes_on)
     }
 
     #[test]
@@ -748,7 +839,11 @@ mod tests {
             flow.stop(false);
             Some(Item::new(0, &alive))
         };
-        flow.pull_all(next, &|_errand| panic!("nobody is called for it"));
+        let mut source = Some(iter::empty::<Item>());
+        let shared: Arc<dyn Shared> = Arc::clone(&flow) as _;
+        let queue = Arc::new(JobQueue::new(1));
+        workers_scope::share(&queue, &shared, |scope| flow.pull_all(&mut source, |_| next(), scope));
+        assert_eq!(queue.waiting(), 0, "nobody is called for it");
         assert_eq!(alive.load(Ordering::Relaxed), 0);
         assert_eq!(flow.desk.lock().pulled, 0);
     }
@@ -767,7 +862,7 @@ mod tests {
         bad_source: Option<usize>,
         /// The consumer stops after so many results.
         stop_after: usize,
-        /// How often another errand waits for a worker.
+        /// How often others wait for a worker, and a job has had its turn.
         others: usize,
     }
 
@@ -846,8 +941,8 @@ mod tests {
         sizer.fix_in_flight(*limit);
         let call = Arc::new(Call::here("orders", None));
         let flow = Arc::new(Flow::new(work, call, *workers, sizer, *ordered, Arc::new(StopFlag::new()), None));
-        let (lobby, busy_lobby) = (Lobby::new(1), Lobby::new(1));
-        busy_lobby.post(Box::new(|_| {}), &|| {});
+        let queue = Arc::new(JobQueue::new(*workers));
+        let shared: Arc<dyn Shared> = Arc::clone(&flow) as _;
 
         let mut hands: Vec<Hand> = Vec::new();
         let (mut pulled, mut fed, mut stepped_back) = (0, false, 0);
@@ -884,11 +979,11 @@ mod tests {
                             desk.push(Item::new(pulled, &alive));
                             pulled += 1;
                         }
-                        let posted = AtomicUsize::new(0);
-                        flow.announce(&mut desk, &|_errand| {
-                            posted.fetch_add(1, Ordering::Relaxed);
-                        });
-                        hands.extend(std::iter::repeat_with(|| Hand::Called).take(posted.into_inner()));
+                        workers_scope::share(&queue, &shared, |scope| flow.announce(&mut desk, scope));
+                        drop(desk);
+                        // No thread is behind this queue.
+                        let posted = queue.withdraw(workers_scope::owner_of(&*flow));
+                        hands.extend(std::iter::repeat_with(|| Hand::Called).take(posted));
                     } else {
                         desk.feeder_waits = true;
                         flow.end_naps(&mut desk);
@@ -901,7 +996,7 @@ mod tests {
                         (is_ready, desk.queued() == 0 && desk.window.is_empty() && !desk.source.is_open())
                     };
                     if is_ready || is_over {
-                        match flow.deliver(std::mem::take(&mut handed), false) {
+                        match flow.deliver(std::mem::take(&mut handed)) {
                             Turn::Done(done) => {
                                 handed = done.items;
                                 results.extend(done.results);
@@ -942,8 +1037,7 @@ mod tests {
                             }
                         };
                         let gives_way = done.is_some() && stepped_back < *others && way.choose(2) == 1;
-                        let lobby = if gives_way { &busy_lobby } else { &lobby };
-                        match flow.exchange(done, &Clerk::of(lobby, &|| {})) {
+                        match flow.exchange(done, |_| gives_way) {
                             Next::Run { chunk, help } => {
                                 hands[at] = Hand::Took(chunk);
                                 hands.extend(help.then_some(Hand::Called));

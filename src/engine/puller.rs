@@ -1,13 +1,10 @@
 //! The workers' side of a call: take a chunk, run it, hand over what came of it, take the next.
 //!
-//! A *puller* is a job on a worker that does this until nothing is queued; at most one runs on each worker. It never waits:
-//! with an empty queue it leaves, and whoever queues the next items starts another. So a worker is free for other calls
-//! as soon as this one has nothing for it. While items are queued they stay: calls that share a pool begin in turn, and one
-//! whose source and consumer keep up with the workers has them until it ends.
-//!
-//! One job for each chunk would be simpler and wrong: a worker that waits inside `f` (a nested `par_iter`) takes up
-//! other jobs meanwhile, and chunks of the same call would pile up on top of the half-run `f`, under the locks it holds.
+//! A job on a worker does this until nothing is queued; at most one runs on each worker. It never waits: with an empty queue
+//! it leaves, and whoever queues the next items starts another. So a worker is free for others as soon as this call has
+//! nothing for it. Where others wait for a worker, it gives way after its turn and comes back behind them.
 
+use crate::base::event::Event;
 use crate::engine::block::Block;
 use crate::engine::sizing::{Plan, Sizer};
 use crate::engine::stop::StopFlag;
@@ -15,9 +12,9 @@ use crate::engine::window::{Chunk, Window};
 use crate::engine::work::{self, At, Work};
 use crate::observe::{self, ItemTimer, ObserverRef, Outcome};
 use crate::panics::{self, Call, JobEnd, TaskPanic};
-use crate::threads::pool;
-use crate::threads::seat::Seat;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::base::current_worker;
+use crate::threads::workers_scope::{Lent, WorkersScope};
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,10 +50,6 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
     desk: Mutex<Desk<B, W::Output>>,
-    /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
-    ready: Condvar,
-    /// Set when `Desk::caller_waits` is taken, for a caller that has not gone to sleep yet.
-    called: AtomicBool,
 }
 
 /// What wakes the caller.
@@ -72,22 +65,24 @@ enum Until {
 /// by then need not wake it, which takes tens of microseconds.
 const AWAKE: Duration = Duration::from_micros(20);
 
-/// How long items without hands wait until a worker is asked again.
-const STRANDED: Duration = Duration::from_millis(1);
+/// When the caller has waited for so long, what its jobs may have given to rayon is to be shared among idle workers.
+pub(crate) const WATCH_AFTER: Duration = Duration::from_micros(200);
 
 /// What one lock guards. No user code runs under it.
 struct Desk<B, R> {
     window: Window<B, Done<R>>,
     sizer: Sizer,
-    /// Pullers that were started and have not left; at most one for each worker.
-    pullers: usize,
+    /// Jobs that were started and have not left; at most one for each worker.
+    workers: usize,
+    /// Chunks that are being run: taken, and not handed over.
+    running: usize,
     /// True when no more items will be queued for now, so that the rest is to be shared out evenly.
     last: bool,
     /// Whether a puller has taken a block to cut a chunk off it, and will put back the rest.
     is_cutting: bool,
     /// The caller wants no more results.
     is_stopped: bool,
-    /// What the caller sleeps for on `Exchange::ready`, if it sleeps.
+    /// What the caller waits for at its event, if it waits.
     caller_waits: Option<Until>,
     /// When the present stretch of the call began, and how long those before it took: chunks grow with their sum.
     since: Instant,
@@ -108,9 +103,26 @@ impl<B: Block, R> Desk<B, R> {
         self.before + now.saturating_duration_since(self.since)
     }
 
-    /// Whether items are queued that no puller will take.
-    fn is_stranded(&self) -> bool {
-        self.pullers == 0 && self.window.queued_items() > 0
+    /// Whether a chunk is at work, or will be.
+    fn is_at_work(&self) -> bool {
+        self.running > 0 || self.window.queued_items() > 0
+    }
+
+    /// Makes what is queued a part of the line that gave no results: a token has stopped the call. Gives the items.
+    fn give_up_queued(&mut self) -> Vec<B> {
+        let mut items = Vec::new();
+        while let Some(chunk) = self.window.take_block() {
+            let done = Done {
+                results: Vec::new(),
+                items: chunk.items.size(),
+                panic: None,
+                notes: Vec::new(),
+                busy: Duration::ZERO,
+            };
+            self.window.fill(chunk.ticket, done);
+            items.push(chunk.items);
+        }
+        items
     }
 
     fn plan(&self) -> Plan {
@@ -130,7 +142,8 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
             desk: Mutex::new(Desk {
                 window: Window::new(),
                 sizer,
-                pullers: 0,
+                workers: 0,
+                running: 0,
                 last: false,
                 is_cutting: false,
                 is_stopped: false,
@@ -138,8 +151,6 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                 since: Instant::now(),
                 before: Duration::ZERO,
             }),
-            ready: Condvar::new(),
-            called: AtomicBool::new(false),
         }
     }
 
@@ -202,7 +213,9 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     /// long it took.
     pub(crate) fn shut(&self, ready: &mut VecDeque<Done<W::Output>>) -> Duration {
         let mut desk = self.desk.lock();
-        debug_assert_eq!(desk.pullers, 0, "BUG: the scope ended before its pullers");
+        debug_assert_eq!(desk.running, 0, "BUG: the scope ended before its jobs");
+        // Those that no worker has come to were withdrawn.
+        desk.workers = 0;
         let took = desk.since.elapsed();
         desk.before += took;
         self.move_ready(&mut desk, ready);
@@ -238,13 +251,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         desk.window.push(first, items);
         desk.last = last;
         let plan = desk.plan();
-        let missing = self.states.0.len() - desk.pullers;
+        let missing = self.states.0.len() - desk.workers;
         let queued = desk.window.queued_items();
         // One for each chunk, so that a consumer that is the slowest of all need not share its core with workers that
         // find nothing; the rest of a source is shared out in smaller parts.
         let hands = if last { queued } else { queued.div_ceil(plan.chunk) };
         let wanted = missing.min(hands);
-        desk.pullers += wanted;
+        desk.workers += wanted;
         (plan, wanted)
     }
 
@@ -256,8 +269,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
-    /// Gives how many pullers the caller has to start, too.
-    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> (Plan, usize) {
+    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>, scope: WorkersScope<'_>) -> Plan {
         let mut desk = self.desk.lock();
         self.move_ready(&mut desk, ready);
         if ready.is_empty() && desk.elapsed(Instant::now()) < AWAKE {
@@ -265,66 +277,84 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
             self.move_ready(&mut desk, ready);
         }
         if let Some(nap) = desk.sizer.nap(desk.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
-            desk.caller_waits = Some(Until::Dry);
-            self.ready.wait_for(&mut desk, nap);
+            self.sleep(&mut desk, Until::Dry, |event| {
+                event.wait_for(nap);
+            });
             self.move_ready(&mut desk, ready);
         }
-        let mut pullers = 0;
-        while ready.is_empty() && pullers == 0 {
+        while ready.is_empty() {
             debug_assert!(!desk.window.is_empty(), "BUG: nothing to wait for");
-            pullers = self.sleep(&mut desk, Until::Front);
+            if self.brake.is_cancelled() {
+                self.give_up_queued(&mut desk);
+                self.move_ready(&mut desk, ready);
+                if !ready.is_empty() {
+                    break;
+                }
+            }
+            self.sleep_while_watched(&mut desk, Until::Front, scope);
             self.move_ready(&mut desk, ready);
         }
-        desk.caller_waits = None;
-        (desk.plan(), pullers)
+        desk.plan()
     }
 
-    /// Waits until everything queued is done, or gives how many pullers the caller has to start for it.
-    pub(crate) fn wait_for_all(&self) -> usize {
+    /// Waits until everything queued is done, or the call is cancelled.
+    pub(crate) fn wait_for_all(&self, scope: WorkersScope<'_>) {
         let mut desk = self.desk.lock();
-        let mut pullers = 0;
-        while pullers == 0 && (desk.pullers > 0 || desk.is_stranded()) {
-            pullers = self.sleep(&mut desk, Until::Dry);
+        loop {
+            if self.brake.is_cancelled() {
+                self.give_up_queued(&mut desk);
+            }
+            if !desk.is_at_work() {
+                break;
+            }
+            self.sleep_while_watched(&mut desk, Until::Dry, scope);
         }
-        pullers
+    }
+
+    /// Lets nothing wait for a worker any more, however long the workers are busy with something else.
+    fn give_up_queued(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
+        let items = desk.give_up_queued();
+        MutexGuard::unlocked(desk, || items.into_iter().for_each(Block::abandon));
     }
 
     /// Waits until the workers run dry, for the first moments of a call.
     fn stay_awake(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
-        desk.caller_waits = Some(Until::Dry);
-        self.called.store(false, Ordering::Relaxed);
         let elapsed = desk.elapsed(Instant::now());
-        MutexGuard::unlocked(desk, || {
+        self.sleep(desk, Until::Dry, |event| {
             let start = Instant::now();
-            while !self.called.load(Ordering::Relaxed) && elapsed + start.elapsed() < AWAKE {
+            while !event.is_set() && elapsed + start.elapsed() < AWAKE {
                 thread::yield_now();
             }
         });
     }
 
     /// Wakes the caller, if it waits.
-    fn call(&self, mut desk: MutexGuard<'_, Desk<B, W::Output>>) {
-        let waits = desk.caller_waits.take().is_some();
-        drop(desk);
-        if waits {
-            self.called.store(true, Ordering::Relaxed);
-            self.ready.notify_one();
+    fn call(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
+        if desk.caller_waits.take().is_some() {
+            self.brake.consumer.set();
         }
     }
 
-    /// Sleeps until woken. Gives how many pullers the caller has to start: one if there are items but no hands.
-    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, until: Until) -> usize {
-        if !desk.is_stranded() {
-            desk.caller_waits = Some(until);
-            self.ready.wait(desk);
-        }
-        if !desk.is_stranded() {
-            return 0;
-        }
-        // The only worker that is not busy waits inside rayon. It gets some time, or it would be asked without a pause.
-        self.ready.wait_for(desk, STRANDED);
-        desk.pullers += 1;
-        1
+    /// Waits at the event of the caller, without the lock, for what `until` says.
+    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, until: Until, wait: impl FnOnce(&Event)) {
+        desk.caller_waits = Some(until);
+        MutexGuard::unlocked(desk, || wait(&self.brake.consumer));
+        desk.caller_waits = None;
+    }
+
+    /// The same for as long as it takes. After a while, idle workers share what the jobs have given to rayon.
+    fn sleep_while_watched(
+        &self,
+        desk: &mut MutexGuard<'_, Desk<B, W::Output>>,
+        until: Until,
+        scope: WorkersScope<'_>,
+    ) {
+        self.sleep(desk, until, |event| {
+            if !event.wait_for(WATCH_AFTER) {
+                scope.watch_rayon();
+                event.wait();
+            }
+        });
     }
 
     fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
@@ -352,32 +382,31 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     // What the workers do.
 
-    /// A puller's life. `another` starts one more of this call.
-    pub(crate) fn pull(&self, another: impl Fn()) {
-        let Some(_seat) = Seat::take() else {
-            self.leave_to_others();
-            return;
-        };
-        let slot = &self.states.0[pool::worker_index()];
-        let mut state = slot.lock().take();
+    /// What one job does on a worker.
+    fn run(&self, scope: &WorkersScope<'_>)
+    where
+        B: Send,
+    {
+        let index = current_worker::index().expect("BUG: jobs run on workers");
+        let mut state = self.states.0[index].lock().take();
         let mut done = None;
-        while let (Some(chunk), help) = self.exchange(done) {
-            if help {
-                another();
+        let gives_way = loop {
+            match self.exchange(done, |now| scope.should_yield(now)) {
+                Next::Run { chunk, help } => {
+                    if help {
+                        scope.spawn();
+                    }
+                    let ticket = chunk.ticket;
+                    let watches = self.watches();
+                    done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, watches, chunk, &mut state)));
+                }
+                Next::Yield => break true,
+                Next::Leave => break false,
             }
-            let ticket = chunk.ticket;
-            done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, self.watches(), chunk, &mut state)));
-        }
-        *slot.lock() = state;
-    }
-
-    /// What a puller does that was taken up by a worker in the middle of something else: it leaves, though items may be
-    /// queued. The next puller of the call that takes a chunk calls for help again; where there is none, the caller does.
-    fn leave_to_others(&self) {
-        let mut desk = self.desk.lock();
-        desk.pullers -= 1;
-        if desk.pullers == 0 {
-            self.call(desk);
+        };
+        *self.states.0[index].lock() = state;
+        if gives_way {
+            scope.spawn();
         }
     }
 
@@ -398,12 +427,18 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         Some(chunk)
     }
 
-    /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
-    fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<B>>, bool) {
+    /// Hands over a chunk and takes the next. `should_yield` says whether others are to go first.
+    fn exchange(
+        &self,
+        done: Option<(u64, Done<W::Output>)>,
+        should_yield: impl FnOnce(Instant) -> bool,
+    ) -> Next<Chunk<B>> {
         let now = Instant::now();
         let mut desk = self.desk.lock();
         let mut front = false;
+        let has_worked = done.is_some();
         if let Some((ticket, done)) = done {
+            desk.running -= 1;
             desk.sizer.worked(done.results.len(), done.busy);
             front = desk.window.fill(ticket, done);
             if front {
@@ -411,37 +446,58 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
             }
         }
         let queued = desk.window.queued_items();
+        if has_worked && queued > 0 && should_yield(now) {
+            if front && desk.caller_waits == Some(Until::Front) {
+                self.call(&mut desk);
+            }
+            // It stays counted, and comes back.
+            return Next::Yield;
+        }
         let most = desk.sizer.take(desk.elapsed(now), queued, desk.last);
         let chunk = if B::CUTS_BY_USER {
             if front && desk.caller_waits == Some(Until::Front) {
                 // However long the cutting takes.
-                self.call(desk);
-                desk = self.desk.lock();
+                self.call(&mut desk);
             }
             if desk.is_cutting {
                 // It may not take what lies behind that block. Whoever cuts it stays, and calls for help then.
-                desk.pullers -= 1;
-                return (None, false);
+                desk.workers -= 1;
+                return Next::Leave;
             }
             Self::cut(&mut desk, most)
         } else {
             desk.window.take(most)
         };
         // Whoever leaves is struck off under the same lock that showed the queue empty, so the next to queue items knows.
-        // Whoever stays calls in one more if there is still more to do than hands.
-        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.pullers < self.states.0.len();
+        // Whoever stays calls in one more if there is still more to do than workers.
+        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.workers < self.states.0.len();
         if chunk.is_none() {
-            desk.pullers -= 1;
-        } else if help {
-            desk.pullers += 1;
+            desk.workers -= 1;
+        } else {
+            desk.running += 1;
+            desk.workers += usize::from(help);
         }
-        let dry = chunk.is_none() && (desk.pullers == 0 || !desk.last);
-        let wake = dry || (front && desk.caller_waits == Some(Until::Front));
-        if wake {
-            self.call(desk);
+        let dry = chunk.is_none() && (desk.running == 0 || !desk.last);
+        if dry || (front && desk.caller_waits == Some(Until::Front)) {
+            self.call(&mut desk);
         }
-        (chunk, help)
+        chunk.map_or(Next::Leave, |chunk| Next::Run { chunk, help })
     }
+}
+
+impl<B: Block + Send, W: Work<B::Item>> Lent for Exchange<B, W> {
+    fn work(&self, scope: &WorkersScope<'_>) {
+        self.run(scope);
+    }
+}
+
+/// What a job does next.
+enum Next<C> {
+    /// Runs this, after it has started one more job if need be.
+    Run { chunk: C, help: bool },
+    /// Lets others go first, and comes back.
+    Yield,
+    Leave,
 }
 
 /// Runs the items of a chunk, up to the first panic or the end of the call.
@@ -589,7 +645,7 @@ fn outcome(panicked: bool) -> Outcome {
     if panicked { Outcome::Panicked } else { Outcome::Returned }
 }
 
-/// The pullers of a call in any order between the steps of its caller: what one does from one hand-over to the next is a
+/// The jobs of a call in any order between the steps of its caller: what one does from one hand-over to the next is a
 /// step, as is what the caller does between two waits. No step waits for another, so what the lock keeps whole is all that
 /// can happen.
 #[cfg(test)]
@@ -605,7 +661,19 @@ mod tests {
     type Numbers = vec::IntoIter<u32>;
     type Same = Map<fn(u32) -> u32>;
 
-    /// A call of so many workers whose items are queued and whose pullers only the test plays: chunks of one item.
+    /// What a job does next that others do not wait for: the chunk it takes, and whether it starts one more.
+    fn next_of<B: Block, W: Work<B::Item>>(
+        exchange: &Exchange<B, W>,
+        done: Option<(u64, Done<W::Output>)>,
+    ) -> (Option<Chunk<B>>, bool) {
+        match exchange.exchange(done, |_| false) {
+            Next::Run { chunk, help } => (Some(chunk), help),
+            Next::Yield => unreachable!("nobody waits"),
+            Next::Leave => (None, false),
+        }
+    }
+
+    /// A call of so many workers whose items are queued and whose jobs only the test plays: chunks of one item.
     fn exchange(workers: usize, items: Vec<u32>, last: bool) -> Exchange<Numbers, Same> {
         let mut sizer = Sizer::new::<u32, u32>(workers);
         sizer.fix_chunk(1);
@@ -623,20 +691,20 @@ mod tests {
     }
 
     #[test]
-    fn help_is_called_while_there_is_more_to_do_than_hands() {
+    fn help_is_called_while_there_is_more_to_do_than_jobs() {
         let exchange = exchange(4, vec![0, 1, 2], true);
-        exchange.desk.lock().pullers = 1;
-        let (first, help) = exchange.exchange(None);
+        exchange.desk.lock().workers = 1;
+        let (first, help) = next_of(&exchange, None);
         assert!(first.is_some() && help, "two are queued");
-        let (second, help) = exchange.exchange(None);
+        let (second, help) = next_of(&exchange, None);
         assert!(second.is_some() && help, "one is queued");
-        let (third, help) = exchange.exchange(None);
-        assert!(third.is_some() && !help && exchange.desk.lock().pullers == 3, "none is queued");
+        let (third, help) = next_of(&exchange, None);
+        assert!(third.is_some() && !help && exchange.desk.lock().workers == 3, "none is queued");
         for chunk in [first, second, third].into_iter().flatten() {
-            let (chunk, help) = exchange.exchange(Some(finished(chunk)));
+            let (chunk, help) = next_of(&exchange, Some(finished(chunk)));
             assert!(chunk.is_none() && !help);
         }
-        assert_eq!(exchange.desk.lock().pullers, 0);
+        assert_eq!(exchange.desk.lock().workers, 0);
     }
 
     /// Whether a caller that waits for `until` is called by what `step` does.
@@ -646,9 +714,10 @@ mod tests {
         step: impl FnOnce(&Exchange<B, W>) -> R,
     ) -> (R, bool) {
         exchange.desk.lock().caller_waits = Some(until);
-        exchange.called.store(false, Ordering::Relaxed);
+        let event = &exchange.brake.consumer;
+        event.wait_for(Duration::ZERO);
         let end = step(exchange);
-        let called = exchange.called.load(Ordering::Relaxed);
+        let called = event.is_set();
         assert_ne!(called, exchange.desk.lock().caller_waits.is_some());
         (end, called)
     }
@@ -657,24 +726,24 @@ mod tests {
     fn the_caller_is_called_for_the_front_or_when_the_workers_run_dry() {
         for last in [false, true] {
             let exchange = exchange(2, vec![0, 1], last);
-            let take = |exchange: &Exchange<_, _>| exchange.exchange(None).0.expect("a chunk");
+            let take = |exchange: &Exchange<_, _>| next_of(exchange, None).0.expect("a chunk");
             let (first, called) = calls(&exchange, Until::Dry, take);
             assert!(!called, "one more is queued");
             let (second, called) = calls(&exchange, Until::Front, take);
             assert!(!called, "and runs");
-            exchange.desk.lock().pullers = 2;
+            exchange.desk.lock().workers = 2;
             // Where more is to come, whoever finds nothing calls for it; else the last to leave says that all is done.
-            let (_, called) = calls(&exchange, Until::Dry, |exchange| exchange.exchange(Some(finished(second))));
+            let (_, called) = calls(&exchange, Until::Dry, |exchange| next_of(exchange, Some(finished(second))));
             assert_eq!(called, !last);
-            let (_, called) = calls(&exchange, Until::Dry, |exchange| exchange.exchange(Some(finished(first))));
+            let (_, called) = calls(&exchange, Until::Dry, |exchange| next_of(exchange, Some(finished(first))));
             assert!(called);
         }
         let exchange = exchange(2, vec![0, 1, 2, 3], true);
-        exchange.desk.lock().pullers = 2;
-        let [first, second] = [(); 2].map(|()| exchange.exchange(None).0.expect("a chunk"));
-        let (_, called) = calls(&exchange, Until::Front, |exchange| exchange.exchange(Some(finished(second))));
+        exchange.desk.lock().workers = 2;
+        let [first, second] = [(); 2].map(|()| next_of(&exchange, None).0.expect("a chunk"));
+        let (_, called) = calls(&exchange, Until::Front, |exchange| next_of(exchange, Some(finished(second))));
         assert!(!called, "it is not the front of the line");
-        let (_, called) = calls(&exchange, Until::Front, |exchange| exchange.exchange(Some(finished(first))));
+        let (_, called) = calls(&exchange, Until::Front, |exchange| next_of(exchange, Some(finished(first))));
         assert!(called);
     }
 
@@ -727,22 +796,22 @@ mod tests {
         let here = Arc::clone(&exchange);
         let items = Cuttable { numbers: items.into_iter(), first: Some(Box::new(move || first(&here))) };
         exchange.submit(1, items, Duration::ZERO, true);
-        exchange.desk.lock().pullers = 2;
+        exchange.desk.lock().workers = 2;
         exchange
     }
 
     #[test]
-    fn while_one_puller_cuts_others_leave_and_the_call_may_stop() {
+    fn while_one_job_cuts_others_leave_and_the_call_may_stop() {
         for stops in [false, true] {
             let exchange = cutting(vec![1, 2, 3], move |exchange| {
-                let (chunk, help) = exchange.exchange(None);
-                assert!(chunk.is_none() && !help && exchange.desk.lock().pullers == 1, "it has left");
+                let (chunk, help) = next_of(exchange, None);
+                assert!(chunk.is_none() && !help && exchange.desk.lock().workers == 1, "it has left");
                 if stops {
                     exchange.stop();
                 }
             });
-            let chunk = exchange.exchange(None).0.expect("a chunk");
-            let (next, help) = exchange.exchange(Some(finished(chunk)));
+            let chunk = next_of(&exchange, None).0.expect("a chunk");
+            let (next, help) = next_of(&exchange, Some(finished(chunk)));
             assert_eq!(next.expect("it was cut off").items.into_items().collect::<Vec<_>>(), [1]);
             assert_eq!((help, exchange.desk.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
         }
@@ -754,28 +823,40 @@ mod tests {
             let called_before = Arc::new(AtomicBool::new(false));
             let told = Arc::clone(&called_before);
             let exchange = cutting(vec![1, 2], move |exchange| {
-                told.store(exchange.called.load(Ordering::Relaxed), Ordering::Relaxed);
+                told.store(exchange.brake.consumer.is_set(), Ordering::Relaxed);
             });
-            let chunk = exchange.exchange(None).0.expect("a chunk");
-            calls(&exchange, until, |exchange| exchange.exchange(Some(finished(chunk))));
+            let chunk = next_of(&exchange, None).0.expect("a chunk");
+            calls(&exchange, until, |exchange| next_of(exchange, Some(finished(chunk))));
             assert_eq!(called_before.load(Ordering::Relaxed), until == Until::Front);
         }
     }
 
     #[test]
-    fn for_items_without_hands_the_caller_starts_a_puller() {
-        let exchange = exchange(2, vec![0], true);
-        exchange.leave_to_others();
-        let (_, pullers) = exchange.wait(&mut VecDeque::new());
-        assert_eq!((pullers, exchange.desk.lock().pullers), (1, 1));
-        exchange.leave_to_others();
-        assert_eq!((exchange.wait_for_all(), exchange.desk.lock().pullers), (1, 1));
+    fn a_job_that_has_had_its_turn_gives_way_where_more_is_queued() {
+        let exchange = exchange(2, vec![0, 1], true);
+        let first = next_of(&exchange, None).0.expect("a chunk");
+        assert!(matches!(exchange.exchange(Some(finished(first)), |_| true), Next::Yield));
+        assert_eq!(exchange.desk.lock().workers, 2, "it comes back");
+        let second = next_of(&exchange, None).0.expect("a chunk");
+        assert!(matches!(exchange.exchange(Some(finished(second)), |_| true), Next::Leave), "nothing is left");
+    }
+
+    #[test]
+    fn what_a_token_gives_up_is_a_gap_in_the_line() {
+        let exchange = exchange(2, vec![0, 1, 2], true);
+        let first = next_of(&exchange, None).0.expect("a chunk");
+        exchange.give_up_queued(&mut exchange.desk.lock());
+        assert!(next_of(&exchange, Some(finished(first))).0.is_none());
+        let mut ready = VecDeque::new();
+        exchange.collect(&mut ready);
+        let line: Vec<_> = ready.iter().map(|done| (done.results.len(), done.items)).collect();
+        assert_eq!(line, [(1, 1), (0, 2)]);
+        assert!(exchange.desk.lock().window.is_empty());
     }
 
     #[test]
     fn the_time_of_a_call_is_the_sum_of_its_stretches() {
         let exchange = exchange(1, vec![], false);
-        exchange.desk.lock().pullers = 0;
         let mut took = exchange.shut(&mut VecDeque::new());
         exchange.open();
         exchange.close();
@@ -798,8 +879,8 @@ mod tests {
         bad: Vec<usize>,
         /// The caller stops after so many results.
         stop_after: usize,
-        /// How many pullers may find that their worker is in the middle of something else.
-        refused: usize,
+        /// How often a job may find that others wait, and that it has had its turn.
+        yields: usize,
         /// The caller takes nothing before all is done.
         batch: bool,
     }
@@ -807,7 +888,7 @@ mod tests {
     impl Default for Setting {
         fn default() -> Setting {
             let (bad, stop_after) = (Vec::new(), usize::MAX);
-            Setting { workers: 2, items: 6, chunk: 1, limit: 6, bad, stop_after, refused: 0, batch: false }
+            Setting { workers: 2, items: 6, chunk: 1, limit: 6, bad, stop_after, yields: 0, batch: false }
         }
     }
 
@@ -827,19 +908,19 @@ mod tests {
         }
     }
 
-    /// Where a puller stands.
-    enum Hand<T, R> {
+    /// Where a job stands.
+    enum Stage<T, R> {
         Called,
         Took(Chunk<vec::IntoIter<T>>),
         Ran(u64, Done<R>),
     }
 
-    impl<T, R> Hand<T, R> {
+    impl<T, R> Stage<T, R> {
         fn stands(&self) -> (u8, u64) {
             match self {
-                Hand::Called => (0, 0),
-                Hand::Took(chunk) => (1, chunk.ticket),
-                Hand::Ran(ticket, _) => (2, *ticket),
+                Stage::Called => (0, 0),
+                Stage::Took(chunk) => (1, chunk.ticket),
+                Stage::Ran(ticket, _) => (2, *ticket),
             }
         }
     }
@@ -868,7 +949,7 @@ mod tests {
     /// Runs one call, `way` being asked who goes next, and checks all that is promised of it.
     #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
     fn run(setting: &Setting, way: &mut dyn Way) {
-        let Setting { workers, items, chunk, limit, bad, stop_after, refused, batch } = setting;
+        let Setting { workers, items, chunk, limit, bad, stop_after, yields, batch } = setting;
         let (alive, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = Map(|item: Item<'_>| {
             runs.lock().push(item.0);
@@ -882,8 +963,8 @@ mod tests {
         let exchange = Exchange::new(work, Arc::new(Call::here("orders", None)), *workers, sizer);
         exchange.open();
 
-        let mut hands: Vec<Hand<Item<'_>, usize>> = Vec::new();
-        let (mut pulled, mut refusals) = (0, 0);
+        let mut jobs: Vec<Stage<Item<'_>, usize>> = Vec::new();
+        let (mut pulled, mut yielded) = (0, 0);
         let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
         // The least item whose panic was caught so far.
         let mut caught = u64::MAX;
@@ -891,9 +972,9 @@ mod tests {
         loop {
             let asleep = exchange.desk.lock().caller_waits.is_some();
             // Pullers that have not begun are all the same.
-            let called = hands.iter().position(|hand| matches!(hand, Hand::Called));
-            let mut actors: Vec<_> = (0..hands.len())
-                .filter(|at| Some(*at) == called || !matches!(hands[*at], Hand::Called))
+            let called = jobs.iter().position(|job| matches!(job, Stage::Called));
+            let mut actors: Vec<_> = (0..jobs.len())
+                .filter(|at| Some(*at) == called || !matches!(jobs[*at], Stage::Called))
                 .map(Some)
                 .collect();
             if !asleep && !over {
@@ -905,13 +986,8 @@ mod tests {
             }
             let actor = actors[way.choose(actors.len())];
             if let Some(actor) = actor {
-                match mem::replace(&mut hands[actor], Hand::Called) {
-                    Hand::Called if refusals < *refused && way.choose(2) == 1 => {
-                        refusals += 1;
-                        exchange.leave_to_others();
-                        hands.swap_remove(actor);
-                    }
-                    Hand::Took(chunk) => {
+                match mem::replace(&mut jobs[actor], Stage::Called) {
+                    Stage::Took(chunk) => {
                         let (first, ticket) = (chunk.first, chunk.ticket);
                         let before = runs.lock().len();
                         let call = &exchange.call;
@@ -922,19 +998,22 @@ mod tests {
                         }
                         caught = done.panic.as_ref().map_or(caught, |panic| caught.min(panic.index() as u64));
                         assert!((first..).zip(&done.results).all(|(index, result)| index == *result as u64));
-                        hands[actor] = Hand::Ran(ticket, done);
+                        jobs[actor] = Stage::Ran(ticket, done);
                     }
                     stage => {
-                        let done = if let Hand::Ran(ticket, done) = stage { Some((ticket, done)) } else { None };
-                        let (chunk, help) = exchange.exchange(done);
-                        hands.extend(called_hands(usize::from(help)));
-                        let is_called = |(at, hand): (usize, &_)| at != actor && matches!(hand, Hand::Called);
-                        let all_come = hands.len() == *workers || hands.iter().enumerate().any(is_called);
+                        let done = if let Stage::Ran(ticket, done) = stage { Some((ticket, done)) } else { None };
+                        let may_yield = done.is_some() && yielded < *yields;
+                        let next = exchange.exchange(done, |_| may_yield && way.choose(2) == 1);
+                        let help = matches!(next, Next::Run { help: true, .. });
+                        jobs.extend(spawned(usize::from(help)));
+                        let is_called = |(at, job): (usize, &_)| at != actor && matches!(job, Stage::Called);
+                        let all_come = jobs.len() == *workers || jobs.iter().enumerate().any(is_called);
                         let none_wait = exchange.desk.lock().window.queued_items() == 0;
                         assert!(all_come || none_wait, "a worker was not called: {setting:?}");
-                        match chunk {
-                            Some(chunk) => hands[actor] = Hand::Took(chunk),
-                            None => drop(hands.swap_remove(actor)),
+                        match next {
+                            Next::Run { chunk, .. } => jobs[actor] = Stage::Took(chunk),
+                            Next::Yield => yielded += 1,
+                            Next::Leave => drop(jobs.swap_remove(actor)),
                         }
                     }
                 }
@@ -948,7 +1027,7 @@ mod tests {
                 pulled += count;
                 seen.out += count;
                 let (_, wanted) = exchange.submit(first, block.into_iter(), Duration::ZERO, pulled == *items);
-                hands.extend(called_hands(wanted));
+                jobs.extend(spawned(wanted));
             } else if *batch && !closed {
                 exchange.close();
                 closed = true;
@@ -959,11 +1038,8 @@ mod tests {
                     exchange.move_ready(&mut desk, &mut ready);
                 }
                 if !ready.is_empty() {
-                } else if desk.is_stranded() {
-                    desk.pullers += 1;
-                    hands.extend(called_hands(1));
-                } else if if *batch { desk.pullers > 0 } else { seen.out > 0 } {
-                    assert!(desk.pullers > 0, "nobody will wake the caller: {setting:?}");
+                } else if if *batch { desk.is_at_work() } else { seen.out > 0 } {
+                    assert!(desk.workers > 0, "nobody will wake the caller: {setting:?}");
                     desk.caller_waits = Some(if *batch { Until::Dry } else { Until::Front });
                 } else {
                     over = true;
@@ -977,22 +1053,22 @@ mod tests {
 
             // What always holds.
             let desk = exchange.desk.lock();
-            assert_eq!(desk.pullers, hands.len(), "{setting:?}");
-            assert!(hands.len() <= *workers, "{setting:?}");
+            assert_eq!(desk.workers, jobs.len(), "{setting:?}");
+            assert!(jobs.len() <= *workers, "{setting:?}");
             assert!(seen.out <= *limit, "{setting:?}");
             let work_waits = desk.window.queued_items() > 0;
-            assert!(!work_waits || !hands.is_empty() || refusals > 0, "items wait for nobody: {setting:?}");
+            assert!(!work_waits || !jobs.is_empty(), "items wait for nobody: {setting:?}");
 
             let waits = desk.caller_waits;
             let line =
                 desk.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
             drop(desk);
-            let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
+            let mut stands: Vec<_> = jobs.iter().map(Stage::stands).collect();
             stands.sort_unstable();
             let front = line.first().is_some_and(Option::is_some);
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
             assert_eq!(front, exchange.front_ready(), "{setting:?}");
-            let call = (pulled, caught, over, closed, refusals, waits.is_some(), front);
+            let call = (pulled, caught, over, closed, yielded, waits.is_some(), front);
             if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
                 return;
             }
@@ -1017,8 +1093,8 @@ mod tests {
         }
     }
 
-    fn called_hands<T, R>(count: usize) -> impl Iterator<Item = Hand<T, R>> {
-        std::iter::repeat_with(|| Hand::Called).take(count)
+    fn spawned<T, R>(count: usize) -> impl Iterator<Item = Stage<T, R>> {
+        std::iter::repeat_with(|| Stage::Called).take(count)
     }
 
     #[test]
@@ -1037,7 +1113,7 @@ mod tests {
                 orders::all(|way| {
                     run(&Setting { items: 2 * items, chunk: 2, limit: 8, bad: vec![3], ..base.clone() }, way);
                 });
-                orders::all(|way| run(&Setting { items: items.min(4), refused: 2, ..base.clone() }, way));
+                orders::all(|way| run(&Setting { items: items.min(4), yields: 2, ..base.clone() }, way));
             }
             for stop_after in 1..3 {
                 orders::all(|way| run(&Setting { stop_after, ..base.clone() }, way));
@@ -1054,13 +1130,13 @@ mod tests {
             (chunk, limit) in (1..5_usize, 1..30_usize),
             bad in prop::collection::vec(0..120_usize, 0..4),
             stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..60_usize],
-            refused in 0..5_usize,
+            yields in 0..5_usize,
             batch in any::<bool>(),
             choices in prop::collection::vec(any::<usize>(), 0..400),
         ) {
             // Who takes nothing before the end does not stop before it.
             let stop_after = if batch { usize::MAX } else { stop_after };
-            let setting = Setting { workers, items, chunk, limit, bad, stop_after, refused, batch };
+            let setting = Setting { workers, items, chunk, limit, bad, stop_after, yields, batch };
             run(&setting, &mut Given(choices.into_iter()));
         }
     }

@@ -4,11 +4,12 @@
 //! it is a [`StopFlag`], which every call has, or a task that waits for a worker.
 
 use crate::base::event::Event;
+use crate::threads::workers_scope::Holders;
 use parking_lot::Mutex;
 use std::fmt;
 use std::mem;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Stops what was told to listen to it: calls, by [`PoolMap::cancel_on`](crate::PoolMap::cancel_on) and
@@ -154,10 +155,12 @@ pub(crate) struct StopFlag {
     end: AtomicU64,
     /// Whether a token did it. Set before `end` is lowered.
     cancelled: AtomicBool,
-    /// What the consumer of a stream waits at.
+    /// What the consumer of a stream waits for.
     pub(crate) consumer: Event,
-    /// What the feeder of a stream waits at.
+    /// What the feeder of a stream waits for.
     pub(crate) feeder: Event,
+    /// How many threads hold a stream besides its consumer: the feeder, and the jobs of workers.
+    holders: AtomicUsize,
 }
 
 impl StopFlag {
@@ -167,6 +170,7 @@ impl StopFlag {
             cancelled: AtomicBool::new(false),
             consumer: Event::new(),
             feeder: Event::new(),
+            holders: AtomicUsize::new(0),
         }
     }
 
@@ -186,6 +190,11 @@ impl StopFlag {
         self.end() == u64::MAX
     }
 
+    /// Whether anybody besides the consumer holds the stream.
+    pub(crate) fn is_held_by_others(&self) -> bool {
+        self.holders.load(Ordering::Acquire) > 0
+    }
+
     /// The first step of a token's: nothing is stopped by it yet.
     pub(crate) fn note_cancelled(&self) {
         self.cancelled.store(true, Ordering::Release);
@@ -197,12 +206,24 @@ impl StopFlag {
     }
 }
 
+impl Holders for StopFlag {
+    fn add(&self) {
+        self.holders.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.consumer.set();
+        }
+    }
+}
+
 impl OnCancel for StopFlag {
     fn cancel(&self) {
         self.note_cancelled();
         self.stop_at(0);
-        self.feeder.ring();
-        self.consumer.ring();
+        self.feeder.set();
+        self.consumer.set();
     }
 }
 

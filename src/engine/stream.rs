@@ -9,8 +9,8 @@ use crate::engine::sizing::Plan;
 use crate::engine::source::{Pulled, Source, SourceState};
 use crate::engine::work::Work;
 use crate::panics::{self, Outlet, Payload, TaskPanic};
-use crate::threads::lease::Lease;
-use crate::threads::pool::Crew;
+use crate::threads::lease::WaitingLease;
+use crate::threads::workers_scope::{self, WorkersScope};
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::{mem, vec};
@@ -25,19 +25,18 @@ const MOST_RESERVED: usize = 64 << 20;
 /// consumer, or one of ours that went through it, is the caller's to raise.
 pub(crate) fn run<S, W, B>(
     supply: &mut S,
-    lease: Lease,
+    lease: WaitingLease,
     exchange: &Exchange<S::Block, W>,
     delivery: &mut Delivery<W::Output>,
-    consume: impl FnOnce(Stream<'_, '_, '_, S, W>) -> B,
+    consume: impl FnOnce(Stream<'_, S, W>) -> B,
 ) -> Result<B, Payload>
 where
     S: Source<Block: Send>,
     W: Work<S::Item>,
 {
     delivery.plan = exchange.open();
-    // The scope must not unwind: rayon's could then return before its jobs. So what is thrown in it leaves it as a value.
-    let outcome = lease.scope(|crew| {
-        let stream = Stream { supply, exchange, delivery: &mut *delivery, crew: Some(crew) };
+    let outcome = workers_scope::lend(lease.queue(), exchange, |scope| {
+        let stream = Stream { supply, exchange, delivery: &mut *delivery, scope: Some(scope) };
         let outcome = panics::catch(|| consume(stream));
         exchange.stop();
         outcome
@@ -49,21 +48,21 @@ where
 }
 
 /// The results of one call while its workers are at work.
-pub(crate) struct Stream<'a, 'c, 's, S: Source, W: Work<S::Item>> {
+pub(crate) struct Stream<'a, S: Source, W: Work<S::Item>> {
     pub(crate) supply: &'a mut S,
-    pub(crate) exchange: &'s Exchange<S::Block, W>,
+    pub(crate) exchange: &'a Exchange<S::Block, W>,
     pub(crate) delivery: &'a mut Delivery<W::Output>,
     /// The way to the workers; without one every item runs here, on the thread that asks.
-    pub(crate) crew: Option<Crew<'c, 's>>,
+    pub(crate) scope: Option<WorkersScope<'a>>,
 }
 
-impl<'s, S, W> Stream<'_, '_, 's, S, W>
+impl<S, W> Stream<'_, S, W>
 where
-    S: Source<Block: Send + 's>,
+    S: Source<Block: Send>,
     W: Work<S::Item>,
 {
     /// Makes `delivery.current` hold a result; false if there are no more.
-    pub(crate) fn advance(&mut self, crew: Crew<'_, 's>) -> bool {
+    pub(crate) fn advance(&mut self, scope: WorkersScope<'_>) -> bool {
         while !self.delivery.advance() {
             if self.delivery.finished(self.exchange.brake.is_cancelled()) {
                 return false;
@@ -72,17 +71,15 @@ where
                 // The source may take long, so what is ready goes out before the source is asked again.
                 self.delivery.plan = self.exchange.collect(&mut self.delivery.ready);
             } else if self.may_pull() {
-                self.pull(crew, usize::MAX);
+                self.pull(scope, usize::MAX);
             } else if self.delivery.out > 0 {
-                let (plan, pullers) = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready));
-                self.delivery.plan = plan;
-                self.start_pullers(crew, pullers);
+                self.delivery.plan = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready, scope));
             }
             // Else a token has just stopped the call, and the next turn of this loop sees it.
         }
         // However long the consumer takes for these results, the workers do not run dry meanwhile.
         while self.delivery.plan.source_is_quick && self.may_pull() {
-            self.pull(crew, usize::MAX);
+            self.pull(scope, usize::MAX);
         }
         true
     }
@@ -91,10 +88,10 @@ where
     pub(crate) fn into_vec(mut self) -> Vec<W::Output> {
         let room = MOST_RESERVED / size_of::<W::Output>().max(1);
         let mut results = Vec::with_capacity(self.size_hint().0.min(room));
-        match self.crew {
+        match self.scope {
             None => results.extend(self),
-            Some(crew) => {
-                while self.advance(crew) {
+            Some(scope) => {
+                while self.advance(scope) {
                     results.extend(mem::take(&mut self.delivery.current));
                 }
             }
@@ -109,7 +106,7 @@ where
     }
 
     /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
-    fn pull(&mut self, crew: Crew<'_, 's>, most: usize) -> Duration {
+    fn pull(&mut self, scope: WorkersScope<'_>, most: usize) -> Duration {
         let Self { supply, delivery, .. } = self;
         let block = delivery.plan.block;
         let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
@@ -122,32 +119,21 @@ where
         let last = !delivery.source.is_open() || count == most;
         let (plan, pullers) = self.exchange.submit(first, items, took, last);
         delivery.plan = plan;
-        self.start_pullers(crew, pullers);
+        start(scope, pullers);
         took
     }
 
-    fn start_pullers(&self, crew: Crew<'_, 's>, pullers: usize) {
-        for _ in 0..pullers {
-            start_puller(crew, self.exchange);
-        }
-    }
-
     /// Pulls the next batch and waits until it is done.
-    pub(crate) fn run_batch(&mut self, crew: Crew<'_, 's>) {
+    pub(crate) fn run_batch(&mut self, scope: WorkersScope<'_>) {
         let mut missing = self.delivery.plan.batch.saturating_mul(self.delivery.batch);
         let mut took = Duration::ZERO;
         while missing > 0 && took < LONGEST_FILL && self.may_pull() {
             let before = self.delivery.pulled;
-            took += self.pull(crew, missing);
+            took += self.pull(scope, missing);
             missing -= usize::try_from(self.delivery.pulled - before).expect("BUG: a batch larger than memory");
         }
         self.exchange.close();
-        loop {
-            match self.exchange.waiting(|| self.exchange.wait_for_all()) {
-                0 => break,
-                pullers => self.start_pullers(crew, pullers),
-            }
-        }
+        self.exchange.waiting(|| self.exchange.wait_for_all(scope));
     }
 
     /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
@@ -175,9 +161,9 @@ where
     }
 }
 
-impl<'s, S, W> Iterator for Stream<'_, '_, 's, S, W>
+impl<S, W> Iterator for Stream<'_, S, W>
 where
-    S: Source<Block: Send + 's>,
+    S: Source<Block: Send>,
     W: Work<S::Item>,
 {
     type Item = W::Output;
@@ -188,10 +174,10 @@ where
             if let Some(result) = self.delivery.current.next() {
                 return Some(result);
             }
-            let Some(crew) = self.crew else {
+            let Some(scope) = self.scope else {
                 return self.run_here();
             };
-            if !self.advance(crew) {
+            if !self.advance(scope) {
                 return None;
             }
         }
@@ -217,12 +203,8 @@ where
     }
 }
 
-fn start_puller<'s, B, W>(crew: Crew<'_, 's>, exchange: &'s Exchange<B, W>)
-where
-    B: Block + Send,
-    W: Work<B::Item>,
-{
-    crew.spawn(move |crew| exchange.pull(|| start_puller(crew, exchange)));
+fn start(scope: WorkersScope<'_>, jobs: usize) {
+    (0..jobs).for_each(|_| scope.spawn());
 }
 
 /// What the caller keeps of a call: how far it is, and what is at hand.

@@ -16,7 +16,10 @@ use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::Outlet;
 use crate::panics::text::Trace;
-use crate::threads::pool::{self, Pool};
+use crate::threads::builder::check_threads;
+use crate::base::current_worker::Worker;
+use crate::threads::pool::Pool;
+use crate::threads::wait_graph::WaitPermit;
 
 /// How many threads may be idle at once, in all pools of the cache. The pool returned last is kept whatever its size,
 /// or a loop on more workers than this would start them anew for each of its batches.
@@ -88,14 +91,15 @@ impl Workers {
         }
     }
 
-    /// The same for a call that waits for its jobs; none on a worker, where waiting could deadlock, and where threads cannot
-    /// start. Such a call runs on the thread that asks for its results.
-    pub(crate) fn get_to_wait(&self) -> Option<Lease> {
-        if pool::on_a_worker() {
+    /// The same for a call that waits for its jobs on this thread; `None` where it has to run in place: where threads cannot
+    /// start, where a number was given on a worker of ours, and on a worker of the pool itself or of one that it waits for.
+    pub(crate) fn get_to_wait(&self) -> Option<WaitingLease> {
+        if matches!(self, Workers::Leased(_)) && Worker::is_here() {
             return None;
         }
         let lease = self.get();
-        (!lease.is_inline() && lease.is_usable()).then_some(lease)
+        let permit = WaitPermit::for_pool(lease.id()?)?;
+        Some(WaitingLease { lease, _permit: permit })
     }
 
     /// How much its panics print, where the pool says.
@@ -154,7 +158,7 @@ into_pool! {
 
 #[track_caller]
 fn leased(threads: usize) -> Workers {
-    if let Err(error) = pool::check_threads(threads) {
+    if let Err(error) = check_threads(threads) {
         panic!("{error}");
     }
     Workers::Leased(NonZeroUsize::new(threads).expect("BUG: 0 is out of range"))
@@ -187,6 +191,21 @@ impl Drop for Lease {
         if let Some(pool) = pool.filter(goes_back) {
             give_back(pool);
         }
+    }
+}
+
+/// A lease whose holder waits for it.
+#[derive(Debug)]
+pub(crate) struct WaitingLease {
+    lease: Lease,
+    _permit: WaitPermit,
+}
+
+impl Deref for WaitingLease {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        &self.lease
     }
 }
 
@@ -322,6 +341,7 @@ mod tests {
 
     use super::*;
     use crate::testing::child;
+    use crate::threads::job_queue::{Job, Owner};
 
     fn counted(threads: usize) -> Lease {
         lease(NonZeroUsize::new(threads).expect("tests lease one or more"))
@@ -436,16 +456,15 @@ mod tests {
     fn idle_threads_end_without_being_asked() {
         let (tell, told) = mpsc::channel();
         let lease = counted(2);
-        let both = std::sync::Barrier::new(2);
-        lease.scope(|crew| {
-            for _ in 0..2 {
-                let tell = Tell(tell.clone());
-                crew.spawn(|_| {
-                    both.wait();
-                    AT_THE_END.set(Some(tell));
-                });
-            }
-        });
+        let both = Arc::new(std::sync::Barrier::new(2));
+        for _ in 0..2 {
+            let (tell, both) = (Tell(tell.clone()), Arc::clone(&both));
+            lease.queue().push(Job::new(Owner::NOBODY, move || {
+                both.wait();
+                AT_THE_END.set(Some(tell));
+            }));
+        }
+        lease.wait_idle();
         drop((tell, lease));
         // The channel closes when both threads have run their destructors.
         assert_eq!(told.into_iter().count(), 2);

@@ -327,7 +327,9 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
             || cfg!(panic = "abort")
             || self.workers.observer().is_some()
             || self.call.spans_items());
-        match self.workers.get_to_wait().filter(|_| is_whole) {
+        // On a pool that it has alone: rayon's waiting workers take up its items, whatever locks are held below them.
+        let is_alone = matches!(self.workers, Workers::Leased(_));
+        match self.workers.get_to_wait().filter(|_| is_whole && is_alone) {
             Some(lease) => whole::collect(self.source, &self.work, &self.call, &lease),
             None => self.into_vec(),
         }
@@ -445,7 +447,7 @@ where
         let outcome = if let Some(lease) = lease {
             stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))
         } else {
-            let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, crew: None };
+            let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, scope: None };
             panics::catch(|| consume(Results::new(&mut stream)))
         };
         // Before anything is raised: a second panic while one unwinds would end the process.
@@ -462,14 +464,14 @@ trait Chunks<R> {
     fn size_hint(&self) -> (usize, Option<usize>);
 }
 
-impl<'s, P, W> Chunks<W::Output> for Stream<'_, '_, 's, Split<P>, W>
+impl<P, W> Chunks<W::Output> for Stream<'_, Split<P>, W>
 where
-    P: Producer + 's,
+    P: Producer,
     W: Work<P::Item>,
 {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
-        match self.crew {
-            Some(crew) => self.advance(crew).then(|| mem::take(&mut self.delivery.current)),
+        match self.scope {
+            Some(scope) => self.advance(scope).then(|| mem::take(&mut self.delivery.current)),
             None => self.run_here().map(|result| vec![result].into_iter()),
         }
     }
