@@ -268,10 +268,10 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
 #[test]
 fn what_was_caught_over_split_data_is_told_and_nothing_else() {
     let seen = child("told::what_was_caught_over_split_data_is_told_and_nothing_else", || {
-        let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
         let f = |x: &i32| catch_unwind(|| assert!(*x != 2, "two")).is_err();
-        assert_eq!([1, 2, 3, 4].par_iter().pool_map(&pool, f).collect_vec(), [false, true, false, false]);
-        assert_eq!([1, 2, 3, 4].par_iter().pool_map(&pool, |x| 2 * x).collect_vec(), [2, 4, 6, 8]);
+        let map = [1, 2, 3, 4].par_iter().pool_map(1, f).trace(Trace::Header);
+        assert_eq!(map.collect_vec(), [false, true, false, false]);
+        assert_eq!([1, 2, 3, 4].par_iter().pool_map(1, |x| 2 * x).collect_vec(), [2, 4, 6, 8]);
     });
     seen.is("[TRACE:PoolWorker-1] panic caught inside the closure at tests/it/told.rs:N:N: two\n");
 }
