@@ -179,9 +179,9 @@ pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
 pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo, Timeline};
 pub use crate::panics::text::{Frame, Trace};
 pub use crate::panics::{TaskPanic, traced};
-pub use crate::threads::lease::IntoPool;
 pub use crate::threads::builder::PoolBuilder;
 pub use crate::threads::error::PoolError;
+pub use crate::threads::lease::IntoPool;
 pub use crate::threads::pool::Pool;
 
 #[doc(hidden)]

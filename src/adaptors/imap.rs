@@ -4,7 +4,7 @@
 //! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::adaptors::scope()) for borrowed data.
 
 use crate::base::fork::is_forked;
-use crate::engine::flow::{LeaseSlot, Flow, Turn};
+use crate::engine::flow::{Flow, LeaseSlot, Turn};
 use crate::engine::puller::Done;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
@@ -307,11 +307,7 @@ where
                 Stage::Ready(_) => self.start(),
                 Stage::Running(flow) => {
                     // After a fork the other side of the stream is in the parent, with the locks it may hold.
-                    let turn = if is_forked() {
-                        Turn::Ended
-                    } else {
-                        flow.deliver(mem::take(&mut self.outlet.handed))
-                    };
+                    let turn = if is_forked() { Turn::Ended } else { flow.deliver(mem::take(&mut self.outlet.handed)) };
                     match turn {
                         Turn::Done(done) => {
                             self.outlet.take_up(done);

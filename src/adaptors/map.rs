@@ -7,6 +7,7 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::base::current_worker::Worker;
 use crate::engine::puller::Exchange;
 use crate::engine::sizing::Sizer;
 use crate::engine::source::Plain;
@@ -17,7 +18,6 @@ use crate::observe::{Observer, ObserverRef, Part};
 use crate::panics;
 use crate::panics::text::Trace;
 use crate::threads::lease::{WaitingLease, Workers};
-use crate::base::current_worker::Worker;
 use crate::threads::workers_scope;
 use std::any::type_name;
 use std::iter::FusedIterator;

@@ -1,10 +1,10 @@
 //! [`Task`]: one closure on a worker, and what comes of it.
 
+use crate::base::current_worker;
 use crate::base::fork::is_forked;
 use crate::engine::stop::{CancelToken, OnCancel};
 use crate::observe::{self, ItemTimer, ObserverRef, Part};
 use crate::panics::{self, Call, JobEnd, Outlet, TaskPanic};
-use crate::base::current_worker;
 use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit};

@@ -18,6 +18,7 @@
 use parking_lot::{Condvar, Mutex};
 use std::mem;
 use std::sync::Arc;
+use std::thread;
 
 /// What a borrowed job does. It catches the panics of what it runs.
 pub(crate) trait Job: Sync {
@@ -80,13 +81,19 @@ impl Drop for JobCopy {
     }
 }
 
+/// How often it gives way before it waits.
+const ROUNDS_AWAKE: u32 = 16;
+
 /// Waits for all copies when it is dropped.
 struct WaitForCopies<'a>(&'a Copies);
 
 impl Drop for WaitForCopies<'_> {
     fn drop(&mut self) {
-        let mut count = self.0.count.lock();
-        self.0.none.wait_while(&mut count, |count| *count > 0);
+        // The last copies are about to go, as a rule, and a sleep would take longer.
+        let is_over = || *self.0.count.lock() == 0;
+        if !(0..ROUNDS_AWAKE).any(|_| is_over() || (thread::yield_now(), false).1) {
+            self.0.none.wait_while(&mut self.0.count.lock(), |count| *count > 0);
+        }
     }
 }
 

@@ -28,10 +28,13 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
-use std::{mem, vec};
+use std::{mem, thread, vec};
 
 /// How long a puller naps that finds less than a chunk.
 const NAP: Duration = Duration::from_micros(50);
+
+/// How often the consumer gives way at the end of a stream before it waits for the others to let go.
+const ROUNDS_AWAKE: u32 = 16;
 
 /// Where the lease of a stream lies from its start until the consumer takes it away.
 pub(crate) type LeaseSlot = Mutex<Option<Lease>>;
@@ -365,12 +368,8 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
     }
 
-    fn pull_all<I>(
-        &self,
-        source: &mut Option<I>,
-        mut next: impl FnMut(&mut I) -> Option<T>,
-        scope: WorkersScope<'_>,
-    ) where
+    fn pull_all<I>(&self, source: &mut Option<I>, mut next: impl FnMut(&mut I) -> Option<T>, scope: WorkersScope<'_>)
+    where
         I: Iterator<Item = T>,
     {
         let mut desk = self.desk.lock();
@@ -447,7 +446,7 @@ impl<T, W: Work<T>> Flow<T, W> {
                     if help {
                         scope.spawn();
                     }
-                    done = Some((chunk.ticket, self.run(chunk)));
+                    done = Some((chunk.first, self.run(chunk)));
                 }
                 Next::StepBack => return scope.spawn(),
                 Next::Leave => return,
@@ -464,8 +463,8 @@ impl<T, W: Work<T>> Flow<T, W> {
         let now = Instant::now();
         let has_worked = done.is_some();
         let mut desk = self.desk.lock();
-        if let Some((ticket, done)) = done {
-            self.hand_in(&mut desk, ticket, done, now);
+        if let Some((first, done)) = done {
+            self.hand_in(&mut desk, first, done, now);
         }
         if has_worked && desk.queued() > 0 && should_yield(now) {
             desk.looking += 1;
@@ -492,7 +491,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     /// Puts what came of a chunk into its place in the line.
-    fn hand_in(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, ticket: u64, done: Done<W::Output>, now: Instant) {
+    fn hand_in(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, first: u64, done: Done<W::Output>, now: Instant) {
         desk.measure(&done, now);
         desk.running -= 1;
         if desk.stopped {
@@ -506,7 +505,7 @@ impl<T, W: Work<T>> Flow<T, W> {
                 }
             });
         }
-        let front = desk.window.fill(ticket, done);
+        let front = desk.window.complete(first, done);
         if front && desk.consumer_waits.take().is_some() {
             self.brake.consumer.set();
         }
@@ -523,6 +522,13 @@ impl<T, W: Work<T>> Flow<T, W> {
             return;
         }
         self.withdraw_jobs();
+        // Which takes a moment, as a rule, and a sleep would take longer.
+        for _ in 0..ROUNDS_AWAKE {
+            if !self.brake.is_held_by_others() {
+                return;
+            }
+            thread::yield_now();
+        }
         while self.brake.is_held_by_others() {
             self.brake.consumer.wait();
         }
@@ -593,9 +599,9 @@ impl<T, W: Work<T>> Flow<T, W> {
     fn run_one(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
         let most = desk.most(Instant::now());
         let Some(chunk) = desk.take(most) else { return false };
-        let ticket = chunk.ticket;
+        let first = chunk.first;
         let done = MutexGuard::unlocked(desk, || self.waiting(|| self.run(chunk)));
-        self.hand_in(desk, ticket, done, Instant::now());
+        self.hand_in(desk, first, done, Instant::now());
         true
     }
 
@@ -769,9 +775,9 @@ mod tests {
             (desk.pullers, desk.looking) = (2, looking);
             if has_worked {
                 (0..4).for_each(|item| desk.push(item));
-                let ticket = desk.take(4).expect("four items").ticket;
+                let first = desk.take(4).expect("four items").first;
                 let results = vec![0; 4];
-                done = Some((ticket, Done { results, items: 4, panic: None, notes: Vec::new(), busy: Duration::ZERO }));
+                done = Some((first, Done { results, items: 4, panic: None, notes: Vec::new(), busy: Duration::ZERO }));
             }
             desk.push(4);
         }
@@ -804,9 +810,9 @@ mod tests {
         {
             let mut desk = flow.desk.lock();
             (0..=queued).for_each(|item| desk.push(item));
-            let ticket = desk.take(1).expect("one item or more").ticket;
+            let first = desk.take(1).expect("one item or more").first;
             let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
-            flow.hand_in(&mut desk, ticket, done, Instant::now());
+            flow.hand_in(&mut desk, first, done, Instant::now());
             desk.source = Source::Panicked(Box::new("the source"));
         }
         brake.note_cancelled();
@@ -902,7 +908,7 @@ mod tests {
             match self {
                 Hand::Called => (0, 0),
                 Hand::Took(chunk) => (1, chunk.first),
-                Hand::Ran(ticket, done) => (2, done.results.first().copied().unwrap_or(*ticket)),
+                Hand::Ran(first, done) => (2, done.results.first().copied().unwrap_or(*first)),
             }
         }
     }
@@ -1023,14 +1029,14 @@ mod tests {
                 }
                 Actor::Puller(at) => match std::mem::replace(&mut hands[at], Hand::Called) {
                     Hand::Took(chunk) => {
-                        let (ticket, before) = (chunk.ticket, runs.lock().len());
+                        let (first, before) = (chunk.first, runs.lock().len());
                         let done = flow.run(chunk);
                         assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
-                        hands[at] = Hand::Ran(ticket, done);
+                        hands[at] = Hand::Ran(first, done);
                     }
                     stage => {
                         let done = match stage {
-                            Hand::Ran(ticket, done) => Some((ticket, done)),
+                            Hand::Ran(first, done) => Some((first, done)),
                             Hand::Called | Hand::Took(_) => {
                                 flow.desk.lock().looking -= 1;
                                 None

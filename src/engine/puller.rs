@@ -4,6 +4,7 @@
 //! it leaves, and whoever queues the next items starts another. So a worker is free for others as soon as this call has
 //! nothing for it. Where others wait for a worker, it gives way after its turn and comes back behind them.
 
+use crate::base::current_worker;
 use crate::base::event::Event;
 use crate::engine::block::Block;
 use crate::engine::sizing::{Plan, Sizer};
@@ -12,7 +13,6 @@ use crate::engine::window::{Chunk, Window};
 use crate::engine::work::{self, At, Work};
 use crate::observe::{self, ItemTimer, ObserverRef, Outcome};
 use crate::panics::{self, Call, JobEnd, TaskPanic};
-use crate::base::current_worker;
 use crate::threads::workers_scope::{Lent, WorkersScope};
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
@@ -119,7 +119,7 @@ impl<B: Block, R> Desk<B, R> {
                 notes: Vec::new(),
                 busy: Duration::ZERO,
             };
-            self.window.fill(chunk.ticket, done);
+            self.window.complete(chunk.first, done);
             items.push(chunk.items);
         }
         items
@@ -396,9 +396,9 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                     if help {
                         scope.spawn();
                     }
-                    let ticket = chunk.ticket;
+                    let first = chunk.first;
                     let watches = self.watches();
-                    done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, watches, chunk, &mut state)));
+                    done = Some((first, run_chunk(&self.work, &self.call, &self.brake, watches, chunk, &mut state)));
                 }
                 Next::Yield => break true,
                 Next::Leave => break false,
@@ -437,10 +437,10 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         let mut desk = self.desk.lock();
         let mut front = false;
         let has_worked = done.is_some();
-        if let Some((ticket, done)) = done {
+        if let Some((first, done)) = done {
             desk.running -= 1;
             desk.sizer.worked(done.results.len(), done.busy);
-            front = desk.window.fill(ticket, done);
+            front = desk.window.complete(first, done);
             if front {
                 self.front_ready.store(true, Ordering::Relaxed);
             }
@@ -494,7 +494,10 @@ impl<B: Block + Send, W: Work<B::Item>> Lent for Exchange<B, W> {
 /// What a job does next.
 enum Next<C> {
     /// Runs this, after it has started one more job if need be.
-    Run { chunk: C, help: bool },
+    Run {
+        chunk: C,
+        help: bool,
+    },
     /// Lets others go first, and comes back.
     Yield,
     Leave,
@@ -687,7 +690,7 @@ mod tests {
     fn finished<B: Block<Item = u32>>(chunk: Chunk<B>) -> (u64, Done<u32>) {
         let results = chunk.items.into_items().collect::<Vec<_>>();
         let items = results.len();
-        (chunk.ticket, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
+        (chunk.first, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
     }
 
     #[test]
@@ -919,8 +922,8 @@ mod tests {
         fn stands(&self) -> (u8, u64) {
             match self {
                 Stage::Called => (0, 0),
-                Stage::Took(chunk) => (1, chunk.ticket),
-                Stage::Ran(ticket, _) => (2, *ticket),
+                Stage::Took(chunk) => (1, chunk.first),
+                Stage::Ran(first, _) => (2, *first),
             }
         }
     }
@@ -988,7 +991,7 @@ mod tests {
             if let Some(actor) = actor {
                 match mem::replace(&mut jobs[actor], Stage::Called) {
                     Stage::Took(chunk) => {
-                        let (first, ticket) = (chunk.first, chunk.ticket);
+                        let first = chunk.first;
                         let before = runs.lock().len();
                         let call = &exchange.call;
                         let done = run_chunk(&exchange.work, call, &exchange.brake, Vec::new(), chunk, &mut None);
@@ -998,10 +1001,10 @@ mod tests {
                         }
                         caught = done.panic.as_ref().map_or(caught, |panic| caught.min(panic.index() as u64));
                         assert!((first..).zip(&done.results).all(|(index, result)| index == *result as u64));
-                        jobs[actor] = Stage::Ran(ticket, done);
+                        jobs[actor] = Stage::Ran(first, done);
                     }
                     stage => {
-                        let done = if let Stage::Ran(ticket, done) = stage { Some((ticket, done)) } else { None };
+                        let done = if let Stage::Ran(first, done) = stage { Some((first, done)) } else { None };
                         let may_yield = done.is_some() && yielded < *yields;
                         let next = exchange.exchange(done, |_| may_yield && way.choose(2) == 1);
                         let help = matches!(next, Next::Run { help: true, .. });

@@ -19,7 +19,6 @@ use std::{fmt, io, thread};
 /// What workers are called when the builder was given no name.
 const DEFAULT_NAME: &str = "PoolWorker";
 
-
 /// Settings of a pool to be; made by [`Pool::builder`].
 ///
 /// # Examples

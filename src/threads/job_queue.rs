@@ -52,7 +52,7 @@ pub(crate) struct JobQueue {
     pub(super) wake: Condvar,
     /// Notified when nothing waits and nothing runs.
     quiet: Condvar,
-    /// How many jobs wait, and whether rayon's do, for a look without the lock.
+    /// The length of `State::jobs`, for a look without the lock.
     waiting: AtomicUsize,
 }
 
@@ -63,14 +63,14 @@ pub(super) struct State {
     pub(super) idle: usize,
     /// Workers that were notified there and have not come yet.
     pub(super) woken: usize,
+    /// Workers that have nothing to do and stay awake for a moment. They look at `jobs` after that.
+    pub(super) spinning: usize,
     /// Workers that have not entered their loop yet.
     pub(super) not_started: usize,
     /// Workers that are at a job.
     pub(super) busy: usize,
     /// Workers that look for jobs of rayon's, or have found one and are at it.
     pub(super) looking: usize,
-    /// Calls of `install` that have not returned.
-    pub(super) installs: usize,
     /// Idle workers among them that look at rayon's queues from time to time.
     pub(super) watchers: usize,
     /// Whether a worker has ever found a job of rayon's.
@@ -89,22 +89,17 @@ impl JobQueue {
             jobs: VecDeque::new(),
             idle: 0,
             woken: 0,
+            spinning: 0,
             not_started: workers,
             busy: 0,
             looking: 0,
-            installs: 0,
             watchers: 0,
             has_seen_rayon: false,
             is_closed: false,
             is_over: false,
             tasks: 0,
         };
-        JobQueue {
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-            quiet: Condvar::new(),
-            waiting: AtomicUsize::new(0),
-        }
+        JobQueue { state: Mutex::new(state), wake: Condvar::new(), quiet: Condvar::new(), waiting: AtomicUsize::new(0) }
     }
 
     /// Has a job done. One that comes after [`close`](Self::close) is dropped.
@@ -117,7 +112,10 @@ impl JobQueue {
         }
         state.jobs.push_back(job);
         self.count(&state);
-        self.wake_one(&mut state);
+        // Those that are awake and have nothing to do look at the queue before they wait.
+        if state.jobs.len() > state.spinning + state.woken {
+            self.wake_one(&mut state);
+        }
     }
 
     /// Wakes a worker that waits at `wake`. Under the lock: one whose time has just run out counts itself out, and sees what
@@ -165,7 +163,7 @@ impl JobQueue {
         let start = Instant::now();
         loop {
             let state = self.state.lock();
-            let free = state.idle + state.woken + state.not_started;
+            let free = state.idle + state.woken + state.spinning + state.not_started;
             if free > 0 && free >= state.jobs.len() {
                 return true;
             }
@@ -193,22 +191,6 @@ impl JobQueue {
         let mut state = self.state.lock();
         state.is_over = true;
         self.wake_all(&mut state);
-    }
-
-    // What rayon is given to do.
-
-    /// Lets the workers look at rayon's queues until [`leave_rayon`](Self::leave_rayon): somebody gives work to rayon.
-    pub(crate) fn enter_rayon(&self) {
-        let mut state = self.state.lock();
-        state.installs += 1;
-        self.count(&state);
-        self.wake_all(&mut state);
-    }
-
-    pub(crate) fn leave_rayon(&self) {
-        let mut state = self.state.lock();
-        state.installs -= 1;
-        self.count(&state);
     }
 
     /// Has an idle worker look at rayon's queues from now on, if none does: a job has been running for a while, and what it
@@ -244,11 +226,15 @@ impl JobQueue {
 
     /// Whether others wait for a worker, and a job that began at `since` has had its turn by `now`.
     pub(crate) fn should_yield(&self, since: Instant, now: Instant) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0 && now.saturating_duration_since(since) >= TURN
+        self.has_waiting_job() && now.saturating_duration_since(since) >= TURN
+    }
+
+    pub(super) fn has_waiting_job(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn count(&self, state: &State) {
-        self.waiting.store(state.jobs.len() + state.installs, Ordering::Relaxed);
+        self.waiting.store(state.jobs.len(), Ordering::Relaxed);
     }
 
     pub(super) fn has_jobs(state: &State) -> bool {

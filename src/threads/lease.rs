@@ -12,12 +12,12 @@ use std::{mem, thread};
 use once_cell::race::OnceBool;
 use parking_lot::Mutex;
 
+use crate::base::current_worker::Worker;
 use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::Outlet;
 use crate::panics::text::Trace;
 use crate::threads::builder::check_threads;
-use crate::base::current_worker::Worker;
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::WaitPermit;
 
@@ -388,7 +388,8 @@ mod tests {
 
     #[test]
     fn a_returned_pool_is_leased_again_and_never_twice_at_once() {
-        let Some(child) = child::of("threads::lease::tests::a_returned_pool_is_leased_again_and_never_twice_at_once") else {
+        let Some(child) = child::of("threads::lease::tests::a_returned_pool_is_leased_again_and_never_twice_at_once")
+        else {
             let first = counted(3);
             let names = first.worker_names();
             let second = counted(3);

@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod error;
+mod install;
 pub(crate) mod job_queue;
 pub(crate) mod lease;
 pub(crate) mod names;

@@ -5,6 +5,7 @@
 
 use super::builder::PoolBuilder;
 use super::error::PoolError;
+use super::install;
 use super::job_queue::JobQueue;
 use super::wait_graph::{PoolId, WaitPermit};
 use super::worker_thread::Threads;
@@ -192,9 +193,10 @@ impl Pool {
 
     /// Runs `op` on a worker of this pool and returns what it returns: this is rayon.
     ///
-    /// Inside `op` every parallel call of rayon uses these workers. It is [`rayon::ThreadPool::install`], with its
-    /// rules: a panic of `op` goes on here, and `op` sees the worker's thread-locals, not the caller's. On an inline
-    /// pool, and after `fork`, `op` runs here.
+    /// Inside `op` every parallel call of rayon uses these workers, as inside [`rayon::ThreadPool::install`]: a panic of `op`
+    /// goes on here, and `op` sees the worker's thread-locals, not the caller's. `op` takes its turn among the calls and tasks
+    /// of the pool. Unlike with rayon's, a worker of another pool that waits here takes up nothing else meanwhile. On a
+    /// worker of this pool, on an inline pool, and after `fork`, `op` runs here.
     ///
     /// # Examples
     ///
@@ -213,14 +215,12 @@ impl Pool {
     ///
     /// [`rayon::ThreadPool::install`]: https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html#method.install
     pub fn install<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
-        let Some((rayon, threads)) = self.running() else { return op() };
-        if current_worker::pool_id() == Some(threads.id) {
-            return rayon.install(op);
+        let Some((_, threads)) = self.running() else { return op() };
+        match WaitPermit::for_pool(threads.id) {
+            Some(_permit) => install::run(&threads.queue, op),
+            // This is a worker of the pool or, where the wait would close a circle of pools, none may be left to run it.
+            None => op(),
         }
-        // Where the wait would close a circle of pools, no worker may be left to run it.
-        let Some(_permit) = WaitPermit::for_pool(threads.id) else { return op() };
-        let _visit = Visit::begin(&threads.queue);
-        rayon.install(op)
     }
 
     /// Gives this handle up; with the last one, finishes what was submitted and waits until the threads have ended.
@@ -321,22 +321,6 @@ impl Pool {
     fn running(&self) -> Option<(&rayon::ThreadPool, &Threads)> {
         let threads = self.shared.threads.as_ref().filter(|_| !is_forked())?;
         Some((threads.rayon.as_ref()?, threads))
-    }
-}
-
-/// While it lives, the workers look at rayon's queues.
-struct Visit<'a>(&'a JobQueue);
-
-impl<'a> Visit<'a> {
-    fn begin(queue: &'a JobQueue) -> Self {
-        queue.enter_rayon();
-        Visit(queue)
-    }
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        self.0.leave_rayon();
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! The loop is a job of rayon's that never returns while the pool lives, at the bottom of the worker's stack. So nothing
 //! of ours is ever in rayon's queues, and whoever waits inside rayon, in the middle of an `f`, cannot take up anything of
-//! ours. What `f` and [`Pool::install`](crate::Pool::install) do with rayon stays rayon's, on the same threads.
+//! ours. What `f` and the closure of [`Pool::install`](crate::Pool::install) do with rayon stays rayon's, on the same
+//! threads.
 //!
 //! Rayon takes a worker in this loop for a busy one, and does not wake it. So the loop has to look for rayon's jobs
 //! itself, by [`rayon::yield_now`]:
 //!
 //! - after each job, until there is nothing, since the job may have left something behind (`rayon::spawn`);
-//! - while another worker is at a job, for that one may have something to share. Idle workers look in growing intervals;
-//! - while somebody is inside [`Pool::install`](crate::Pool::install), who wakes them all.
+//! - while another worker is at a job, for that one may have something to share. Idle workers look in growing intervals.
 //!
 //! A worker that starts a job while the pool is idle does not wake another one for this: it would cost more than a short
 //! call. Whoever waits for the call does it once that has lasted ([`JobQueue::watch_rayon`]).
@@ -18,8 +18,12 @@ use super::job_queue::{JobQueue, Run, State};
 use crate::base::unwind;
 use parking_lot::MutexGuard;
 use rayon::Yield;
+use std::thread;
 use std::time::Duration;
 
+/// How often a worker that has nothing to do gives way before it waits: the next job of a loop that makes many calls
+/// comes soon, and waking a thread takes longer.
+const ROUNDS_AWAKE: u32 = 32;
 /// How long an idle worker waits before it looks at rayon again, at first. The interval doubles each time.
 const FIRST_LOOK: Duration = Duration::from_micros(20);
 /// The longest interval in a pool whose jobs use rayon.
@@ -33,19 +37,20 @@ impl JobQueue {
         let mut state = self.state.lock();
         state.not_started -= 1;
         let mut interval = FIRST_LOOK;
+        let mut is_awake = false;
         loop {
             if let Some(run) = self.pop(&mut state) {
                 self.run(&mut state, run);
-                interval = FIRST_LOOK;
-                if state.installs > 0 {
-                    self.look_at_rayon(&mut state);
-                }
+                (interval, is_awake) = (FIRST_LOOK, true);
             } else if self.look_at_rayon(&mut state) {
-                interval = FIRST_LOOK;
+                (interval, is_awake) = (FIRST_LOOK, true);
             } else if JobQueue::has_jobs(&state) {
                 // They came meanwhile.
             } else if state.is_over {
                 return;
+            } else if is_awake {
+                is_awake = false;
+                self.stay_awake(&mut state);
             } else {
                 interval = self.rest(&mut state, interval);
             }
@@ -74,10 +79,24 @@ impl JobQueue {
         found
     }
 
+    /// Stays awake for a moment, though it gives way to whoever wants this core.
+    fn stay_awake(&self, state: &mut MutexGuard<'_, State>) {
+        state.spinning += 1;
+        MutexGuard::unlocked(state, || {
+            for _ in 0..ROUNDS_AWAKE {
+                if self.has_waiting_job() {
+                    break;
+                }
+                thread::yield_now();
+            }
+        });
+        state.spinning -= 1;
+    }
+
     /// Waits for a job, or until it is time to look at rayon again. Gives the next interval.
     fn rest(&self, state: &mut MutexGuard<'_, State>, interval: Duration) -> Duration {
         state.idle += 1;
-        if !state.is_at_work() && state.installs == 0 {
+        if !state.is_at_work() {
             self.wake.wait(state);
             state.woken -= 1;
             return FIRST_LOOK;
@@ -93,7 +112,7 @@ impl JobQueue {
             state.woken -= 1;
         }
         state.watchers -= 1;
-        let most = if state.has_seen_rayon || state.installs > 0 { LOOK } else { RARE_LOOK };
+        let most = if state.has_seen_rayon { LOOK } else { RARE_LOOK };
         (interval * 2).min(most)
     }
 }

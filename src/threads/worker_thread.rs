@@ -16,7 +16,6 @@ use std::thread::JoinHandle;
 /// What the user runs when a worker starts or ends.
 pub(super) type Hook = Arc<dyn Fn(&Worker) + Send + Sync>;
 
-
 /// The threads of one pool, from the first one started to the end of the last one.
 pub(super) struct Threads {
     /// `None` while the pool is being built, and after it has been told to end.
