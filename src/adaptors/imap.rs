@@ -5,7 +5,7 @@
 
 use crate::base::fork::is_forked;
 use crate::engine::flow::{Flow, LeaseSlot, Turn};
-use crate::engine::puller::Done;
+use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::work::{Catching, Observed, Work};

@@ -12,14 +12,16 @@
 //!   time that waking takes, they wake one worker.
 //! - A puller that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
 
-use crate::engine::puller::{Done, WATCH_AFTER, run_chunk, run_here};
+use crate::engine::block::Queued;
+use crate::engine::puller::WATCH_AFTER;
+use crate::engine::run_chunk::{Done, Left, Runner};
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
 use crate::engine::work::{self, Work};
 use crate::observe::{self, ObserverRef, Part};
 use crate::panics::{self, Call, Payload, TaskPanic};
-use crate::threads::job_queue::JobQueue;
+use crate::threads::job_queue::{Interrupt, JobQueue};
 use crate::threads::lease::Lease;
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit};
@@ -35,6 +37,9 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// How often the consumer gives way at the end of a stream before it waits for the others to let go.
 const ROUNDS_AWAKE: u32 = 16;
+
+/// A block of a stream: its items were pulled one by one.
+type Items<T> = vec::IntoIter<T>;
 
 /// Where the lease of a stream lies from its start until the consumer takes it away.
 pub(crate) type LeaseSlot = Mutex<Option<Lease>>;
@@ -61,7 +66,7 @@ pub(crate) struct Flow<T, W: Work<T>> {
 
 /// What one lock guards. No user code runs under it.
 struct Desk<T, R> {
-    window: Window<vec::IntoIter<T>, Done<R>>,
+    window: Window<Items<T>, Done<R>>,
     /// The items behind all those in `window`: the block that the feeder is filling.
     open: Vec<T>,
     sizer: Sizer,
@@ -114,7 +119,7 @@ enum Until {
 enum Next<T> {
     /// Runs this, after it has called another puller if need be.
     Run {
-        chunk: Chunk<vec::IntoIter<T>>,
+        chunk: Chunk<Items<T>>,
         help: bool,
     },
     /// Lets other errands go first.
@@ -181,7 +186,7 @@ impl<T, R> Desk<T, R> {
         self.window.push(first, mem::take(&mut self.open).into_iter());
     }
 
-    fn take(&mut self, most: usize) -> Option<Chunk<vec::IntoIter<T>>> {
+    fn take(&mut self, most: usize) -> Option<Chunk<Items<T>>> {
         if self.window.queued_items() == 0 {
             self.close_block();
         }
@@ -229,9 +234,9 @@ impl<T, R> Desk<T, R> {
         self.in_flight().saturating_add(worth_it) <= self.limit
     }
 
-    fn take_back(&mut self) -> Vec<T> {
+    fn take_back(&mut self) -> Vec<Queued<Items<T>>> {
         self.close_block();
-        self.window.abandon().into_iter().flatten().collect()
+        self.window.abandon().into()
     }
 }
 
@@ -446,7 +451,9 @@ impl<T, W: Work<T>> Flow<T, W> {
                     if help {
                         scope.spawn();
                     }
-                    done = Some((chunk.first, self.run(chunk)));
+                    let first = chunk.first;
+                    self.brake.settle_unless(|| scope.others_wait());
+                    done = Some((first, self.run(chunk, &|now| scope.should_yield(now))));
                 }
                 Next::StepBack => return scope.spawn(),
                 Next::Leave => return,
@@ -454,8 +461,26 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
     }
 
-    fn run(&self, chunk: Chunk<vec::IntoIter<T>>) -> Done<W::Output> {
-        run_chunk(self.work(), &self.call, &self.brake, self.watches(), chunk, &mut None)
+    fn runner<'a>(&'a self, should_yield: &'a dyn Fn(Instant) -> bool) -> Runner<'a, W> {
+        Runner { work: self.work(), call: &self.call, stop: &self.brake, should_yield }
+    }
+
+    /// Runs a chunk. What is handed back of it waits again for a worker.
+    fn run(&self, chunk: Chunk<Items<T>>, should_yield: &dyn Fn(Instant) -> bool) -> Done<W::Output> {
+        let (done, left) = self.runner(should_yield).run(self.watches(), chunk, &mut None);
+        if let Some(left) = left {
+            self.hand_back(left);
+        }
+        done
+    }
+
+    fn hand_back(&self, left: Left<Items<T>>) {
+        let mut desk = self.desk.lock();
+        if desk.stopped {
+            drop(desk);
+            return left.blocks.into_iter().for_each(Queued::abandon);
+        }
+        left.into_blocks().for_each(|block| desk.window.put_back(block));
     }
 
     /// Hands over a chunk and takes the next.
@@ -484,9 +509,13 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
         let most = desk.most(now);
         if let Some(chunk) = desk.take(most) {
+            self.brake.wants_no_items_if(desk.queued() > 0);
             return Next::Run { chunk, help: desk.wants_puller(self.workers) };
         }
         desk.pullers -= 1;
+        if desk.running > 0 {
+            self.brake.ask_for_items();
+        }
         Next::Leave
     }
 
@@ -564,7 +593,7 @@ impl<T, W: Work<T>> Flow<T, W> {
                     let source = mem::replace(&mut desk.source, Source::Ended);
                     MutexGuard::unlocked(&mut desk, || panics::contain(source));
                 }
-                MutexGuard::unlocked(&mut desk, || panics::contain_all(items));
+                MutexGuard::unlocked(&mut desk, || items.into_iter().for_each(Queued::abandon));
             }
             if let Some(done) = desk.window.deliver() {
                 return Turn::Done(done);
@@ -600,7 +629,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         let most = desk.most(Instant::now());
         let Some(chunk) = desk.take(most) else { return false };
         let first = chunk.first;
-        let done = MutexGuard::unlocked(desk, || self.waiting(|| self.run(chunk)));
+        let done = MutexGuard::unlocked(desk, || self.waiting(|| self.run(chunk, &|_| false)));
         self.hand_in(desk, first, done, Instant::now());
         true
     }
@@ -612,7 +641,7 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     /// Runs it there. The end is told when the flow is dropped, of which the consumer has the only handle.
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
-        run_here(self.work(), &self.call, &self.watches(), &mut None, index, item)
+        self.runner(&|_| false).run_here(&self.watches(), &mut None, index, item)
     }
 
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
@@ -629,7 +658,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         drop(desk);
         self.brake.feeder.set();
         self.withdraw_jobs();
-        panics::contain_all(items);
+        items.into_iter().for_each(Queued::abandon);
         let mut panics = Vec::new();
         for done in line {
             panics::tell_by(self.call.outlet(), done.notes.concat());
@@ -648,6 +677,10 @@ impl<T, W: Work<T>> Flow<T, W> {
 impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.work_on(scope);
+    }
+
+    fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
+        Some(Arc::clone(&self.brake) as _)
     }
 
     fn kept(&self) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -710,7 +743,7 @@ mod tests {
         assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (3, 0, 3));
         (3..9).for_each(|item| desk.push(item));
         assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (1, 8, 9));
-        assert!(desk.take_back().into_iter().eq(0..9));
+        assert!(desk.take_back().into_iter().flat_map(Queued::into_vec).eq(0..9));
         assert_eq!(desk.queued(), 0);
     }
 
@@ -1030,7 +1063,7 @@ mod tests {
                 Actor::Puller(at) => match std::mem::replace(&mut hands[at], Hand::Called) {
                     Hand::Took(chunk) => {
                         let (first, before) = (chunk.first, runs.lock().len());
-                        let done = flow.run(chunk);
+                        let done = flow.run(chunk, &|_| false);
                         assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
                         hands[at] = Hand::Ran(first, done);
                     }
@@ -1069,7 +1102,7 @@ mod tests {
             let front = line.first().is_some_and(Option::is_some);
             assert!(!front || desk.consumer_waits.is_none(), "the consumer sleeps beside its result: {setting:?}");
             let waits = (desk.feeder_waits, desk.consumer_waits.is_some(), desk.source.is_open(), desk.delivered);
-            let blocks = (desk.window.queued_items(), desk.open.len(), flow.brake.end());
+            let blocks = (desk.window.queued_items(), desk.open.len(), flow.brake.stop());
             drop(desk);
             let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
             stands.sort_unstable();

@@ -3,6 +3,7 @@
 pub(crate) mod block;
 pub(crate) mod flow;
 pub(crate) mod puller;
+pub(crate) mod run_chunk;
 pub(crate) mod sizing;
 pub(crate) mod source;
 pub(crate) mod star;

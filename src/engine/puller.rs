@@ -6,36 +6,22 @@
 
 use crate::base::current_worker;
 use crate::base::event::Event;
-use crate::engine::block::Block;
+use crate::engine::block::{Block, Queued};
+use crate::engine::run_chunk::{Done, Left, Runner};
 use crate::engine::sizing::{Plan, Sizer};
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
-use crate::engine::work::{self, At, Work};
-use crate::observe::{self, ItemTimer, ObserverRef, Outcome};
-use crate::panics::{self, Call, JobEnd, TaskPanic};
+use crate::engine::work::{self, Work};
+use crate::observe::{self, ObserverRef};
+use crate::panics::{self, Call, TaskPanic};
+use crate::threads::job_queue::Interrupt;
 use crate::threads::workers_scope::{Lent, WorkersScope};
 use parking_lot::{Mutex, MutexGuard};
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// What came of one chunk.
-#[derive(Debug)]
-pub(crate) struct Done<R> {
-    /// The results of the items that ran to their end: the first ones, in order.
-    pub(crate) results: Vec<R>,
-    /// How many items the chunk held.
-    pub(crate) items: usize,
-    /// The panic that ended the chunk, if one did.
-    pub(crate) panic: Option<TaskPanic>,
-    /// Text that the caller has to print: panics that `f` caught itself, traces of calls inside `f`.
-    pub(crate) notes: Vec<String>,
-    /// How long the worker was at it.
-    pub(crate) busy: Duration,
-}
 
 /// The place where the caller and the workers of one call meet.
 pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
@@ -69,7 +55,7 @@ const AWAKE: Duration = Duration::from_micros(20);
 pub(crate) const WATCH_AFTER: Duration = Duration::from_micros(200);
 
 /// What one lock guards. No user code runs under it.
-struct Desk<B, R> {
+struct Desk<B: Block, R> {
     window: Window<B, Done<R>>,
     sizer: Sizer,
     /// Jobs that were started and have not left; at most one for each worker.
@@ -109,7 +95,7 @@ impl<B: Block, R> Desk<B, R> {
     }
 
     /// Makes what is queued a part of the line that gave no results: a token has stopped the call. Gives the items.
-    fn give_up_queued(&mut self) -> Vec<B> {
+    fn give_up_queued(&mut self) -> Vec<Queued<B>> {
         let mut items = Vec::new();
         while let Some(chunk) = self.window.take_block() {
             let done = Done {
@@ -221,7 +207,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         self.move_ready(&mut desk, ready);
         let queued = desk.window.abandon();
         drop(desk);
-        queued.into_iter().for_each(Block::abandon);
+        queued.into_iter().for_each(Queued::abandon);
         took
     }
 
@@ -249,6 +235,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         let mut desk = self.desk.lock();
         desk.sizer.pulled(count, pull);
         desk.window.push(first, items);
+        self.brake.wants_no_items_if(true);
         desk.last = last;
         let plan = desk.plan();
         let missing = self.states.0.len() - desk.workers;
@@ -314,7 +301,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     /// Lets nothing wait for a worker any more, however long the workers are busy with something else.
     fn give_up_queued(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
         let items = desk.give_up_queued();
-        MutexGuard::unlocked(desk, || items.into_iter().for_each(Block::abandon));
+        MutexGuard::unlocked(desk, || items.into_iter().for_each(Queued::abandon));
     }
 
     /// Waits until the workers run dry, for the first moments of a call.
@@ -369,13 +356,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         desk.is_stopped = true;
         let queued = desk.window.abandon();
         drop(desk);
-        queued.into_iter().for_each(Block::abandon);
+        queued.into_iter().for_each(Queued::abandon);
     }
 
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: B::Item) -> Result<W::Output, TaskPanic> {
         let mut state = self.states.0[0].lock().take();
-        let outcome = run_here(&self.work, &self.call, &self.watches(), &mut state, index, item);
+        let outcome = self.runner(&|_| false).run_here(&self.watches(), &mut state, index, item);
         *self.states.0[0].lock() = state;
         outcome
     }
@@ -385,7 +372,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     /// What one job does on a worker.
     fn run(&self, scope: &WorkersScope<'_>)
     where
-        B: Send,
+        B: Block<Item: Send> + Send,
     {
         let index = current_worker::index().expect("BUG: jobs run on workers");
         let mut state = self.states.0[index].lock().take();
@@ -397,8 +384,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                         scope.spawn();
                     }
                     let first = chunk.first;
-                    let watches = self.watches();
-                    done = Some((first, run_chunk(&self.work, &self.call, &self.brake, watches, chunk, &mut state)));
+                    self.brake.settle_unless(|| scope.others_wait());
+                    let should_yield = |now| scope.should_yield(now);
+                    let (chunk, left) = self.runner(&should_yield).run(self.watches(), chunk, &mut state);
+                    if let Some(left) = left {
+                        self.hand_back(left);
+                    }
+                    done = Some((first, chunk));
                 }
                 Next::Yield => break true,
                 Next::Leave => break false,
@@ -408,6 +400,20 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         if gives_way {
             scope.spawn();
         }
+    }
+
+    fn runner<'a>(&'a self, should_yield: &'a dyn Fn(Instant) -> bool) -> Runner<'a, W> {
+        Runner { work: &self.work, call: &self.call, stop: &self.brake, should_yield }
+    }
+
+    /// What is left of a chunk waits again for a worker.
+    fn hand_back(&self, left: Left<B>) {
+        let mut desk = self.desk.lock();
+        if desk.is_stopped {
+            drop(desk);
+            return left.blocks.into_iter().for_each(Queued::abandon);
+        }
+        left.into_blocks().for_each(|block| desk.window.put_back(block));
     }
 
     /// Takes the next chunk of data whose splitting is code of the user's, which runs without a lock.
@@ -473,9 +479,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.workers < self.states.0.len();
         if chunk.is_none() {
             desk.workers -= 1;
+            if desk.running > 0 && !desk.is_stopped {
+                self.brake.ask_for_items();
+            }
         } else {
             desk.running += 1;
             desk.workers += usize::from(help);
+            self.brake.wants_no_items_if(desk.window.queued_items() > 0);
         }
         let dry = chunk.is_none() && (desk.running == 0 || !desk.last);
         if dry || (front && desk.caller_waits == Some(Until::Front)) {
@@ -485,9 +495,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 }
 
-impl<B: Block + Send, W: Work<B::Item>> Lent for Exchange<B, W> {
+impl<B: Block<Item: Send> + Send, W: Work<B::Item>> Lent for Exchange<B, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.run(scope);
+    }
+
+    fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
+        Some(Arc::clone(&self.brake) as _)
     }
 }
 
@@ -501,151 +515,6 @@ enum Next<C> {
     /// Lets others go first, and comes back.
     Yield,
     Leave,
-}
-
-/// Runs the items of a chunk, up to the first panic or the end of the call.
-pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
-    work: &W,
-    call: &Arc<Call>,
-    brake: &StopFlag,
-    watches: Vec<&ObserverRef<'_>>,
-    chunk: Chunk<B>,
-    state: &mut Option<W::State>,
-) -> Done<W::Output> {
-    let Chunk { first, items: block, .. } = chunk;
-    let count = block.size();
-    // Outside the catch as well: what is left of the items is dropped one by one.
-    let mut rest = None;
-    let mut results = Vec::new();
-    let start = Instant::now();
-    // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
-    // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
-    // this call.
-    let mut end = if watches.is_empty() && !panics::catch(|| call.spans_items()).unwrap_or(false) {
-        panics::run_job(call, first, |position| {
-            // In here, since data may claim any length.
-            results.reserve(count);
-            let mut index = first;
-            // `may_stop` is known where this is called, and so costs nothing.
-            let mut run = move |item, may_stop: bool| {
-                if may_stop && index >= brake.end() {
-                    panics::contain(item);
-                    panics::stop();
-                }
-                let result = work.run(state, item, At { call, index });
-                index += 1;
-                position.set(index);
-                result
-            };
-            if cfg!(panic = "abort") {
-                // Nothing ends a loop from inside of a library here but the end of the process.
-                let items = rest.insert(block.into_items());
-                while position.get() < brake.end() {
-                    let Some(item) = items.next() else { break };
-                    results.push(run(item, false));
-                }
-                return;
-            }
-            // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
-            // time, and keeps the count in a register. Items without a destructor may get lost in unwinding.
-            let run = move |item| run(item, true);
-            if B::HAS_TO_DROP {
-                results.extend(rest.insert(block.into_items()).map(run));
-            } else {
-                results.extend(block.into_items().map(run));
-            }
-            assert_eq!(results.len(), count, "the data has another number of items than it said");
-        })
-    } else {
-        run_watched(work, call, brake, watches, first, (block, &mut rest), &mut results, state)
-    };
-    let busy = start.elapsed();
-    if let Some(panic) = end.panic.as_ref().filter(|panic| !panic.is_stop()) {
-        brake.stop_at(panic.index() as u64);
-    }
-    panics::contain_all(results.drain(count.min(results.len())..));
-    if let Some(rest) = rest.filter(B::is_to_drop) {
-        let left = first + results.len() as u64 + u64::from(end.panic.is_some());
-        let drop_all = |position: &Cell<u64>| B::abandon_rest(rest, |place| position.set(left + place as u64));
-        end.notes.extend(panics::run_job(call, left, drop_all).notes);
-    }
-    let panic = end.panic.filter(|panic| !panic.is_stop());
-    Done { results, items: count, panic, notes: end.notes, busy }
-}
-
-/// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told, and its span.
-#[cold]
-#[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "it is a part of one function")]
-fn run_watched<B: Block, W: Work<B::Item>>(
-    work: &W,
-    call: &Arc<Call>,
-    brake: &StopFlag,
-    watches: Vec<&ObserverRef<'_>>,
-    first: u64,
-    (block, rest): (B, &mut Option<B::Items>),
-    results: &mut Vec<W::Output>,
-    state: &mut Option<W::State>,
-) -> JobEnd {
-    let round = ItemTimer::begin(watches);
-    // When the item began that runs now.
-    let begun = Cell::new(None);
-    let mut end = panics::run_job(call, first, |position| {
-        results.reserve(block.size());
-        let items = rest.insert(block.into_items());
-        let mut index = first;
-        while index < brake.end() {
-            position.set(index);
-            let Some(item) = items.next() else { break };
-            let start = Instant::now();
-            begun.set(Some(start));
-            let result = call.in_item_span(index, || work.run(state, item, At { call, index }));
-            begun.set(None);
-            round.tell(index, start, outcome(W::is_panic(&result)));
-            results.push(result);
-            index += 1;
-        }
-    });
-    if let (Some(start), Some(panic)) = (begun.get(), &end.panic) {
-        let index = panic.index() as u64;
-        end.notes.extend(panics::run_job(call, index, |_| round.tell(index, start, Outcome::Panicked)).notes);
-    }
-    end
-}
-
-/// Runs one item on the thread that asks for its result.
-pub(crate) fn run_here<T, W: Work<T>>(
-    work: &W,
-    call: &Arc<Call>,
-    watches: &[&ObserverRef<'_>],
-    state: &mut Option<W::State>,
-    index: u64,
-    item: T,
-) -> Result<W::Output, TaskPanic> {
-    let run =
-        || panics::run_item(call, index, || call.in_item_span(index, || work.run(state, item, At { call, index })));
-    if watches.is_empty() { run() } else { run_here_watched::<T, W>(call, watches, index, run) }
-}
-
-#[cold]
-fn run_here_watched<T, W: Work<T>>(
-    call: &Arc<Call>,
-    watches: &[&ObserverRef<'_>],
-    index: u64,
-    run: impl FnOnce() -> Result<W::Output, TaskPanic>,
-) -> Result<W::Output, TaskPanic> {
-    let round = ItemTimer::begin(watches.to_vec());
-    let start = Instant::now();
-    let result = observe::wait(watches, run);
-    let panicked = result.as_ref().map_or(true, W::is_panic);
-    // As a job, so that what there is to say about an observer's panic is said like that of any other.
-    let end = panics::run_job(call, index, |_| round.tell(index, start, outcome(panicked)));
-    panics::tell_by(call.outlet(), end.notes.concat());
-    result
-}
-
-fn outcome(panicked: bool) -> Outcome {
-    if panicked { Outcome::Panicked } else { Outcome::Returned }
 }
 
 /// The jobs of a call in any order between the steps of its caller: what one does from one hand-over to the next is a
@@ -688,7 +557,7 @@ mod tests {
     }
 
     fn finished<B: Block<Item = u32>>(chunk: Chunk<B>) -> (u64, Done<u32>) {
-        let results = chunk.items.into_items().collect::<Vec<_>>();
+        let results = chunk.items.into_vec();
         let items = results.len();
         (chunk.first, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
     }
@@ -783,6 +652,10 @@ mod tests {
         fn abandon_rest(_: Numbers, _: impl FnMut(usize)) {}
 
         fn abandon(self) {}
+
+        fn broken(_: panics::Payload, _: usize) -> Self {
+            unreachable!("its numbers are there")
+        }
     }
 
     /// A call of two workers with the item 0, and then a block that is cut into chunks of one item, the first time after `first`.
@@ -815,7 +688,7 @@ mod tests {
             });
             let chunk = next_of(&exchange, None).0.expect("a chunk");
             let (next, help) = next_of(&exchange, Some(finished(chunk)));
-            assert_eq!(next.expect("it was cut off").items.into_items().collect::<Vec<_>>(), [1]);
+            assert_eq!(next.expect("it was cut off").items.into_vec(), [1]);
             assert_eq!((help, exchange.desk.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
         }
     }
@@ -884,6 +757,8 @@ mod tests {
         stop_after: usize,
         /// How often a job may find that others wait, and that it has had its turn.
         yields: usize,
+        /// How often a job may hand back the rest of its chunk.
+        hands_back: usize,
         /// The caller takes nothing before all is done.
         batch: bool,
     }
@@ -891,7 +766,17 @@ mod tests {
     impl Default for Setting {
         fn default() -> Setting {
             let (bad, stop_after) = (Vec::new(), usize::MAX);
-            Setting { workers: 2, items: 6, chunk: 1, limit: 6, bad, stop_after, yields: 0, batch: false }
+            Setting {
+                workers: 2,
+                items: 6,
+                chunk: 1,
+                limit: 6,
+                bad,
+                stop_after,
+                yields: 0,
+                hands_back: 0,
+                batch: false,
+            }
         }
     }
 
@@ -952,7 +837,7 @@ mod tests {
     /// Runs one call, `way` being asked who goes next, and checks all that is promised of it.
     #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
     fn run(setting: &Setting, way: &mut dyn Way) {
-        let Setting { workers, items, chunk, limit, bad, stop_after, yields, batch } = setting;
+        let Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch } = setting;
         let (alive, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = Map(|item: Item<'_>| {
             runs.lock().push(item.0);
@@ -967,7 +852,7 @@ mod tests {
         exchange.open();
 
         let mut jobs: Vec<Stage<Item<'_>, usize>> = Vec::new();
-        let (mut pulled, mut yielded) = (0, 0);
+        let (mut pulled, mut yielded, mut handed_back) = (0, 0, 0);
         let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
         // The least item whose panic was caught so far.
         let mut caught = u64::MAX;
@@ -993,8 +878,17 @@ mod tests {
                     Stage::Took(chunk) => {
                         let first = chunk.first;
                         let before = runs.lock().len();
-                        let call = &exchange.call;
-                        let done = run_chunk(&exchange.work, call, &exchange.brake, Vec::new(), chunk, &mut None);
+                        let asked = handed_back < *hands_back && way.choose(2) == 1;
+                        if asked {
+                            exchange.brake.interrupt();
+                        }
+                        let (done, left) = exchange.runner(&|_| asked).run(Vec::new(), chunk, &mut None);
+                        if let Some(left) = left {
+                            handed_back += 1;
+                            assert!(!done.results.is_empty(), "each visit gets something done");
+                            exchange.hand_back(left);
+                        }
+                        exchange.brake.settle_unless(|| false);
                         for index in &runs.lock()[before..] {
                             assert!((*index as u64) < caught, "item {index} started after the panic of {caught}");
                             assert!(!over, "item {index} started after the end");
@@ -1009,7 +903,10 @@ mod tests {
                         let next = exchange.exchange(done, |_| may_yield && way.choose(2) == 1);
                         let help = matches!(next, Next::Run { help: true, .. });
                         jobs.extend(spawned(usize::from(help)));
-                        let is_called = |(at, job): (usize, &_)| at != actor && matches!(job, Stage::Called);
+                        // One that gives way comes back, and calls others then.
+                        let comes_back = matches!(next, Next::Yield);
+                        let is_called =
+                            |(at, job): (usize, &_)| (at != actor || comes_back) && matches!(job, Stage::Called);
                         let all_come = jobs.len() == *workers || jobs.iter().enumerate().any(is_called);
                         let none_wait = exchange.desk.lock().window.queued_items() == 0;
                         assert!(all_come || none_wait, "a worker was not called: {setting:?}");
@@ -1065,13 +962,13 @@ mod tests {
             let waits = desk.caller_waits;
             let line =
                 desk.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
+            let front = desk.window.is_front_ready();
             drop(desk);
             let mut stands: Vec<_> = jobs.iter().map(Stage::stands).collect();
             stands.sort_unstable();
-            let front = line.first().is_some_and(Option::is_some);
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
             assert_eq!(front, exchange.front_ready(), "{setting:?}");
-            let call = (pulled, caught, over, closed, yielded, waits.is_some(), front);
+            let call = (pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
             if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
                 return;
             }
@@ -1117,6 +1014,9 @@ mod tests {
                     run(&Setting { items: 2 * items, chunk: 2, limit: 8, bad: vec![3], ..base.clone() }, way);
                 });
                 orders::all(|way| run(&Setting { items: items.min(4), yields: 2, ..base.clone() }, way));
+                orders::all(|way| {
+                    run(&Setting { items: items.min(5), chunk: 3, hands_back: 2, bad: vec![4], ..base.clone() }, way);
+                });
             }
             for stop_after in 1..3 {
                 orders::all(|way| run(&Setting { stop_after, ..base.clone() }, way));
@@ -1133,13 +1033,13 @@ mod tests {
             (chunk, limit) in (1..5_usize, 1..30_usize),
             bad in prop::collection::vec(0..120_usize, 0..4),
             stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..60_usize],
-            yields in 0..5_usize,
+            (yields, hands_back) in (0..5_usize, 0..5_usize),
             batch in any::<bool>(),
             choices in prop::collection::vec(any::<usize>(), 0..400),
         ) {
             // Who takes nothing before the end does not stop before it.
             let stop_after = if batch { usize::MAX } else { stop_after };
-            let setting = Setting { workers, items, chunk, limit, bad, stop_after, yields, batch };
+            let setting = Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch };
             run(&setting, &mut Given(choices.into_iter()));
         }
     }

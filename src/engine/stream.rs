@@ -4,7 +4,8 @@
 //! batch. What is left over between two batches is the [`Delivery`].
 
 use crate::engine::block::Block;
-use crate::engine::puller::{Done, Exchange};
+use crate::engine::puller::Exchange;
+use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
 use crate::engine::source::{Pulled, Source, SourceState};
 use crate::engine::work::Work;
@@ -31,7 +32,7 @@ pub(crate) fn run<S, W, B>(
     consume: impl FnOnce(Stream<'_, S, W>) -> B,
 ) -> Result<B, Payload>
 where
-    S: Source<Block: Send>,
+    S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
     delivery.plan = exchange.open();
@@ -58,7 +59,7 @@ pub(crate) struct Stream<'a, S: Source, W: Work<S::Item>> {
 
 impl<S, W> Stream<'_, S, W>
 where
-    S: Source<Block: Send>,
+    S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
     /// Makes `delivery.current` hold a result; false if there are no more.
@@ -163,7 +164,7 @@ where
 
 impl<S, W> Iterator for Stream<'_, S, W>
 where
-    S: Source<Block: Send>,
+    S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
     type Item = W::Output;

@@ -4,21 +4,20 @@
 //! by it, and results leave at the front only, once no item before them waits. Where no order is wanted, a chunk gets its
 //! place in the line when it is done.
 
-use crate::engine::block::Block;
+use crate::engine::block::{Block, Queued};
 use std::collections::VecDeque;
 use std::mem;
 
 /// Consecutive items on their way to one worker.
-#[derive(Debug)]
-pub(crate) struct Chunk<B> {
+pub(crate) struct Chunk<B: Block> {
     /// The index of the first item, counted from the start of the call. It goes back into [`Window::complete`].
     pub(crate) first: u64,
-    pub(crate) items: B,
+    pub(crate) items: Queued<B>,
 }
 
 impl<B: Block> Chunk<B> {
     /// Keeps the first `most` items, and gives the others with the index of their first, if there are any.
-    pub(crate) fn cut(&mut self, most: usize) -> Option<(u64, B)> {
+    pub(crate) fn cut(&mut self, most: usize) -> Option<(u64, Queued<B>)> {
         if self.items.size() <= most {
             return None;
         }
@@ -28,10 +27,9 @@ impl<B: Block> Chunk<B> {
 }
 
 /// What lies between the source and the consumer of one call.
-#[derive(Debug)]
-pub(crate) struct Window<B, D> {
+pub(crate) struct Window<B: Block, D> {
     /// Blocks that wait, each with the index of its first item, in order; never an empty block.
-    queued: VecDeque<(u64, B)>,
+    queued: VecDeque<(u64, Queued<B>)>,
     /// The sum of the lengths in `queued`.
     queued_items: usize,
     /// The chunks that were taken and not delivered, each by the index of its first item, in order; `None` while a worker
@@ -61,7 +59,7 @@ impl<B: Block, D> Window<B, D> {
         let count = items.size();
         if count > 0 {
             self.queued_items += count;
-            self.queued.push_back((first, items));
+            self.queued.push_back((first, Queued::Block(items)));
         }
     }
 
@@ -95,7 +93,7 @@ impl<B: Block, D> Window<B, D> {
     }
 
     /// Queues a block again that was taken before, at its place.
-    pub(crate) fn put_back(&mut self, (first, items): (u64, B)) {
+    pub(crate) fn put_back(&mut self, (first, items): (u64, Queued<B>)) {
         self.queued_items += items.size();
         let place = self.queued.iter().take_while(|&&(other, _)| other < first).count();
         self.queued.insert(place, (first, items));
@@ -116,7 +114,7 @@ impl<B: Block, D> Window<B, D> {
     }
 
     /// Whether the front of the line is done, and no item before it waits.
-    fn is_front_ready(&self) -> bool {
+    pub(crate) fn is_front_ready(&self) -> bool {
         let waits_before = |first| self.queued.front().is_some_and(|&(other, _)| other < first);
         self.line
             .front()
@@ -153,7 +151,7 @@ impl<B: Block, D> Window<B, D> {
     }
 
     /// Takes back every item that no worker took.
-    pub(crate) fn abandon(&mut self) -> VecDeque<B> {
+    pub(crate) fn abandon(&mut self) -> VecDeque<Queued<B>> {
         self.queued_items = 0;
         self.queued.drain(..).map(|(_, block)| block).collect()
     }
@@ -166,10 +164,6 @@ mod tests {
     use std::vec;
 
     type Window<D> = super::Window<vec::IntoIter<u64>, D>;
-
-    fn indices(chunk: &Chunk<vec::IntoIter<u64>>) -> Vec<u64> {
-        chunk.items.as_slice().to_vec()
-    }
 
     fn push<D>(window: &mut Window<D>, items: Range<u64>) {
         window.push(items.start, items.collect::<Vec<_>>().into_iter());
@@ -184,9 +178,10 @@ mod tests {
             push(&mut window, 6..12);
             let mut seen = Vec::new();
             while let Some(chunk) = window.take(most) {
-                assert!(chunk.items.len() <= most);
-                assert_eq!(chunk.items.as_slice()[0], chunk.first);
-                seen.extend(indices(&chunk));
+                let items = chunk.items.into_vec();
+                assert!(items.len() <= most);
+                assert_eq!(items[0], chunk.first);
+                seen.extend(items);
             }
             assert_eq!(seen, (0..12).collect::<Vec<_>>());
             assert_eq!(window.queued_items(), 0);
@@ -236,8 +231,8 @@ mod tests {
         let firsts: Vec<u64> = std::iter::from_fn(|| window.take(2)).map(|chunk| chunk.first).collect();
         assert_eq!(firsts, [0, 2, 4]);
         // Of the first two chunks one item each was done.
-        window.put_back((3, vec![3].into_iter()));
-        window.put_back((1, vec![1].into_iter()));
+        window.put_back((3, Queued::HandedBack(vec![3].into_iter())));
+        window.put_back((1, Queued::HandedBack(vec![1].into_iter())));
         assert!(!window.complete(4, 'e') && !window.complete(2, 'c') && window.complete(0, 'a'));
         assert_eq!((window.deliver(), window.deliver()), (Some('a'), None), "1 waits before 2");
         let chunk = window.take(9).expect("it waits");
@@ -255,7 +250,7 @@ mod tests {
         let mut window = Window::<()>::new();
         push(&mut window, 0..3);
         window.take(1);
-        let rest: Vec<u64> = window.abandon().into_iter().flatten().collect();
+        let rest: Vec<u64> = window.abandon().into_iter().flat_map(Queued::into_vec).collect();
         assert_eq!(rest, [1, 2]);
         assert_eq!(window.queued_items(), 0);
         assert!(!window.is_empty(), "the chunk that was taken is still out");

@@ -9,6 +9,7 @@
 use crate::panics;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,10 +20,18 @@ pub(crate) const TURN: Duration = Duration::from_millis(10);
 /// What a worker does, once.
 pub(crate) type Run = Box<dyn FnOnce() + Send>;
 
+/// A job that can be told, while it runs, that others wait.
+pub(crate) trait Interrupt: Send + Sync {
+    /// Has it ask [`JobQueue::should_yield`] soon.
+    fn interrupt(&self);
+}
+
 /// Something for a worker to do.
 pub(crate) struct Job {
     /// Whose it is; see [`JobQueue::withdraw`].
     owner: Owner,
+    /// Without it, the job asks by itself soon enough, or has no way to give way.
+    interrupt: Option<Arc<dyn Interrupt>>,
     run: Run,
 }
 
@@ -41,7 +50,11 @@ impl Owner {
 
 impl Job {
     pub(crate) fn new(owner: Owner, run: impl FnOnce() + Send + 'static) -> Job {
-        Job { owner, run: Box::new(run) }
+        Job { owner, interrupt: None, run: Box::new(run) }
+    }
+
+    pub(crate) fn with_interrupt(self, interrupt: Option<Arc<dyn Interrupt>>) -> Job {
+        Job { interrupt, ..self }
     }
 }
 
@@ -69,6 +82,8 @@ pub(super) struct State {
     pub(super) not_started: usize,
     /// Workers that are at a job.
     pub(super) busy: usize,
+    /// The jobs among those that can be interrupted, each as often as it runs.
+    running: Vec<Arc<dyn Interrupt>>,
     /// Workers that look for jobs of rayon's, or have found one and are at it.
     pub(super) looking: usize,
     /// Idle workers among them that look at rayon's queues from time to time.
@@ -92,6 +107,7 @@ impl JobQueue {
             spinning: 0,
             not_started: workers,
             busy: 0,
+            running: Vec::new(),
             looking: 0,
             watchers: 0,
             has_seen_rayon: false,
@@ -115,6 +131,9 @@ impl JobQueue {
         // Those that are awake and have nothing to do look at the queue before they wait.
         if state.jobs.len() > state.spinning + state.woken {
             self.wake_one(&mut state);
+            if state.idle + state.spinning + state.woken == 0 {
+                state.running.iter().for_each(|job| job.interrupt());
+            }
         }
     }
 
@@ -134,10 +153,25 @@ impl JobQueue {
     }
 
     /// The job whose turn it is.
-    pub(super) fn pop(&self, state: &mut State) -> Option<Run> {
+    pub(super) fn pop(&self, state: &mut State) -> Option<Job> {
         let job = state.jobs.pop_front()?;
         self.count(state);
-        Some(job.run)
+        Some(job)
+    }
+
+    /// Runs a job on this thread, a worker. `unlocked` is to run it without the lock.
+    pub(super) fn begin(state: &mut State, job: Job) -> (Run, Option<Arc<dyn Interrupt>>) {
+        state.busy += 1;
+        state.running.extend(job.interrupt.clone());
+        (job.run, job.interrupt)
+    }
+
+    pub(super) fn finish(state: &mut State, interrupt: Option<Arc<dyn Interrupt>>) {
+        state.busy -= 1;
+        if let Some(interrupt) = interrupt {
+            let place = state.running.iter().position(|running| Arc::ptr_eq(running, &interrupt));
+            state.running.swap_remove(place.expect("BUG: it was running"));
+        }
     }
 
     /// Takes back the jobs of one owner that no worker has taken, which are dropped, and gives how many there were.
@@ -229,7 +263,7 @@ impl JobQueue {
         self.has_waiting_job() && now.saturating_duration_since(since) >= TURN
     }
 
-    pub(super) fn has_waiting_job(&self) -> bool {
+    pub(crate) fn has_waiting_job(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 

@@ -14,7 +14,7 @@
 //! A worker that starts a job while the pool is idle does not wake another one for this: it would cost more than a short
 //! call. Whoever waits for the call does it once that has lasted ([`JobQueue::watch_rayon`]).
 
-use super::job_queue::{JobQueue, Run, State};
+use super::job_queue::{Job, JobQueue, State};
 use crate::base::unwind;
 use parking_lot::MutexGuard;
 use rayon::Yield;
@@ -39,8 +39,8 @@ impl JobQueue {
         let mut interval = FIRST_LOOK;
         let mut is_awake = false;
         loop {
-            if let Some(run) = self.pop(&mut state) {
-                self.run(&mut state, run);
+            if let Some(job) = self.pop(&mut state) {
+                self.run(&mut state, job);
                 (interval, is_awake) = (FIRST_LOOK, true);
             } else if self.look_at_rayon(&mut state) {
                 (interval, is_awake) = (FIRST_LOOK, true);
@@ -57,15 +57,15 @@ impl JobQueue {
         }
     }
 
-    fn run(&self, state: &mut MutexGuard<'_, State>, run: Run) {
-        state.busy += 1;
+    fn run(&self, state: &mut MutexGuard<'_, State>, job: Job) {
+        let (run, interrupt) = JobQueue::begin(state, job);
         MutexGuard::unlocked(state, || {
             // A job catches what it runs. This is for the destructors of what it holds.
             if let Err(payload) = unwind::catch(run) {
                 unwind::drop_payload(payload);
             }
         });
-        state.busy -= 1;
+        JobQueue::finish(state, interrupt);
         self.tell_if_quiet(state);
     }
 

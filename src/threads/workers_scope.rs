@@ -1,6 +1,6 @@
 //! Work that borrows, lent to the workers of a pool for as long as a call lasts.
 
-use super::job_queue::{Job, JobQueue, Owner};
+use super::job_queue::{Interrupt, Job, JobQueue, Owner};
 use crate::base::scoped_job::{self, JobHandle};
 use std::any::Any;
 use std::ptr;
@@ -11,6 +11,11 @@ use std::time::Instant;
 pub(crate) trait Lent: Sync {
     /// Runs on a worker. No panic comes out.
     fn work(&self, scope: &WorkersScope<'_>);
+
+    /// What tells its jobs that others wait.
+    fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
+        None
+    }
 
     /// What each job holds until it has ended.
     fn kept(&self) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -137,7 +142,7 @@ impl WorkersScope<'_> {
                 })
             }
         };
-        self.queue.push(job);
+        self.queue.push(job.with_interrupt(self.lent().interrupt()));
     }
 
     fn lent(&self) -> &dyn Lent {
@@ -155,6 +160,11 @@ impl WorkersScope<'_> {
     /// Whether this job has had its turn by `now`, and others wait for a worker.
     pub(crate) fn should_yield(&self, now: Instant) -> bool {
         self.queue.should_yield(self.since, now)
+    }
+
+    /// Whether others wait for a worker.
+    pub(crate) fn others_wait(&self) -> bool {
+        self.queue.has_waiting_job()
     }
 
     /// Has an idle worker look for what the jobs have given to rayon, if none does.

@@ -426,6 +426,7 @@ struct Engine<W, C> {
 
 impl<T, W, C, B> ProducerCallback<T> for Engine<W, C>
 where
+    T: Send,
     W: Work<T>,
     C: FnOnce(Results<'_, W::Output>) -> B,
 {
@@ -466,7 +467,7 @@ trait Chunks<R> {
 
 impl<P, W> Chunks<W::Output> for Stream<'_, Split<P>, W>
 where
-    P: Producer,
+    P: Producer<Item: Send>,
     W: Work<P::Item>,
 {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
