@@ -93,9 +93,9 @@
 //! # What it costs
 //!
 //! An item of `f` should be worth sharing. On two cores, `collect` over a plain range reached 1.9 times the speed of the
-//! sequential loop from 1 µs an item on, 1.3 times at 5 ns, and lost below a few nanoseconds (`cargo bench --bench cost`). A
+//! sequential loop from 1 µs an item on, 1.3 times at 5 ns, and lost below a few nanoseconds (`cargo bench -p pool-map-benches --bench cost`). A
 //! call as such costs what waking sleeping threads costs: 31 to 38 µs there for 8 trivial items, and 7 µs where the next call
-//! comes at once (`cargo bench --bench small`).
+//! comes at once (`cargo bench -p pool-map-benches --bench small`).
 //!
 //! # Which methods stream
 //!
@@ -109,7 +109,7 @@
 //! | batches | `next`, so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`, and `collect` after another adaptor |
 //!
 //! Where the body of the loop is heavy itself, use `for_each` in place of `for`, or a stream that runs ahead: then it overlaps
-//! with the workers. 200 items of 4 ms on 4 workers and a body of 1 ms (`cargo bench --bench streams`), as a multiple of the
+//! with the workers. 200 items of 4 ms on 4 workers and a body of 1 ms (`cargo bench -p pool-map-benches --bench streams`), as a multiple of the
 //! body alone:
 //!
 //! | `pool_map`, `for` | `pool_map`, `for_each` | [`pool_imap`], `for` | [`scope()`], `for` |

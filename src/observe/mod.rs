@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 /// # Performance
 ///
 /// A call without an observer pays nothing for there being such a thing. An item of a call with one costs two readings of the
-/// clock, and what the observer does (`cargo bench --bench observe`).
+/// clock, and what the observer does (`cargo bench -p pool-map-benches --bench observe`).
 ///
 /// # Examples
 ///

@@ -37,7 +37,7 @@ use std::{fmt, mem, vec};
 /// # Which door
 ///
 /// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.13 times as fast as the plain
-/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench --bench doors`). With
+/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench -p pool-map-benches --bench doors`). With
 /// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
 /// block and read, and what comes of it is an iterator again.
 ///
