@@ -13,7 +13,7 @@ use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Observed, Work};
-use crate::observe::{Observer, ObserverRef, Part};
+use crate::observe::{CallerRole, Observer, ObserverRef};
 use crate::panics;
 use crate::panics::text::Trace;
 use crate::threads::lease::{Lease, Workers};
@@ -198,7 +198,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     fn announce(&self, leased: bool) {
         let workers = if leased { self.exchange.workers() } else { 1 };
         for watch in self.exchange.watches() {
-            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), Part::Both);
+            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), CallerRole::Both);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::base::fork::is_forked;
 use crate::engine::stop::{CancelToken, OnCancel};
-use crate::observe::{self, ItemTimer, ObserverRef, Part};
+use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
 use crate::panics::{self, Call, JobEnd, Outlet, TaskPanic};
 use crate::threads::pool::{self, Pool};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -104,7 +104,7 @@ impl Pool {
         let is_usable = self.is_usable();
         let watch = self.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
         if let Some(watch) = &watch {
-            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), Part::Nothing);
+            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), CallerRole::Nothing);
         }
         let state = State { stage: Stage::Waiting(Box::new(f)), waker: None, unheard: false };
         let slip = Arc::new(TaskState { call, watch, state: Mutex::new(state), done: Condvar::new() });

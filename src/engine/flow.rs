@@ -17,7 +17,7 @@ use crate::engine::sizing::Sizer;
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
 use crate::engine::work::{self, Work};
-use crate::observe::{self, ObserverRef, Part};
+use crate::observe::{self, CallerRole, ObserverRef};
 use crate::panics::{self, Call, Payload, TaskPanic};
 use crate::threads::lease::Lease;
 use crate::threads::lobby::{Clerk, Errand};
@@ -273,7 +273,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         if watches.is_empty() {
             return;
         }
-        let (workers, part) = if fed { (self.workers, Part::Results) } else { (1, Part::Both) };
+        let (workers, part) = if fed { (self.workers, CallerRole::Results) } else { (1, CallerRole::Both) };
         for watch in watches {
             watch.start(&self.call, workers, size_hint, part);
         }

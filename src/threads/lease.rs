@@ -368,7 +368,8 @@ mod tests {
 
     #[test]
     fn a_returned_pool_is_leased_again_and_never_twice_at_once() {
-        let Some(child) = child::of("threads::lease::tests::a_returned_pool_is_leased_again_and_never_twice_at_once") else {
+        let Some(child) = child::of("threads::lease::tests::a_returned_pool_is_leased_again_and_never_twice_at_once")
+        else {
             let first = counted(3);
             let names = first.worker_names();
             let second = counted(3);

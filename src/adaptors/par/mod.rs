@@ -14,7 +14,7 @@ use crate::engine::star::StarFn;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
-use crate::observe::{Observer, ObserverRef, Part};
+use crate::observe::{CallerRole, Observer, ObserverRef};
 use crate::panics::text::Trace;
 use crate::panics::{self, Call};
 use crate::threads::lease::{IntoPool, Workers};
@@ -440,7 +440,7 @@ where
         let lease = workers.get_to_wait();
         let count = lease.as_ref().map_or(1, |_| exchange.workers());
         for watch in exchange.watches() {
-            watch.start(&exchange.call, count, (size, Some(size)), Part::Both);
+            watch.start(&exchange.call, count, (size, Some(size)), CallerRole::Both);
         }
         let outcome = if let Some(lease) = lease {
             stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))

@@ -1,0 +1,94 @@
+//! [`Row`]: what one thread did.
+
+use super::observer::{Outcome, TaskInfo};
+use super::spans::{Span, SpanBudget, Spans};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So many slow items are remembered.
+pub(super) const SLOWEST: usize = 5;
+/// So many panicked items are remembered for each thread; all are counted.
+pub(super) const PANICS: usize = 8;
+
+/// What one thread did.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) name: Arc<str>,
+    /// Whether it is a worker, of any pool.
+    pub(super) is_worker: bool,
+    /// Items that ran inside no other.
+    pub(super) items: u64,
+    /// Items of nested calls, inside those.
+    pub(super) nested_items: u64,
+    /// The time of the outermost items.
+    pub(super) busy: Duration,
+    pub(super) panics: u64,
+    /// The first of them: call and index.
+    pub(super) panicked: Vec<(u64, u64)>,
+    /// The longest items, the longest first.
+    pub(super) slowest: Vec<Slow>,
+    /// The outermost items, in the order of their ends.
+    pub(super) outer: Spans,
+    /// The items inside those.
+    pub(super) nested: Spans,
+}
+
+/// An item that took long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slow {
+    pub(super) call: u64,
+    pub(super) index: u64,
+    /// Nanoseconds since the origin, as all times here.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) panicked: bool,
+}
+
+impl Slow {
+    pub(super) fn took(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+impl Row {
+    pub(super) fn new(task: &TaskInfo<'_>) -> Row {
+        Row {
+            name: Arc::from(task.worker),
+            is_worker: task.worker_index.is_some(),
+            items: 0,
+            nested_items: 0,
+            busy: Duration::ZERO,
+            panics: 0,
+            panicked: Vec::new(),
+            slowest: Vec::new(),
+            outer: Spans::default(),
+            nested: Spans::default(),
+        }
+    }
+
+    pub(super) fn record(&mut self, task: &TaskInfo<'_>, start: u64, end: u64, budget: &SpanBudget) {
+        let panicked = task.outcome == Outcome::Panicked;
+        if panicked {
+            self.panics += 1;
+            if self.panicked.len() < PANICS {
+                self.panicked.push((task.call, task.index));
+            }
+        }
+        let (call, index) = (task.call, task.index);
+        let busy = end - start;
+        let span = Span { start, end, busy, call, index, items: 1, panics: u32::from(panicked) };
+        if task.depth > 0 {
+            self.nested_items += 1;
+            self.nested.push(span, budget);
+            return;
+        }
+        self.items += 1;
+        self.busy += Duration::from_nanos(busy);
+        self.outer.push(span, budget);
+        if self.slowest.len() < SLOWEST || self.slowest.last().is_some_and(|least| least.took() < busy) {
+            let place = self.slowest.partition_point(|slow| slow.took() >= busy);
+            self.slowest.truncate(SLOWEST - 1);
+            self.slowest.insert(place, Slow { call, index, start, end, panicked });
+        }
+    }
+}
