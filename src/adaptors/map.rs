@@ -13,7 +13,7 @@ use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Observed, Work};
-use crate::observe::{CallerRole, Observer, ObserverRef};
+use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
 use crate::panics::text::Trace;
 use crate::threads::lease::{Lease, Workers};
@@ -162,7 +162,8 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
 
     /// Tells `observer` what this call does: when it starts, each item that ran, when it ends.
     ///
-    /// Several observers may be attached. Without one nothing is measured.
+    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`] of one. Several observers may be attached. Without one
+    /// nothing is measured.
     ///
     /// # Examples
     ///
@@ -180,9 +181,9 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// If a result was already asked for.
     #[track_caller]
-    pub fn observe(self, observer: &dyn Observer) -> PoolMap<I, Observed<'_, W>> {
+    pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> PoolMap<I, Observed<'a, W>> {
         assert!(self.delivery.pulled == 0, "observe has to come before the first result is asked for");
-        self.with_work(|work| Observed { work, watch: ObserverRef::borrowed(observer) })
+        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
     }
 
     /// The same call, before its start, with other work.

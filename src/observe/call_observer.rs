@@ -1,5 +1,6 @@
 //! [`ObserverRef`]: one observer of one call.
 
+use super::into_observer::{Identity, IntoObserver, ObserverHandle, SharedObserver};
 use super::item_timer::{depth_of, thread_name};
 use super::observer::{CallInfo, CallStart, CallTotals, CallerRole, Observer};
 use crate::panics::{self, Call, LineKind};
@@ -8,12 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// An observer that a pool keeps.
-pub(crate) type SharedObserver = Arc<dyn Observer + Send>;
-
 /// One observer of one call, from the first result asked for to the end.
 pub struct ObserverRef<'a> {
-    observer: Handle<'a>,
+    observer: ObserverHandle<'a>,
     /// Set when the call starts; only then is it told to have finished.
     pub(super) started: OnceLock<(CallStart, Arc<Call>)>,
     /// No more is told: the call has finished, or the observer has panicked.
@@ -24,46 +22,30 @@ pub struct ObserverRef<'a> {
     waiting_ns: AtomicU64,
 }
 
-enum Handle<'a> {
-    /// That of `observe`.
-    Borrowed(&'a dyn Observer),
-    /// That of `observe`, where items may outlive the iterator.
-    Owned(Box<dyn Observer + Send + 'a>),
-    /// That of a pool.
-    Shared(SharedObserver),
-}
-
 impl<'a> ObserverRef<'a> {
-    pub(crate) fn borrowed(observer: &'a dyn Observer) -> Self {
-        ObserverRef::new(Handle::Borrowed(observer))
+    pub(crate) fn new(observer: impl IntoObserver<'a>) -> Self {
+        ObserverRef::attached(ObserverHandle::new(observer))
     }
 
-    pub(crate) fn owned(observer: impl Observer + Send + 'a) -> Self {
-        ObserverRef::new(Handle::Owned(Box::new(observer)))
-    }
-
+    /// The observer of a pool, for one call on it.
     pub(crate) fn shared(observer: SharedObserver) -> Self {
-        ObserverRef::new(Handle::Shared(observer))
+        ObserverRef::attached(observer)
     }
 
-    fn new(observer: Handle<'a>) -> Self {
+    fn attached(observer: ObserverHandle<'a>) -> Self {
         let none = || AtomicU64::new(0);
         let (items, source_ns, waiting_ns) = (none(), none(), none());
         ObserverRef { observer, started: OnceLock::new(), over: AtomicBool::new(false), items, source_ns, waiting_ns }
     }
 
-    pub(super) fn observer(&self) -> &dyn Observer {
-        match &self.observer {
-            Handle::Borrowed(observer) => *observer,
-            Handle::Owned(observer) => &**observer,
-            Handle::Shared(observer) => &**observer,
-        }
+    /// `None` for an observer that cannot be told from others.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.observer.identity()
     }
 
-    /// Whether `other` tells the same observer. Two without a size are taken for different ones.
+    /// Whether `other` is the same observer.
     pub(crate) fn is_twin_of(&self, other: &ObserverRef<'_>) -> bool {
-        let identity = self.observer().__identity();
-        identity != 0 && identity == other.observer().__identity()
+        self.identity().is_some_and(|identity| other.identity() == Some(identity))
     }
 
     /// Tells of the start, once.
@@ -84,7 +66,7 @@ impl<'a> ObserverRef<'a> {
     pub(crate) fn finish(&self) {
         if let Some((start, _)) = self.started.get() {
             let elapsed = start.started.elapsed();
-            let tell = || self.observer().call_finished(&self.info(elapsed).expect("BUG: it has started"));
+            let tell = || self.observer.get().call_finished(&self.info(elapsed).expect("BUG: it has started"));
             if !self.over.swap(true, Ordering::Relaxed) {
                 panics::keep_in(LineKind::Observer, tell);
             }
@@ -112,7 +94,7 @@ impl<'a> ObserverRef<'a> {
 
     /// Whoever watches a loop must not change it: a panic of the observer stays in here, and was its last word.
     pub(super) fn tell(&self, news: impl FnOnce(&dyn Observer)) {
-        if !self.over.load(Ordering::Relaxed) && !panics::keep_in(LineKind::Observer, || news(self.observer())) {
+        if !self.over.load(Ordering::Relaxed) && !panics::keep_in(LineKind::Observer, || news(self.observer.get())) {
             self.over.store(true, Ordering::Relaxed);
         }
     }

@@ -1,6 +1,7 @@
 //! [`ItemTimer`]: takes the times of the items that one thread runs in a row, and tells the observers of them.
 
 use super::call_observer::ObserverRef;
+use super::into_observer::Identity;
 use super::observer::{Outcome, TaskInfo};
 use crate::base::current_worker::{self, name_of_this_thread};
 use std::cell::{OnceCell, RefCell};
@@ -9,15 +10,16 @@ use std::time::Instant;
 
 thread_local! {
     /// The identities of the observers of the items that this thread is in the middle of, outermost first.
-    static ENCLOSING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static ENCLOSING: RefCell<Vec<Option<Identity>>> = const { RefCell::new(Vec::new()) };
     /// A thread never changes its name.
     static NAME: OnceCell<Arc<str>> = const { OnceCell::new() };
 }
 
 /// How many items with this observer this thread is in the middle of.
 pub(super) fn depth_of(watch: &ObserverRef<'_>) -> usize {
-    let own = watch.observer().__identity();
-    let count = |enclosing: &RefCell<Vec<usize>>| enclosing.borrow().iter().filter(|&&other| other == own).count();
+    let Some(own) = watch.identity() else { return 0 };
+    let is_own = |other: &&Option<Identity>| **other == Some(own);
+    let count = |enclosing: &RefCell<Vec<Option<Identity>>>| enclosing.borrow().iter().filter(is_own).count();
     ENCLOSING.try_with(count).unwrap_or(0)
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct ItemTimer<'w> {
 impl<'w> ItemTimer<'w> {
     pub(crate) fn begin(watches: Vec<&'w ObserverRef<'w>>) -> Self {
         let watches: Vec<_> = watches.into_iter().map(|watch| (watch, depth_of(watch))).collect();
-        let identities = watches.iter().map(|(watch, _)| watch.observer().__identity());
+        let identities = watches.iter().map(|(watch, _)| watch.identity());
         // A thread at its end has no such list any more, and nothing that could be nested.
         let _ = ENCLOSING.try_with(|enclosing| enclosing.borrow_mut().extend(identities));
         let worker_index = current_worker::index();

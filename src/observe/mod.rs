@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observer        Observer, and what it is told: CallInfo, TaskInfo
+//! into_observer   what can be attached as an observer, and which two are the same one
 //! call_observer   ObserverRef: one observer of one call, from its start to its end
 //! item_timer      ItemTimer: the items that one thread runs in a row
 //! timeline        Timeline: an observer that records
@@ -16,6 +17,7 @@ mod call_observer;
 mod chrome;
 #[cfg(test)]
 mod golden;
+mod into_observer;
 mod item_timer;
 mod joblog;
 mod observer;
@@ -26,7 +28,9 @@ mod summary;
 mod svg;
 mod timeline;
 
-pub(crate) use self::call_observer::{ObserverRef, SharedObserver, pull, wait};
+pub(crate) use self::call_observer::{ObserverRef, pull, wait};
+pub use self::into_observer::IntoObserver;
+pub(crate) use self::into_observer::{ObserverHandle, SharedObserver};
 pub(crate) use self::item_timer::ItemTimer;
 pub(crate) use self::observer::CallerRole;
 pub use self::observer::{CallInfo, Observer, Outcome, TaskInfo};

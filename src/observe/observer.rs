@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Is told what calls do: for a progress bar, a metric, a timeline.
 ///
 /// Attach one to a call with [`observe`](crate::PoolMap::observe), or to all calls of a pool with
-/// [`observer`](crate::PoolBuilder::observer). [`Timeline`] is one that comes with the crate.
+/// [`observer`](crate::PoolBuilder::observer). [`Timeline`](crate::Timeline) is one that comes with the crate.
 ///
 /// Every method does nothing by default. For each call that is asked for a result there is one `call_started`, then one
 /// `task_finished` for each item that ran, then one `call_finished`. Items are told on the thread that ran them, several at once
@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 /// assert_eq!(squares.len(), 8);
 /// assert_eq!(count.0.into_inner(), 8);
 /// ```
-pub trait Observer: Sync {
+pub trait Observer: Send + Sync {
     /// A call is asked for its first result.
     fn call_started(&self, call: &CallInfo<'_>) {
         let _ = call;
@@ -68,40 +68,6 @@ pub trait Observer: Sync {
     fn call_finished(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
-
-    /// By what one observer is known, through whatever points to it: its address, or 0 where it has no size.
-    #[doc(hidden)]
-    fn __identity(&self) -> usize {
-        if size_of_val(self) == 0 { 0 } else { std::ptr::from_ref(self).cast::<()>().addr() }
-    }
-}
-
-macro_rules! observe_through {
-    ($([$($generics:tt)*] $pointer:ty;)*) => {$(
-        impl<$($generics)*> Observer for $pointer {
-            fn call_started(&self, call: &CallInfo<'_>) {
-                (**self).call_started(call);
-            }
-
-            fn task_finished(&self, task: &TaskInfo<'_>) {
-                (**self).task_finished(task);
-            }
-
-            fn call_finished(&self, call: &CallInfo<'_>) {
-                (**self).call_finished(call);
-            }
-
-            fn __identity(&self) -> usize {
-                (**self).__identity()
-            }
-        }
-    )*};
-}
-
-observe_through! {
-    [T: Observer + ?Sized] &T;
-    [T: Observer + ?Sized] Box<T>;
-    [T: Observer + Send + ?Sized] Arc<T>;
 }
 
 /// How an item ended.

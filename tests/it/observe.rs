@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use std::{iter, mem, thread};
 
-use pool_map::{CallInfo, CancelToken, Observer, Outcome, Pool, PoolIterator, TaskInfo, Trace};
+use pool_map::{CallInfo, CancelToken, Observer, Outcome, Pool, PoolIterator, PoolParallelIterator, TaskInfo, Trace};
+use rayon::prelude::*;
 
 use crate::gate::{Gate, text, watch};
 
@@ -376,6 +377,42 @@ fn several_observers_are_told_alike_and_one_twice_attached_once() {
     assert_eq!((pools.tasks().len(), pools.finished()), (18, 2));
 }
 
+/// Has no size, and so no address of its own: its notes are elsewhere.
+struct Depths;
+
+static DEPTHS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+impl Observer for Depths {
+    fn task_finished(&self, task: &TaskInfo<'_>) {
+        DEPTHS.lock().expect("no panic").push(task.depth());
+    }
+}
+
+#[test]
+fn an_observer_without_a_size_is_told_once_and_with_the_depth() {
+    let _watch = watch();
+    let depths = Arc::new(Depths);
+    let pool = Pool::builder().threads(1).observer(&depths).build().expect("a thread");
+    let sums = pool.map(0..2_u64, |x| (0..3).pool_map(&pool, |y| x * y).observe(&depths).sum::<u64>());
+    assert_eq!(sums, [0, 3]);
+    assert_eq!(*DEPTHS.lock().expect("no panic"), [1, 1, 1, 0, 1, 1, 1, 0]);
+}
+
+#[test]
+fn every_call_takes_an_observer_by_reference_or_by_arc() {
+    let _watch = watch();
+    let (owned, borrowed) = (Arc::new(Diary::default()), Diary::default());
+    let objects: (Arc<dyn Observer>, &dyn Observer) = (Arc::clone(&owned) as _, &borrowed);
+    let sums = [
+        (0..4).pool_map(2, |x: u64| x).observe(&owned).observe(objects.1).sum(),
+        vec![0, 1, 2, 3_u64].into_par_iter().pool_map(2, |x| x).observe(Arc::clone(&owned)).observe(&borrowed).sum(),
+        (0..4).pool_imap(2, |x: u64| x).observe(&objects.0).sum::<u64>(),
+        pool_map::scope(2, |s| s.imap(0..4, |x: u64| x).observe(&objects.0).observe(&borrowed).sum()),
+    ];
+    assert_eq!(sums, [6; 4]);
+    assert_eq!((owned.tasks().len(), borrowed.tasks().len()), (16, 12));
+}
+
 /// Panics at every piece of news of one kind, and counts all.
 struct Clumsy {
     at: char,
@@ -456,7 +493,7 @@ fn a_panic_in_the_drop_of_an_observer_does_not_come_out_of_that_of_a_task() {
         }
     }
     let _watch = watch();
-    let pool = Pool::builder().threads(1).observer(Falls).build().expect("a thread");
+    let pool = Pool::builder().threads(1).observer(Arc::new(Falls)).build().expect("a thread");
     let task = pool.spawn(|| 7);
     drop(pool);
     drop(task);
@@ -536,7 +573,7 @@ fn every_item_of_a_stream_is_told_once() {
 
     // Borrowed, and as what it is only known to be.
     let (first, second) = (Diary::default(), Diary::default());
-    let observer: &(dyn Observer + Send) = &second;
+    let observer: &dyn Observer = &second;
     let numbers: Vec<u64> = (0..100).collect();
     pool_map::scope(&pool, |s| {
         let results = s.imap(&numbers, |x| *x).named("ahead").observe(&first).observe(observer);
