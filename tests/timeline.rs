@@ -110,6 +110,27 @@ fn a_trace_has_a_named_track_for_each_thread() {
 }
 
 #[test]
+fn threads_beyond_a_thousand_share_a_row() {
+    let timeline = Timeline::new();
+    let pool = Pool::inline();
+    let call = || (0..2).pool_map(&pool, drop).observe(&timeline).for_each(drop);
+    for request in 0..1100 {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name(format!("request-{request}"));
+            thread.spawn_scoped(scope, call).expect("a thread").join().expect("no panic");
+        });
+    }
+    assert_eq!(timeline.items(), 2200);
+    let events = events(&timeline);
+    let heads: Vec<_> = events.iter().filter(|event| event["name"] == "thread_name").collect();
+    let tracks: Vec<_> = heads.iter().map(|head| head["args"]["name"].as_str().expect("a name")).collect();
+    assert_eq!((tracks.len(), tracks[1024]), (1025, "others"));
+    let jobs = jobs(&timeline);
+    assert!(jobs.len() > 2 * 1024 && jobs.iter().any(|job| job[1] == "others"), "{}", jobs.len());
+    bars(&svg(&timeline));
+}
+
+#[test]
 fn items_of_nested_calls_lie_within_theirs_on_the_same_track() {
     let timeline = Arc::new(Timeline::new());
     let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build().expect("threads");

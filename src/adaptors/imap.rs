@@ -244,7 +244,7 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     /// Tells `observer` what this stream does: when it starts, each item that ran, when it ends.
     ///
     /// Running items go on when the iterator is dropped, so the stream keeps the observer until its last thread is done with it.
-    /// Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::adaptors::scope()), a reference to one from outside
+    /// Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from outside
     /// the scope. The end is told when no more results will come and no item runs any more.
     ///
     /// Several observers may be attached. Without one nothing is measured.

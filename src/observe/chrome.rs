@@ -43,7 +43,7 @@ pub(super) fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()>
     out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
     out.write_all(br#"{"name":"process_name","ph":"M","pid":1,"tid":0,"args":{"name":"pool_map"}}"#)?;
     for (row, track) in snapshot.rows.iter().zip((1_u64..).step_by(2)) {
-        let apart = u64::from(row.nested.resolution > 0);
+        let apart = u64::from(row.nested.resolution > 0 && !row.nested.list.is_empty());
         head(out, track, &row.name)?;
         if apart > 0 {
             head(out, track + 1, &format!("{} (nested)", row.name))?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// | `Arc<O>`, `&Arc<O>`, `Arc<dyn Observer>`, `&Arc<dyn Observer>` | a clone of the [`Arc`] |
 ///
 /// A call that ends before its iterator is gone can borrow: those of `pool_map`, and streams in a
-/// [scope](crate::adaptors::scope()). Other streams and pools outlive what they are made in, so they take an [`Arc`].
+/// [scope](crate::scope()). Other streams and pools outlive what they are made in, so they take an [`Arc`].
 ///
 /// This trait is sealed: the types above are all there are.
 ///

@@ -22,6 +22,7 @@ mod item_timer;
 mod joblog;
 mod observer;
 mod row;
+mod rows;
 mod snapshot;
 mod spans;
 mod summary;

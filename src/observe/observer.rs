@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// and in any order; the other two come on the thread that asks for the results, but for these:
 ///
 /// - A [stream that runs ahead](crate::PoolImap) and is dropped before its end is over when its last item has ended, and that is
-///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::adaptors::scope()).
+///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::scope()).
 /// - A [task](crate::Pool::spawn) is a call of one item, and starts when it is spawned. Its end is told where it ran, before
 ///   anybody has its outcome; or where it was cancelled.
 ///

@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) name: Arc<str>,
     /// Whether it is a worker, of any pool.
     pub(super) is_worker: bool,
+    /// Whether several threads share the row, because there are too many.
+    pub(super) is_shared: bool,
     /// Items that ran inside no other.
     pub(super) items: u64,
     /// Items of nested calls, inside those.
@@ -51,10 +53,11 @@ impl Slow {
 }
 
 impl Row {
-    pub(super) fn new(task: &TaskInfo<'_>) -> Row {
+    pub(super) fn new(name: Arc<str>, is_worker: bool) -> Row {
         Row {
-            name: Arc::from(task.worker),
-            is_worker: task.worker_index.is_some(),
+            name,
+            is_worker,
+            is_shared: false,
             items: 0,
             nested_items: 0,
             busy: Duration::ZERO,
@@ -64,6 +67,11 @@ impl Row {
             outer: Spans::default(),
             nested: Spans::default(),
         }
+    }
+
+    /// The row that threads without one of their own share. Items that run at the same time are one span there.
+    pub(super) fn of_others(name: Arc<str>) -> Row {
+        Row { is_shared: true, outer: Spans::apart(), nested: Spans::apart(), ..Row::new(name, false) }
     }
 
     pub(super) fn record(&mut self, task: &TaskInfo<'_>, start: u64, end: u64, budget: &SpanBudget) {

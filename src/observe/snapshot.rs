@@ -19,6 +19,7 @@ pub(super) struct Snapshot {
     pub(super) elapsed: Duration,
     pub(super) workers: usize,
     pub(super) calls: u64,
+    /// By their ids.
     pub(super) named_calls: Vec<NamedCall>,
     pub(super) source: Duration,
     pub(super) waiting: Duration,
@@ -69,7 +70,8 @@ impl Snapshot {
 
     /// What to call the items of a call: by its label, or as in `pool_map`.
     pub(super) fn name(&self, call: u64) -> &str {
-        let named = self.named_calls.iter().find(|named| named.id == call);
+        let named =
+            self.named_calls.binary_search_by_key(&call, |named| named.id).ok().map(|place| &self.named_calls[place]);
         named.map_or("items", |named| named.label.as_deref().unwrap_or(named.method))
     }
 }

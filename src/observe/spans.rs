@@ -26,6 +26,12 @@ impl SpanBudget {
         (MOST_SPANS / self.rows.load(Ordering::Relaxed).max(1)).max(FEWEST_SPANS)
     }
 
+    /// Counts one more row, if there are fewer than `most`. The lock of the row's index is held.
+    pub(super) fn add_row(&self, most: usize) -> bool {
+        let add = |rows| (rows < most).then_some(rows + 1);
+        self.rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
     fn changed(&self, before: usize, after: usize) {
         let (before, after) = (before / COUNTED * COUNTED, after / COUNTED * COUNTED);
         if after != before {
@@ -73,6 +79,11 @@ pub(super) struct Spans {
 }
 
 impl Spans {
+    /// Spans of several threads, which may overlap: those that do are one from the start.
+    pub(super) fn apart() -> Self {
+        Spans { resolution: 1, ..Spans::default() }
+    }
+
     pub(super) fn push(&mut self, span: Span, budget: &SpanBudget) {
         let stretch_end = self.stretch_end;
         let goes_on = |last: &&mut Span| span.start < stretch_end && span.start >= last.end;

@@ -80,7 +80,9 @@ fn table(text: &mut String, snapshot: &Snapshot) {
     // Callers have rows as well; they are all there is where nothing ran on workers.
     let workers = snapshot.rows.iter().filter(|row| row.is_worker).count();
     let idle = snapshot.workers.saturating_sub(if workers > 0 { workers } else { snapshot.rows.len() });
-    if idle > 0 {
+    // Nobody counted how many workers the others are.
+    let is_known = !snapshot.rows.iter().any(|row| row.is_shared && row.is_worker);
+    if idle > 0 && is_known {
         let _ = writeln!(text, "+ {} without an item", plural(idle as u64, "worker"));
     }
 }

@@ -2,19 +2,15 @@
 
 use super::call_observer::nanos;
 use super::observer::{CallInfo, CallerRole, Observer, TaskInfo};
-use super::row::Row;
+use super::rows::Rows;
 use super::snapshot::{NamedCall, Snapshot};
-use super::spans::SpanBudget;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 /// So many calls are remembered by name; all are counted.
 const CALLS: usize = 1 << 10;
-/// Threads are spread over so many locks.
-const SHARDS: usize = 64;
 
 /// Records what a run did, thread by thread, to be printed, drawn, or given to other tools.
 ///
@@ -32,6 +28,10 @@ const SHARDS: usize = 64;
 ///
 /// Some 50 bytes an item up to 131 072 items. Beyond that neighbouring items of a thread are merged in what is drawn and
 /// written, so a timeline of any length stays under 64 MB; counts, times and the slowest items stay exact.
+///
+/// Each thread has a row under its name, up to 1024 names. Threads with further names share one row, `others`. Their items count
+/// like any other; only in what is drawn and written, those that ran at the same time are one. The first 1024 calls keep
+/// their names; later ones are `items` there.
 ///
 /// # Examples
 ///
@@ -56,18 +56,11 @@ pub struct Timeline {
     pub(super) origin: Instant,
     /// The same moment for those who want a date.
     pub(super) origin_date: SystemTime,
-    /// The threads, by the index of the worker; each its own lock, which nobody else wants for long.
-    shards: Box<[Shard]>,
-    budget: SpanBudget,
+    rows: Rows,
     calls: Mutex<Calls>,
     /// What the picture is headed, in place of its figures.
     title: Option<String>,
 }
-
-/// A few rows under one lock, far enough from the next one for its cache line.
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard(Mutex<Vec<Row>>);
 
 /// The calls that were seen.
 #[derive(Clone, Debug, Default)]
@@ -99,8 +92,7 @@ impl Timeline {
         Timeline {
             origin: Instant::now(),
             origin_date: SystemTime::now(),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            budget: SpanBudget::default(),
+            rows: Rows::new(),
             calls: Mutex::default(),
             title: None,
         }
@@ -116,29 +108,25 @@ impl Timeline {
     /// How many items have run, those of nested calls included.
     #[must_use]
     pub fn items(&self) -> u64 {
-        self.sum(|row| row.items + row.nested_items)
+        self.rows.sum(|row| row.items + row.nested_items)
     }
 
     /// How many of them panicked.
     #[must_use]
     pub fn panics(&self) -> u64 {
-        self.sum(|row| row.panics)
+        self.rows.sum(|row| row.panics)
     }
 
     /// How long items have run, on all threads together. An item inside another one does not count twice.
     #[must_use]
     pub fn busy(&self) -> Duration {
-        self.shards.iter().flat_map(|shard| shard.0.lock().iter().map(|row| row.busy).collect::<Vec<_>>()).sum()
+        self.rows.sum(|row| row.busy)
     }
 
     /// How long there was a call at work.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.snapshot().elapsed
-    }
-
-    fn sum(&self, count: impl Fn(&Row) -> u64) -> u64 {
-        self.shards.iter().map(|shard| shard.0.lock().iter().map(&count).sum::<u64>()).sum()
     }
 
     fn since_origin(&self, moment: Instant) -> u64 {
@@ -148,12 +136,9 @@ impl Timeline {
     /// All that is known now. The threads may go on meanwhile.
     pub(super) fn snapshot(&self) -> Snapshot {
         let calls = self.calls.lock().clone();
-        let mut rows: Vec<Row> = self.shards.iter().flat_map(|shard| shard.0.lock().clone()).collect();
-        rows.sort_by_cached_key(|row| {
-            let stem = row.name.trim_end_matches(|c: char| c.is_ascii_digit());
-            let number = row.name[stem.len()..].parse::<u64>().unwrap_or(0);
-            (row.is_worker, stem.to_owned(), number)
-        });
+        let mut named_calls = calls.named;
+        named_calls.sort_by_key(|call| call.id);
+        let rows = self.rows.copy();
         let spans = || rows.iter().flat_map(|row| row.outer.list.iter().chain(&row.nested.list));
         let now = if calls.open > 0 { self.since_origin(Instant::now()) } else { calls.last };
         let start = calls.first.or_else(|| spans().map(|span| span.start).min()).unwrap_or(0);
@@ -168,7 +153,7 @@ impl Timeline {
             elapsed: Duration::from_nanos(elapsed),
             workers: calls.workers.max(1),
             calls: calls.count,
-            named_calls: calls.named,
+            named_calls,
             source: calls.source,
             waiting: calls.waiting,
             callers: calls.callers,
@@ -198,14 +183,8 @@ impl Observer for Timeline {
 
     fn task_finished(&self, task: &TaskInfo<'_>) {
         let (start, end) = (self.since_origin(task.start), self.since_origin(task.end));
-        let mut rows = self.shards[task.worker_index.unwrap_or(0) % SHARDS].0.lock();
-        let place = rows.iter().position(|row| *row.name == *task.worker);
-        let place = place.unwrap_or_else(|| {
-            self.budget.rows.fetch_add(1, Ordering::Relaxed);
-            rows.push(Row::new(task));
-            rows.len() - 1
-        });
-        rows[place].record(task, start, end.max(start), &self.budget);
+        let row = self.rows.of(task.worker, task.worker_index.is_some());
+        row.0.lock().record(task, start, end.max(start), &self.rows.budget);
     }
 
     fn call_finished(&self, call: &CallInfo<'_>) {
@@ -247,6 +226,7 @@ impl fmt::Debug for Timeline {
 mod tests {
     use super::super::observer::Outcome;
     use super::super::row::{PANICS, SLOWEST};
+    use super::super::rows::MOST_ROWS;
     use super::super::spans::{MOST_SPANS, Span};
     use super::*;
     use crate::{Pool, PoolIterator};
@@ -288,9 +268,7 @@ mod tests {
 
     impl Timeline {
         fn bytes(&self) -> usize {
-            let spans = |row: &Row| (row.outer.list.capacity() + row.nested.list.capacity()) * size_of::<Span>();
-            let of = |rows: &Vec<Row>| rows.iter().map(|row| size_of::<Row>() + spans(row)).sum::<usize>();
-            self.shards.iter().map(|shard| size_of::<Shard>() + of(&shard.0.lock())).sum()
+            self.rows.bytes()
         }
     }
 
@@ -388,8 +366,8 @@ mod tests {
     #[test]
     fn what_is_remembered_has_an_end() {
         let timeline = Timeline::new();
-        // Of a pool with more workers than there are locks, too.
-        let mut feed = Feed::new(&timeline, SHARDS * SHARDS);
+        // Of a pool with more workers than there are rows, too.
+        let mut feed = Feed::new(&timeline, 1 << 12);
         for index in 0..20 {
             feed.item(index, 10 + index % 3, 0, Outcome::Panicked);
         }
@@ -404,6 +382,39 @@ mod tests {
             .for_each(|_| [0; 0].into_iter().pool_map(Pool::inline(), |x: i32| x).observe(&timeline).for_each(drop));
         let snapshot = timeline.snapshot();
         assert_eq!((snapshot.calls, snapshot.named_calls.len()), (calls as u64, CALLS));
+    }
+
+    /// As of a server that names a thread after each request.
+    #[test]
+    fn any_number_of_threads_has_a_bounded_number_of_rows() {
+        const NAMES: usize = 10_000;
+        let timeline = Timeline::new();
+        let mut bytes = 0;
+        for name in 0..NAMES {
+            let mut feed = Feed { worker: format!("request-{name}"), ..Feed::new(&timeline, 0) };
+            // Several at a time.
+            feed.now = name as u64 / 4 * 100;
+            feed.item(0, 30, 1, Outcome::Returned);
+            feed.item(0, 60 + name as u64 % 4, 0, if name % 10 == 3 { Outcome::Panicked } else { Outcome::Returned });
+            if name == 2 * MOST_ROWS {
+                bytes = timeline.bytes();
+            }
+        }
+        assert_eq!((timeline.items(), timeline.panics()), (2 * NAMES as u64, NAMES as u64 / 10));
+        assert_eq!(timeline.busy(), Duration::from_nanos((60 * 4 + 6) * NAMES as u64 / 4));
+        let snapshot = timeline.snapshot();
+        assert_eq!(snapshot.rows.len(), MOST_ROWS + 1);
+        let others = &snapshot.rows[MOST_ROWS];
+        assert_eq!((&*others.name, others.items, others.nested_items), ("others", 8976, 8976));
+        for spans in [&others.outer, &others.nested] {
+            assert_eq!(spans.list.iter().map(|span| span.items).sum::<u32>(), 8976);
+            let pairs = spans.list.windows(2);
+            pairs.for_each(|pair| assert!(pair[0].end <= pair[1].start, "apart, as a trace wants it: {pair:?}"));
+        }
+        assert!(snapshot.slowest().iter().all(|slow| slow.took() == 63), "{:?}", snapshot.slowest());
+        let spans = 2 * (NAMES / 4).next_power_of_two() * size_of::<Span>();
+        assert!(timeline.bytes() <= bytes + spans, "only spans came: {bytes} {}", timeline.bytes());
+        assert!(timeline.to_string().contains("\n+ 961 more\n"), "{timeline}");
     }
 
     #[test]
