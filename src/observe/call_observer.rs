@@ -3,6 +3,7 @@
 use super::into_observer::{Identity, IntoObserver, ObserverHandle, SharedObserver};
 use super::item_timer::{depth_of, thread_name};
 use super::observer::{CallInfo, CallStart, CallTotals, CallerRole, Observer};
+use super::recorder::Recorder;
 use crate::panics::{self, Call, LineKind};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,6 +72,14 @@ impl<'a> ObserverRef<'a> {
                 panics::keep_in(LineKind::Observer, tell);
             }
         }
+    }
+
+    /// What records items of this call that the current thread runs, if the observer is a timeline.
+    pub(super) fn recorder(&self, worker: &Arc<str>, is_worker: bool, depth: usize) -> Option<Recorder<'_>> {
+        let (start, _) = self.started.get()?;
+        let mut timeline = None;
+        self.tell(|_| timeline = self.observer.get().timeline());
+        Some(Recorder::new(timeline?, worker, is_worker, start.id, depth))
     }
 
     fn info(&self, elapsed: Duration) -> Option<CallInfo<'_>> {

@@ -1,5 +1,6 @@
 //! [`Observer`], and what it is told: of calls, and of items.
 
+use super::timeline::Timeline;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,9 +59,22 @@ pub trait Observer: Send + Sync {
         let _ = call;
     }
 
+    /// An item begins. [`task_finished`](Self::task_finished) follows on the same thread.
+    fn task_started(&self, task: &TaskStart<'_>) {
+        let _ = task;
+    }
+
     /// An item ran to its end, or to its panic.
     fn task_finished(&self, task: &TaskInfo<'_>) {
         let _ = task;
+    }
+
+    /// The [`Timeline`](crate::Timeline) that items are recorded in, instead of being told with `task_finished`.
+    ///
+    /// For an observer that holds a timeline and is itself interested in calls only: recording costs less than telling. It is asked
+    /// once for each chunk of items that a thread runs. The observer passes on `call_started` and `call_finished` as well.
+    fn timeline(&self) -> Option<&Timeline> {
+        None
     }
 
     /// A call has given its last result, has raised a panic, or was dropped before its end. None of its items runs any more;
@@ -154,6 +168,63 @@ impl<'a> TaskInfo<'a> {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.outcome
+    }
+}
+
+/// One item that begins: what an [`Observer`] is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskStart<'a> {
+    pub(crate) call: u64,
+    pub(crate) label: Option<&'a str>,
+    pub(crate) index: u64,
+    pub(crate) worker: &'a str,
+    /// `None` on a thread that is no worker.
+    pub(crate) worker_index: Option<usize>,
+    pub(crate) depth: usize,
+    pub(crate) start: Instant,
+}
+
+impl<'a> TaskStart<'a> {
+    /// The [`id`](CallInfo::id) of the call.
+    #[must_use]
+    pub fn call(&self) -> u64 {
+        self.call
+    }
+
+    /// The name given to the call with [`named`](crate::PoolMap::named).
+    #[must_use]
+    pub fn label(&self) -> Option<&'a str> {
+        self.label
+    }
+
+    /// The index of the item, counted from 0 in the order of the source.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        usize::try_from(self.index).unwrap_or(usize::MAX)
+    }
+
+    /// The name of the thread that runs it, as in [`TaskInfo::worker`].
+    #[must_use]
+    pub fn worker(&self) -> &'a str {
+        self.worker
+    }
+
+    /// The [index](crate::Worker::index) of that thread in its pool; `None` where it is no worker.
+    #[must_use]
+    pub fn worker_index(&self) -> Option<usize> {
+        self.worker_index
+    }
+
+    /// As [`TaskInfo::depth`].
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// When it begins.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
     }
 }
 

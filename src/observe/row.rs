@@ -1,6 +1,5 @@
 //! [`Row`]: what one thread did.
 
-use super::observer::{Outcome, TaskInfo};
 use super::spans::{Span, SpanBudget, Spans};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +34,25 @@ pub(super) struct Row {
     pub(super) nested: Spans,
 }
 
+/// An item that ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) call: u64,
+    pub(super) index: u64,
+    /// Nanoseconds since the origin, as all times here.
+    pub(super) start: u64,
+    /// Not before `start`.
+    pub(super) end: u64,
+    /// Whether it ran inside another item.
+    pub(super) is_nested: bool,
+    pub(super) panicked: bool,
+}
+
 /// An item that took long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slow {
     pub(super) call: u64,
     pub(super) index: u64,
-    /// Nanoseconds since the origin, as all times here.
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) panicked: bool,
@@ -74,18 +86,17 @@ impl Row {
         Row { is_shared: true, outer: Spans::apart(), nested: Spans::apart(), ..Row::new(name, false) }
     }
 
-    pub(super) fn record(&mut self, task: &TaskInfo<'_>, start: u64, end: u64, budget: &SpanBudget) {
-        let panicked = task.outcome == Outcome::Panicked;
+    pub(super) fn record(&mut self, item: &Item, budget: &SpanBudget) {
+        let Item { call, index, start, end, is_nested, panicked } = *item;
         if panicked {
             self.panics += 1;
             if self.panicked.len() < PANICS {
-                self.panicked.push((task.call, task.index));
+                self.panicked.push((call, index));
             }
         }
-        let (call, index) = (task.call, task.index);
         let busy = end - start;
         let span = Span { start, end, busy, call, index, items: 1, panics: u32::from(panicked) };
-        if task.depth > 0 {
+        if is_nested {
             self.nested_items += 1;
             self.nested.push(span, budget);
             return;

@@ -1,11 +1,14 @@
 //! [`Timeline`]: the recorder. It keeps sums that are exact, and spans that merge when they become too many.
 
 use super::call_observer::nanos;
-use super::observer::{CallInfo, CallerRole, Observer, TaskInfo};
+use super::observer::{CallInfo, CallerRole, Observer, Outcome, TaskInfo};
+use super::recorder::RunningItem;
+use super::row::Item;
 use super::rows::Rows;
 use super::snapshot::{NamedCall, Snapshot};
 use parking_lot::Mutex;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,7 +19,7 @@ const CALLS: usize = 1 << 10;
 ///
 /// It is an [`Observer`]: attach it with [`PoolMap::observe`](crate::PoolMap::observe),
 /// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer). It may watch several calls, one after the other or at once.
-/// What it holds can be looked at while they run. [Seeing a run](crate::guide::seeing) tells how to read it.
+/// What it holds can be looked at while they run: an item is in it a millisecond after its end, or when its chunk is done. [Seeing a run](crate::guide::seeing) tells how to read it.
 ///
 /// - Its `Display` is a summary: who did how much, how long they waited, which items were slow, which panicked.
 /// - [`write_svg`](Self::write_svg) draws a chart with a row for each thread.
@@ -56,7 +59,7 @@ pub struct Timeline {
     pub(super) origin: Instant,
     /// The same moment for those who want a date.
     pub(super) origin_date: SystemTime,
-    rows: Rows,
+    pub(super) rows: Rows,
     calls: Mutex<Calls>,
     /// What the picture is headed, in place of its figures.
     title: Option<String>,
@@ -123,13 +126,49 @@ impl Timeline {
         self.rows.sum(|row| row.busy)
     }
 
+    /// The items that run now, the one that has run longest first. An item inside another one is listed as well.
+    ///
+    /// It tells another thread why a run does not end. Items are not listed for an [`Observer`] that forwards to a timeline, unless
+    /// it returns that from [`Observer::timeline`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, Timeline};
+    /// use std::sync::Barrier;
+    ///
+    /// let (timeline, barrier) = (Timeline::new(), Barrier::new(2));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| (7..8).pool_map(1, |_| [barrier.wait(), barrier.wait()]).observe(&timeline).for_each(drop));
+    ///     barrier.wait();
+    ///     for task in timeline.running() {
+    ///         println!("{} runs item {} since {:?}", task.worker(), task.index(), task.start().elapsed());
+    ///     }
+    ///     assert_eq!(timeline.running()[0].index(), 0);
+    ///     barrier.wait();
+    /// });
+    /// assert!(timeline.running().is_empty());
+    /// ```
+    #[must_use]
+    pub fn running(&self) -> Vec<RunningTask> {
+        let mut running = self.rows.running();
+        running.sort_unstable_by_key(|running| running.start);
+        let calls = self.calls.lock();
+        let task = |running: RunningItem| {
+            let label = calls.named.iter().find(|named| named.id == running.call).and_then(|named| named.label.clone());
+            let start = self.origin + Duration::from_nanos(running.start);
+            RunningTask { call: running.call, label, index: running.index, worker: running.worker, start }
+        };
+        running.into_iter().map(task).collect()
+    }
+
     /// How long there was a call at work.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.snapshot().elapsed
     }
 
-    fn since_origin(&self, moment: Instant) -> u64 {
+    pub(super) fn since_origin(&self, moment: Instant) -> u64 {
         nanos(moment.saturating_duration_since(self.origin))
     }
 
@@ -164,6 +203,48 @@ impl Timeline {
     }
 }
 
+/// An item that runs, of [`Timeline::running`].
+#[derive(Clone, Debug)]
+pub struct RunningTask {
+    call: u64,
+    label: Option<Arc<str>>,
+    index: u64,
+    worker: Arc<str>,
+    start: Instant,
+}
+
+impl RunningTask {
+    /// The [`id`](CallInfo::id) of the call.
+    #[must_use]
+    pub fn call(&self) -> u64 {
+        self.call
+    }
+
+    /// The name given to the call with [`named`](crate::PoolMap::named), if it is one of the first 1024.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// The index of the item, counted from 0 in the order of the source.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        usize::try_from(self.index).unwrap_or(usize::MAX)
+    }
+
+    /// The name of the thread that runs it, as in [`TaskInfo::worker`].
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+}
+
 impl Observer for Timeline {
     fn call_started(&self, call: &CallInfo<'_>) {
         let start = self.since_origin(call.started());
@@ -183,8 +264,14 @@ impl Observer for Timeline {
 
     fn task_finished(&self, task: &TaskInfo<'_>) {
         let (start, end) = (self.since_origin(task.start), self.since_origin(task.end));
-        let row = self.rows.of(task.worker, task.worker_index.is_some());
-        row.0.lock().record(task, start, end.max(start), &self.rows.budget);
+        let TaskInfo { call, index, depth, outcome, .. } = *task;
+        let (is_nested, panicked) = (depth > 0, outcome == Outcome::Panicked);
+        let item = Item { call, index, start, end: end.max(start), is_nested, panicked };
+        self.rows.of(task.worker, task.worker_index.is_some()).row.lock().record(&item, &self.rows.budget);
+    }
+
+    fn timeline(&self) -> Option<&Timeline> {
+        Some(self)
     }
 
     fn call_finished(&self, call: &CallInfo<'_>) {
@@ -210,6 +297,10 @@ impl Observer for Timeline {
     }
 }
 
+/// A panic of `f` or of an observer leaves no lock of it held and nothing half done.
+impl UnwindSafe for Timeline {}
+impl RefUnwindSafe for Timeline {}
+
 impl Default for Timeline {
     fn default() -> Self {
         Timeline::new()
@@ -224,7 +315,6 @@ impl fmt::Debug for Timeline {
 
 #[cfg(test)]
 mod tests {
-    use super::super::observer::Outcome;
     use super::super::row::{PANICS, SLOWEST};
     use super::super::rows::MOST_ROWS;
     use super::super::spans::{MOST_SPANS, Span};
