@@ -538,18 +538,20 @@ fn run_watched<B: Block, W: Work<B::Item>>(
         while index < brake.end() {
             position.set(index);
             let Some(item) = items.next() else { break };
-            let start = Instant::now();
+            // To make an item may take time, to take one out of a vector does not.
+            let start = if B::CUTS_BY_USER { Instant::now() } else { round.next_start() };
             begun.set(Some(start));
+            round.started(index, start);
             let result = call.in_item_span(index, || work.run(state, item, At { call, index }));
             begun.set(None);
-            round.tell(index, start, outcome(W::is_panic(&result)));
+            round.finished(index, start, outcome(W::is_panic(&result)));
             results.push(result);
             index += 1;
         }
     });
     if let (Some(start), Some(panic)) = (begun.get(), &end.panic) {
         let index = panic.index() as u64;
-        end.notes.extend(panics::run_job(call, index, |_| round.tell(index, start, Outcome::Panicked)).notes);
+        end.notes.extend(panics::run_job(call, index, |_| round.finished(index, start, Outcome::Panicked)).notes);
     }
     end
 }
@@ -563,9 +565,12 @@ pub(crate) fn run_here<T, W: Work<T>>(
     index: u64,
     item: T,
 ) -> Result<W::Output, TaskPanic> {
-    let run =
-        || panics::run_item(call, index, || call.in_item_span(index, || work.run(state, item, At { call, index })));
-    if watches.is_empty() { run() } else { run_here_watched::<T, W>(call, watches, index, run) }
+    let run = || call.in_item_span(index, || work.run(state, item, At { call, index }));
+    if watches.is_empty() {
+        panics::run_item(call, index, run)
+    } else {
+        run_here_watched::<T, W>(call, watches, index, run)
+    }
 }
 
 #[cold]
@@ -573,14 +578,18 @@ fn run_here_watched<T, W: Work<T>>(
     call: &Arc<Call>,
     watches: &[&ObserverRef<'_>],
     index: u64,
-    run: impl FnOnce() -> Result<W::Output, TaskPanic>,
+    run: impl FnOnce() -> W::Output,
 ) -> Result<W::Output, TaskPanic> {
     let round = ItemTimer::begin(watches.to_vec());
     let start = Instant::now();
-    let result = observe::wait(watches, run);
+    let run = || {
+        round.started(index, start);
+        run()
+    };
+    let result = observe::wait(watches, || panics::run_item(call, index, run));
     let panicked = result.as_ref().map_or(true, W::is_panic);
     // As a job, so that what there is to say about an observer's panic is said like that of any other.
-    let end = panics::run_job(call, index, |_| round.tell(index, start, outcome(panicked)));
+    let end = panics::run_job(call, index, |_| round.finished(index, start, outcome(panicked)));
     panics::tell_by(call.outlet(), end.notes.concat());
     result
 }

@@ -66,7 +66,7 @@ impl<'w> ItemTimer<'w> {
         self.last_end.take().unwrap_or_else(Instant::now)
     }
 
-    /// Tells of one item that is about to run. `start` is what [`tell`](Self::tell) gets at its end.
+    /// Tells of one item that is about to run. `start` is what [`finished`](Self::finished) gets at its end.
     pub(crate) fn started(&self, index: u64, start: Instant) {
         for ItemObserver { observer, depth, recorder } in &self.observers {
             if let Some(recorder) = recorder {
@@ -81,7 +81,7 @@ impl<'w> ItemTimer<'w> {
     }
 
     /// Tells of one item, which began at `start` and ends now or, without an observer, is not told of at all.
-    pub(crate) fn tell(&self, index: u64, start: Instant, outcome: Outcome) {
+    pub(crate) fn finished(&self, index: u64, start: Instant, outcome: Outcome) {
         if self.observers.is_empty() {
             return;
         }
