@@ -13,7 +13,7 @@ impl Timeline {
     /// Open the file in the [Perfetto UI](https://ui.perfetto.dev), `chrome://tracing`, the
     /// [Firefox Profiler](https://profiler.firefox.com) or [speedscope](https://www.speedscope.app). Each thread is a track under
     /// its name, each item an event with its index in `args`; items of nested calls lie under theirs. Where a thread
-    /// ran very many items, neighbours are one event, with their number in `args`.
+    /// ran very many items, neighbours are one event, with their number, `items`, in `args`.
     ///
     /// # Examples
     ///
@@ -72,11 +72,15 @@ fn head(out: &mut impl Write, track: u64, name: &str) -> io::Result<()> {
 fn event(out: &mut impl Write, snapshot: &Snapshot, track: u64, span: &Span) -> io::Result<()> {
     let (name, start, duration) = (quoted(snapshot.name(span.call)), micros(span.start), micros(span.end - span.start));
     write!(out, ",\n{{\"name\":{name},\"ph\":\"X\",\"pid\":1,\"tid\":{track},\"ts\":{start},\"dur\":{duration}")?;
-    write!(out, ",\"args\":{{\"call\":{},\"index\":{},\"items\":{}", span.call, span.index, span.items)?;
+    write!(out, ",\"args\":{{\"call\":{}", span.call)?;
+    if span.items != 1 {
+        write!(out, ",\"items\":{}", span.items)?;
+    }
     if span.panics > 0 {
         write!(out, ",\"panicked\":{}", span.panics)?;
     }
-    write!(out, "}}")?;
+    // The last of them, since speedscope cuts off what stands in the middle.
+    write!(out, ",\"index\":{}}}", span.index)?;
     // The one name that the viewers agree on for red.
     if span.panics > 0 {
         write!(out, ",\"cname\":\"terrible\"")?;

@@ -64,14 +64,14 @@ fn available(snapshot: &Snapshot) -> Duration {
 
 fn table(text: &mut String, snapshot: &Snapshot) {
     let width = snapshot.rows.iter().map(|row| short(&row.name).chars().count()).max().unwrap_or(0).max(6);
-    let _ = writeln!(text, "{:width$} {:>11} {:>9} {:>9} {:>5}", "worker", "items", "busy", "waiting", "share");
+    let _ = writeln!(text, "{:width$} {:>11} {:>9} {:>9} {:>5}", "worker", "items", "busy", "idle", "share");
     for row in snapshot.rows.iter().take(ROWS) {
-        let waiting = snapshot.elapsed.saturating_sub(row.busy);
+        let idle = snapshot.elapsed.saturating_sub(row.busy);
         let share = percent(row.busy, snapshot.elapsed);
-        let (name, busy, waiting) = (short(&row.name), time(row.busy), time(waiting));
+        let (name, busy, idle) = (short(&row.name), time(row.busy), time(idle));
         let count = grouped(row.items);
         let bar = bar(row, snapshot.elapsed);
-        let _ = writeln!(text, "{name:width$} {count:>11} {busy:>9} {waiting:>9} {share:>5}  {bar}");
+        let _ = writeln!(text, "{name:width$} {count:>11} {busy:>9} {idle:>9} {share:>5}  {bar}");
     }
     let more = snapshot.rows.len().saturating_sub(ROWS);
     if more > 0 {

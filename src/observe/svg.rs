@@ -48,7 +48,7 @@ text { fill: #d3d8df } .index { fill: #fff } .on-slow { fill: #000 } .item { fil
 impl Timeline {
     /// Draws the timeline as an SVG picture: a row for each thread, a bar for each item.
     ///
-    /// What a thread did besides is the lighter ground of its row. Where items are too many to be told apart, a bar stands
+    /// Where its row is the lighter ground, a thread was idle or did something else. Where items are too many to be told apart, a bar stands
     /// for several, and is as strong as they kept the thread busy. A triangle marks the items among the five slowest that took at
     /// least twice the mean, a cross those that panicked; items of nested calls are a strip at the foot of theirs. The picture
     /// follows the reader's choice of a light or a dark scheme, and holds no script.
@@ -284,7 +284,7 @@ impl<'p> Drawing<'p> {
             ("nested", "of a nested call", rows.iter().any(|row| !row.nested.list.is_empty())),
             ("slow", "slow", !self.slow.is_empty()),
             ("panic", "panicked", self.snapshot.panics() > 0),
-            ("idle", "waiting", true),
+            ("idle", "idle", true),
         ];
         for (class, meaning, _) in entries.into_iter().filter(|&(_, _, occurs)| occurs) {
             let top = y - 10.0;
