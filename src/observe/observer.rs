@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// [`observer`](crate::PoolBuilder::observer). [`Timeline`](crate::Timeline) is one that comes with the crate.
 ///
 /// Every method does nothing by default. For each call that is asked for a result there is one `call_started`, then one
-/// `task_finished` for each item that ran, then one `call_finished`. Items are told on the thread that ran them, several at once
-/// and in any order; the other two come on the thread that asks for the results, but for these:
+/// `task_started` and one `task_finished` for each item that runs, then one `call_finished`. Items are told on the thread that
+/// runs them, several at once and in any order; calls are told on the thread that asks for the results, with two exceptions:
 ///
 /// - A [stream that runs ahead](crate::PoolImap) and is dropped before its end is over when its last item has ended, and that is
 ///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::scope()).
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// # Performance
 ///
 /// A call without an observer pays nothing for there being such a thing. An item of a call with one costs two readings of the
-/// clock, and what the observer does (`cargo bench --bench observe`).
+/// clock, and what the observer does; with timelines only, mostly one reading (`cargo bench --bench observe`).
 ///
 /// # Examples
 ///
