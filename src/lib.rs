@@ -176,7 +176,7 @@ pub use crate::engine::stop::CancelToken;
 pub use crate::engine::work;
 pub use crate::iter::PoolIterator;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
-pub use crate::observe::{CallInfo, Observer, Outcome, TaskInfo, Timeline};
+pub use crate::observe::{CallInfo, IntoObserver, Observer, Outcome, RunningTask, TaskInfo, TaskStart, Timeline};
 pub use crate::panics::text::{Frame, Trace};
 pub use crate::panics::{TaskPanic, traced};
 pub use crate::threads::builder::PoolBuilder;

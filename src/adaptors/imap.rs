@@ -10,7 +10,7 @@ use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::work::{Catching, Observed, Work};
 use crate::log;
-use crate::observe::{Observer, ObserverRef};
+use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::text::Trace;
 use crate::panics::{self, Call, TaskPanic};
 use crate::threads::lease::Workers;
@@ -243,9 +243,9 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
 
     /// Tells `observer` what this stream does: when it starts, each item that ran, when it ends.
     ///
-    /// Items that run go on when the iterator is dropped, so the stream keeps the observer, until its last thread has let go
-    /// of it: an [`Arc`] of one, a `&'static` one, or, in a [scope](crate::adaptors::scope()), a reference to one that was there before.
-    /// The end is told when no more results will come and no item runs any more.
+    /// Running items go on when the iterator is dropped, so the stream keeps the observer until its last thread is done with it.
+    /// Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from outside
+    /// the scope. The end is told when no more results will come and no item runs any more.
     ///
     /// Several observers may be attached. Without one nothing is measured.
     ///
@@ -268,11 +268,8 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     ///
     /// If a result was already asked for.
     #[track_caller]
-    pub fn observe<'a, O>(self, observer: O) -> PoolImap<I, Observed<'a, W>, H>
-    where
-        O: Observer + Send + 'a,
-    {
-        self.with_work(|work| Observed { work, watch: ObserverRef::owned(observer) })
+    pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> PoolImap<I, Observed<'a, W>, H> {
+        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
     }
 
     /// The same stream, before its start, with other work.
@@ -563,7 +560,7 @@ where
             flow.keep(&slot);
         }
         let spawn = |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok();
-        start_feeder(number, source, spawn, flow, |flow, source| flow.feed_owned(source))?;
+        start_feeder(number, source, spawn, flow, Flow::feed_owned)?;
         self.slot = Some(slot);
         Ok(())
     }
@@ -591,16 +588,16 @@ where
     let given = Arc::new(Mutex::new(Some(source)));
     let taken = Arc::clone(&given);
     let name = number.worker_name(0);
-    let fed = Arc::clone(flow);
+    let stream = Arc::clone(flow);
     flow.brake.add();
     let feeder = move || {
         log::go_past_the_lock();
         let source = taken.lock().take();
         if let Some(source) = source {
-            feed(&fed, source);
+            feed(&stream, source);
         }
-        let stop = Arc::clone(&fed.brake);
-        drop(fed);
+        let stop = Arc::clone(&stream.brake);
+        drop(stream);
         stop.remove();
         drop(number);
     };

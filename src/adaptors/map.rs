@@ -14,7 +14,7 @@ use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Observed, Work};
-use crate::observe::{Observer, ObserverRef, Part};
+use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
 use crate::panics::text::Trace;
 use crate::threads::lease::{WaitingLease, Workers};
@@ -80,7 +80,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// By itself the limit follows the measurements: for each worker 6 chunks, or what it does in half a millisecond, or 16
     /// items, whichever is most; so never more than 49 152 items for each worker, nor than 384 KiB of items or results that
-    /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 256 in
+    /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 64 in
     /// all, as far as those fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more,
     /// whatever their size. With `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
     ///
@@ -163,7 +163,8 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
 
     /// Tells `observer` what this call does: when it starts, each item that ran, when it ends.
     ///
-    /// Several observers may be attached. Without one nothing is measured.
+    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`] of one. Several observers may be attached. Without one
+    /// nothing is measured.
     ///
     /// # Examples
     ///
@@ -181,9 +182,9 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// If a result was already asked for.
     #[track_caller]
-    pub fn observe(self, observer: &dyn Observer) -> PoolMap<I, Observed<'_, W>> {
+    pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> PoolMap<I, Observed<'a, W>> {
         assert!(self.delivery.pulled == 0, "observe has to come before the first result is asked for");
-        self.with_work(|work| Observed { work, watch: ObserverRef::borrowed(observer) })
+        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
     }
 
     /// The same call, before its start, with other work.
@@ -199,7 +200,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     fn announce(&self, leased: bool) {
         let workers = if leased { self.exchange.workers() } else { 1 };
         for watch in self.exchange.watches() {
-            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), Part::Both);
+            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), CallerRole::Both);
         }
     }
 

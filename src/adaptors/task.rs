@@ -3,7 +3,7 @@
 use crate::base::current_worker;
 use crate::base::fork::is_forked;
 use crate::engine::stop::{CancelToken, OnCancel};
-use crate::observe::{self, ItemTimer, ObserverRef, Part};
+use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
 use crate::panics::{self, Call, JobEnd, Outlet, TaskPanic};
 use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
@@ -111,7 +111,7 @@ impl Pool {
         let is_usable = self.is_usable();
         let watch = self.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
         if let Some(watch) = &watch {
-            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), Part::Nothing);
+            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), CallerRole::Nothing);
         }
         let pool = self.id().map(|id| (id, Arc::clone(self.queue())));
         let progress = Progress { stage: Stage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
@@ -284,9 +284,14 @@ impl<R> TaskState<R> {
         let Some(f) = self.claim() else { return };
         // User code. What it has captured is dropped in the job, a panic becomes a value.
         let mut result = None;
-        let job = || panics::run_job(&self.call, 0, |_| result = Some(f()));
+        let job = |begin: &dyn Fn()| {
+            panics::run_job(&self.call, 0, |_| {
+                begin();
+                result = Some(f());
+            })
+        };
         let end = match &self.watch {
-            None => job(),
+            None => job(&|| ()),
             Some(watch) => run_watched(&self.call, watch, job),
         };
         let result = match end.panic {
@@ -401,15 +406,15 @@ impl<R> TaskState<R> {
 
 /// Runs a task for one who watches it.
 #[cold]
-fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce() -> JobEnd) -> JobEnd {
+fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn Fn()) -> JobEnd) -> JobEnd {
     let round = ItemTimer::begin(vec![watch]);
     watch.pulled(1, Duration::ZERO);
     let start = Instant::now();
-    let mut end = job();
+    let mut end = job(&|| round.started(0, start));
     let outcome = if end.panic.is_some() { observe::Outcome::Panicked } else { observe::Outcome::Returned };
     // A job again, for what an observer's panic has to say.
     let told = panics::run_job(call, 0, |_| {
-        round.tell(0, start, outcome);
+        round.finished(0, start, outcome);
         watch.finish();
     });
     end.notes.extend(told.notes);

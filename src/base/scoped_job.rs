@@ -98,7 +98,7 @@ impl Drop for WaitForCopies<'_> {
 }
 
 /// Lends `job` to whoever gets a copy of the handle that `body` sees; returns when `body` is over and no copy is left.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, clippy::transmute_ptr_to_ptr, reason = "a cast may not make a lifetime longer")]
 pub(crate) fn lend<'s, R>(job: &'s (dyn Job + 's), body: impl FnOnce(&JobHandle) -> R) -> R {
     // SAFETY: the two types differ in a lifetime only; the rest is the proof above.
     let job = unsafe { mem::transmute::<*const (dyn Job + 's), *const (dyn Job + 'static)>(job) };

@@ -19,7 +19,7 @@ use crate::engine::sizing::Sizer;
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
 use crate::engine::work::{self, Work};
-use crate::observe::{self, ObserverRef, Part};
+use crate::observe::{self, CallerRole, ObserverRef};
 use crate::panics::{self, Call, Payload, TaskPanic};
 use crate::threads::job_queue::{Interrupt, JobQueue};
 use crate::threads::lease::Lease;
@@ -297,7 +297,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         if watches.is_empty() {
             return;
         }
-        let (workers, part) = if fed { (self.workers, Part::Results) } else { (1, Part::Both) };
+        let (workers, part) = if fed { (self.workers, CallerRole::Results) } else { (1, CallerRole::Both) };
         for watch in watches {
             watch.start(&self.call, workers, size_hint, part);
         }
@@ -383,15 +383,15 @@ impl<T, W: Work<T>> Flow<T, W> {
             match MutexGuard::unlocked(&mut desk, || panics::catch(|| next(open))) {
                 Ok(Some(item)) if self.brake.goes_on() => desk.push(item),
                 Ok(Some(item)) => MutexGuard::unlocked(&mut desk, || panics::contain(item)),
-                Ok(None) => self.end_source(&mut desk, source, Source::Ended),
-                Err(payload) => self.end_source(&mut desk, source, Source::Panicked(payload)),
+                Ok(None) => Self::end_source(&mut desk, source, Source::Ended),
+                Err(payload) => Self::end_source(&mut desk, source, Source::Panicked(payload)),
             }
             self.announce(&mut desk, scope);
         }
     }
 
     /// Drops the source before anybody hears of its end: when a stream gives `None`, nothing of it is left.
-    fn end_source<I>(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, source: &mut Option<I>, how: Source) {
+    fn end_source<I>(desk: &mut MutexGuard<'_, Desk<T, W::Output>>, source: &mut Option<I>, how: Source) {
         MutexGuard::unlocked(desk, || panics::contain(source.take()));
         desk.is_fed = true;
         if desk.source.is_open() {

@@ -272,7 +272,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         while ready.is_empty() {
             debug_assert!(!desk.window.is_empty(), "BUG: nothing to wait for");
             if self.brake.is_cancelled() {
-                self.give_up_queued(&mut desk);
+                Self::give_up_queued(&mut desk);
                 self.move_ready(&mut desk, ready);
                 if !ready.is_empty() {
                     break;
@@ -289,7 +289,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         let mut desk = self.desk.lock();
         loop {
             if self.brake.is_cancelled() {
-                self.give_up_queued(&mut desk);
+                Self::give_up_queued(&mut desk);
             }
             if !desk.is_at_work() {
                 break;
@@ -299,7 +299,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     /// Lets nothing wait for a worker any more, however long the workers are busy with something else.
-    fn give_up_queued(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
+    fn give_up_queued(desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
         let items = desk.give_up_queued();
         MutexGuard::unlocked(desk, || items.into_iter().for_each(Queued::abandon));
     }
@@ -721,7 +721,7 @@ mod tests {
     fn what_a_token_gives_up_is_a_gap_in_the_line() {
         let exchange = exchange(2, vec![0, 1, 2], true);
         let first = next_of(&exchange, None).0.expect("a chunk");
-        exchange.give_up_queued(&mut exchange.desk.lock());
+        Exchange::<Numbers, Same>::give_up_queued(&mut exchange.desk.lock());
         assert!(next_of(&exchange, Some(finished(first))).0.is_none());
         let mut ready = VecDeque::new();
         exchange.collect(&mut ready);

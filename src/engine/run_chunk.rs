@@ -257,18 +257,20 @@ impl<W> Runner<'_, W> {
                         Look::Stop => return panics::contain(item),
                     }
                 }
-                let start = Instant::now();
+                // To make an item may take time, to take one out of a vector does not.
+                let start = if B::CUTS_BY_USER { Instant::now() } else { timer.next_start() };
+                timer.started(index, start);
                 begun.set(Some(start));
                 let result = call.in_item_span(index, || work.run(state, item, At { call, index }));
                 begun.set(None);
-                timer.tell(index, start, outcome(W::is_panic(&result)));
+                timer.finished(index, start, outcome(W::is_panic(&result)));
                 results.push(result);
                 index += 1;
             }
         });
         if let (Some(start), Some(panic)) = (begun.get(), &job.panic) {
             let index = panic.index() as u64;
-            job.notes.extend(panics::run_job(call, index, |_| timer.tell(index, start, Outcome::Panicked)).notes);
+            job.notes.extend(panics::run_job(call, index, |_| timer.finished(index, start, Outcome::Panicked)).notes);
         }
         End { job, held, rest }
     }
@@ -310,9 +312,12 @@ impl<W> Runner<'_, W> {
         W: Work<T>,
     {
         let Runner { work, call, .. } = *self;
-        let run =
-            || panics::run_item(call, index, || call.in_item_span(index, || work.run(state, item, At { call, index })));
-        if watches.is_empty() { run() } else { run_here_watched::<T, W>(call, watches, index, run) }
+        let run = || call.in_item_span(index, || work.run(state, item, At { call, index }));
+        if watches.is_empty() {
+            panics::run_item(call, index, run)
+        } else {
+            run_here_watched::<T, W>(call, watches, index, run)
+        }
     }
 }
 
@@ -321,14 +326,18 @@ fn run_here_watched<T, W: Work<T>>(
     call: &Arc<Call>,
     watches: &[&ObserverRef<'_>],
     index: u64,
-    run: impl FnOnce() -> Result<W::Output, TaskPanic>,
+    run: impl FnOnce() -> W::Output,
 ) -> Result<W::Output, TaskPanic> {
     let timer = ItemTimer::begin(watches.to_vec());
     let start = Instant::now();
-    let result = observe::wait(watches, run);
+    let run = || {
+        timer.started(index, start);
+        run()
+    };
+    let result = observe::wait(watches, || panics::run_item(call, index, run));
     let panicked = result.as_ref().map_or(true, W::is_panic);
     // As a job, so that what there is to say about an observer's panic is said like that of any other.
-    let end = panics::run_job(call, index, |_| timer.tell(index, start, outcome(panicked)));
+    let end = panics::run_job(call, index, |_| timer.finished(index, start, outcome(panicked)));
     panics::tell_by(call.outlet(), end.notes.concat());
     result
 }

@@ -81,13 +81,12 @@ impl<B: Block, D> Window<B, D> {
     pub(crate) fn take_block(&mut self) -> Option<Chunk<B>> {
         let (first, items) = self.queued.pop_front()?;
         self.queued_items -= items.size();
-        match &mut self.astray {
-            Some(chunks) => *chunks += 1,
-            None => {
-                // Behind all others, unless it was handed back.
-                let place = self.line.partition_point(|&(other, _)| other < first);
-                self.line.insert(place, (first, None));
-            }
+        if let Some(chunks) = &mut self.astray {
+            *chunks += 1;
+        } else {
+            // Behind all others, unless it was handed back.
+            let place = self.line.partition_point(|&(other, _)| other < first);
+            self.line.insert(place, (first, None));
         }
         Some(Chunk { first, items })
     }

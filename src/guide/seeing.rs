@@ -26,7 +26,7 @@
 //!
 //! ```text
 //! 60 items in 304 ms on 2 workers: speed-up 1.99, efficiency 100 %
-//! worker             items      busy   waiting share
+//! worker             items      busy      idle share
 //! PoolWorker-1          30    303 ms   1.23 ms 100 %  ██████████████████████████████
 //! PoolWorker-2          30    303 ms   1.43 ms 100 %  ██████████████████████████████
 //! caller: 0 % in the source, 100 % waiting for results, 0 % with them
@@ -40,7 +40,7 @@
 //!
 //! ```text
 //! 60 items in 422 ms on 4 workers: speed-up 2.13, efficiency 53 %
-//! worker             items      busy   waiting share
+//! worker             items      busy      idle share
 //! PoolWorker-3          15    152 ms    270 ms  36 %  ███████████···················
 //! PoolWorker-4          13    421 ms    248 µs 100 %  ██████████████████████████████
 //! PoolWorker-5          16    162 ms    260 ms  38 %  ████████████··················
@@ -56,7 +56,7 @@
 //!
 //! ```text
 //! 60 items in 497 ms on 4 workers: speed-up 1.22, efficiency 31 %
-//! worker             items      busy   waiting share
+//! worker             items      busy      idle share
 //! PoolWorker-3          30    305 ms    191 ms  61 %  ██████████████████············
 //! PoolWorker-4          29    293 ms    204 ms  59 %  ██████████████████············
 //! PoolWorker-5           1   10.1 ms    487 ms   2 %  █·····························
@@ -71,7 +71,7 @@
 //!
 //! ```text
 //! 60 items in 496 ms on 4 workers: speed-up 1.22, efficiency 31 %
-//! worker             items      busy   waiting share
+//! worker             items      busy      idle share
 //! PoolWorker-3          15    152 ms    345 ms  31 %  █████████·····················
 //! PoolWorker-4          15    152 ms    345 ms  31 %  █████████·····················
 //! PoolWorker-5          15    152 ms    345 ms  31 %  █████████·····················
@@ -85,7 +85,7 @@
 //!
 //! ```text
 //! 60 items in 339 ms on 4 workers: speed-up 1.79, efficiency 45 %
-//! worker             items      busy   waiting share
+//! worker             items      busy      idle share
 //! PoolWorker-3          15    152 ms    187 ms  45 %  █████████████·················
 //! PoolWorker-4          15    152 ms    187 ms  45 %  █████████████·················
 //! PoolWorker-5          15    152 ms    187 ms  45 %  █████████████·················
@@ -101,7 +101,7 @@
 //!
 //! ```text
 //! 200 000 items in 35.5 ms on 4 workers: speed-up 0.35, efficiency 9 %
-//! worker             items      busy   waiting share
+//! worker             items      busy      idle share
 //! PoolWorker-3      71 102   1.77 ms   33.7 ms   5 %  █·····························
 //! PoolWorker-4      31 304    807 µs   34.7 ms   2 %  █·····························
 //! PoolWorker-5      53 572   8.64 ms   26.9 ms  24 %  ███████·······················
@@ -131,11 +131,14 @@
 //!
 //! # In pictures
 //!
-//! [`write_svg`](crate::Timeline::write_svg) draws who ran which item when; the gaps in a row are what the summary calls waiting.
+//! [`write_svg`](crate::Timeline::write_svg) draws who ran which item when; the gaps in a row are what the summary calls idle.
 //! [`write_chrome_trace`](crate::Timeline::write_chrome_trace) is the same to zoom into, in the Perfetto UI or the Firefox Profiler, and
 //! [`write_joblog`](crate::Timeline::write_joblog) a table. `cargo run --release --example timeline -- DIR` makes all three.
 //!
 //! # While it runs
+//!
+//! A timeline can be printed at any time. Where a run does not end, [`Timeline::running`] lists the items that run now, the oldest
+//! first, each with its worker and its start. Ask from another thread.
 //!
 //! There are two truths about progress, and a bar shows one of them. A bar over the results (indicatif's `.progress()` works as it
 //! is, since a [`PoolMap`](crate::PoolMap) is an [`ExactSizeIterator`] where its source is one) shows how far the *order* has

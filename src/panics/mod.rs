@@ -234,10 +234,8 @@ fn install() {
     /// The process that was the first to come here.
     static HOME: Home = Home::unknown();
 
-    if Lazy::get(&HOOK).is_none() && !thread::panicking() {
-        if HOME.is_here() {
-            Lazy::force(&HOOK);
-        }
+    if Lazy::get(&HOOK).is_none() && !thread::panicking() && HOME.is_here() {
+        Lazy::force(&HOOK);
     }
 }
 

@@ -8,7 +8,7 @@ use super::worker_thread::{Hook, Report, Threads, WorkerThread};
 use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
 use crate::base::unwind;
-use crate::observe::{Observer, SharedObserver};
+use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::Outlet;
 use crate::panics::text::Trace;
 use std::num::NonZeroUsize;
@@ -116,8 +116,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Who is told of every call on this pool and of its items: `pool_map` and its kin, streams that run ahead, tasks. With an
-    /// [`Arc`], you keep a hand on it.
+    /// Who is told of every call on this pool and of its items: `pool_map` and its kin, streams that run ahead, tasks. Pass an
+    /// [`Arc`] of it, or `&Arc`, which is cloned.
     ///
     /// Calls made in place by one of its workers are told of too if they were given this pool, but not if they were given a
     /// number or another pool. A call may have [observers](crate::PoolMap::observe) of its own besides; one that is both is told
@@ -137,8 +137,8 @@ impl PoolBuilder {
     /// assert_eq!(timeline.items(), 17);
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
-    pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
+    pub fn observer(mut self, observer: impl IntoObserver<'static>) -> Self {
+        self.observer = Some(ObserverHandle::new(observer));
         self
     }
 

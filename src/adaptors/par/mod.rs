@@ -14,7 +14,7 @@ use crate::engine::star::StarFn;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
-use crate::observe::{Observer, ObserverRef, Part};
+use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics::text::Trace;
 use crate::panics::{self, Call};
 use crate::threads::lease::{IntoPool, Workers};
@@ -244,9 +244,9 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     }
 
     /// As [`PoolMap::observe`](crate::PoolMap::observe).
-    pub fn observe(mut self, observer: &dyn Observer) -> PoolParMap<I, Observed<'_, W>> {
+    pub fn observe<'a>(mut self, observer: impl IntoObserver<'a>) -> PoolParMap<I, Observed<'a, W>> {
         self.is_special = true;
-        self.with_work(|work| Observed { work, watch: ObserverRef::borrowed(observer) })
+        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
     }
 
     /// Hands the results to `consume`, in order, while the workers go on, and returns what it returns. Results that it leaves
@@ -443,7 +443,7 @@ where
         let lease = workers.get_to_wait();
         let count = lease.as_ref().map_or(1, |_| exchange.workers());
         for watch in exchange.watches() {
-            watch.start(&exchange.call, count, (size, Some(size)), Part::Both);
+            watch.start(&exchange.call, count, (size, Some(size)), CallerRole::Both);
         }
         let outcome = if let Some(lease) = lease {
             stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))
