@@ -120,7 +120,7 @@ impl Pool {
             Some((_, queue)) => {
                 queue.task_spawned();
                 let job = TaskJob { state: Arc::clone(&state), queue: Arc::clone(queue) };
-                queue.push(Job::new(Owner::NOBODY, move || job.state.run()));
+                queue.push(Job::new(Owner::NOBODY, move || job.state.run()).watched());
             }
             None => state.run(),
         }

@@ -617,9 +617,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// Waits for the consumer's event. After a while, idle workers share what the jobs have given to rayon.
     fn wait_at_event(&self) {
         if !self.brake.consumer.wait_for(WATCH_AFTER) {
-            if let Some((_, queue)) = self.pool.get() {
-                queue.watch_rayon();
-            }
+            let _watched = self.pool.get().map(|(_, queue)| queue.watch_rayon());
             self.brake.consumer.wait();
         }
     }
@@ -677,6 +675,10 @@ impl<T, W: Work<T>> Flow<T, W> {
 impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.work_on(scope);
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
     }
 
     fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {

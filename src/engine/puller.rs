@@ -338,7 +338,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     ) {
         self.sleep(desk, until, |event| {
             if !event.wait_for(WATCH_AFTER) {
-                scope.watch_rayon();
+                let _watched = scope.watch_rayon();
                 event.wait();
             }
         });
