@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::thread;
 
-use super::hook;
+use super::hook::{self, Presence};
 use super::output::Outlet;
 use super::span::TraceContext;
 use super::text::{self, Trace};
@@ -26,6 +26,8 @@ pub(crate) struct Call {
     pub(super) outlet: Outlet,
     /// What was current where the call was made.
     pub(super) surroundings: TraceContext,
+    /// Whether our panic hook was there when the call was made.
+    pub(super) hook: Presence,
 }
 
 /// What a trace speaks of.
@@ -43,11 +45,11 @@ impl Call {
     /// Describes a call of `method` made by the current thread, and sees to it that the hook is in place.
     #[track_caller]
     pub(crate) fn here(method: &'static str, trace: Option<Trace>) -> Call {
-        hook::install();
+        let hook = hook::install();
         let trace = trace.unwrap_or_default();
         let (subject, outlet, surroundings) = (Subject::Items, Outlet::default(), TraceContext::here());
         let (site, caller) = (Location::caller(), Some(thread_name()));
-        Call { method, site, label: None, caller, subject, trace, outlet, surroundings }
+        Call { method, site, label: None, caller, subject, trace, outlet, surroundings, hook }
     }
 
     /// The same for a task, which has no items.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::unwind::{Payload, catch, resume};
 
 use super::call::{Call, thread_name};
-use super::hook;
+use super::hook::{self, Presence};
 use super::job::{Event, JOB, Job, POSITION};
 use super::output::tell_by;
 use super::record::PanicRecord;
@@ -30,18 +30,20 @@ pub(crate) struct JobEnd {
 pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
     let job = Box::new(Job::new(call));
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
+    let hook = if hook::is_installed() { Presence::Installed } else { call.hook };
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
     // An item as a job of its own within a job of the same call is in the caller's surroundings already.
     let is_inside = below.as_ref().is_some_and(|job| Arc::ptr_eq(&job.call, call));
     let (outcome, item) = POSITION.with(|position| {
         let item_below = position.replace(first);
         let run = || __rust_begin_short_backtrace(|| body(position));
-        let outcome = catch(|| if is_inside { run() } else { call.surroundings.around(run) });
+        let around = || if is_inside { run() } else { call.surroundings.around(run) };
+        let outcome = hook::inherit(call.hook, || catch(around));
         (outcome, position.replace(item_below))
     });
     let job = JOB.try_with(|slot| slot.replace(below)).ok().flatten();
     let (events, forgotten) = job.map_or_else(Default::default, |job| (job.events, job.forgotten));
-    sort_out(call, item, outcome.err(), events, forgotten)
+    sort_out(call, item, outcome.err(), events, forgotten, hook)
 }
 
 /// Runs one item as a job of its own. Its notes go where those of an inner call go.
@@ -65,7 +67,14 @@ fn __rust_begin_short_backtrace<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Finds the event that belongs to the payload, and words the others.
-fn sort_out(call: &Arc<Call>, item: u64, payload: Option<Payload>, events: Vec<Event>, forgotten: usize) -> JobEnd {
+fn sort_out(
+    call: &Arc<Call>,
+    item: u64,
+    payload: Option<Payload>,
+    events: Vec<Event>,
+    forgotten: usize,
+    hook: Presence,
+) -> JobEnd {
     if payload.is_none() && events.is_empty() {
         // The usual end, of which a loop has many.
         return JobEnd { panic: None, notes: Vec::new() };
@@ -87,7 +96,7 @@ fn sort_out(call: &Arc<Call>, item: u64, payload: Option<Payload>, events: Vec<E
     }
     notes.extend(caught.rest());
     let panic = payload.map(|payload| {
-        let unseen = || PanicRecord::unseen(call, item, &*payload, hook::reason_for_missing_it());
+        let unseen = || PanicRecord::unseen(call, item, &*payload, hook::reason_for_missing_it(hook));
         TaskPanic::new(record.unwrap_or_else(unseen), payload)
     });
     JobEnd { panic, notes }
@@ -133,7 +142,7 @@ mod tests {
     use super::*;
 
     fn ends_with(message: &str, events: Vec<Event>) -> JobEnd {
-        sort_out(&call(), 7, Some(payload(message)), events, 0)
+        sort_out(&call(), 7, Some(payload(message)), events, 0, Presence::Installed)
     }
 
     #[test]

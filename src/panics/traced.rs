@@ -40,11 +40,11 @@ use super::text::Trace;
 /// If `f` does, with the same payload.
 #[track_caller]
 pub fn traced<R>(f: impl FnOnce() -> R) -> R {
-    hook::install();
+    let hook = hook::install();
     let trace = Trace::default();
     let (site, outlet, surroundings) = (Location::caller(), Outlet::default(), TraceContext::none());
     let subject = Subject::Closure;
-    let call = Call { method: "traced", site, label: None, caller: None, subject, trace, outlet, surroundings };
+    let call = Call { method: "traced", site, label: None, caller: None, subject, trace, outlet, surroundings, hook };
     let mut result = None;
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);
