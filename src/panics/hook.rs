@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::base::fork::Home;
-use crate::base::stdio::write_stderr;
+use crate::base::stdio;
 use crate::base::unwind;
 
 use super::job::{position, with_job};
@@ -71,8 +71,11 @@ pub(super) fn install() -> Presence {
     static HOME: Home = Home::unknown();
 
     if is_installed() {
-        Presence::Installed
-    } else if thread::panicking() || CALLER_PANICKING.try_with(Cell::get).unwrap_or(false) {
+        return Presence::Installed;
+    }
+    // What the hook says before an abort has to be written, come what may.
+    stdio::prepare();
+    if thread::panicking() || CALLER_PANICKING.try_with(Cell::get).unwrap_or(false) {
         Presence::CallerPanicking
     } else if HOME.is_here() && install_and_wait() {
         Presence::Installed
@@ -193,7 +196,7 @@ fn on_panic(previous: &Previous, info: &PanicHookInfo<'_>) {
     if fate != Fate::Unwinds {
         // Nobody will catch anything any more, so all that is known has to be said now.
         if let Some(text) = with_job(|job| job.last_words()) {
-            write_stderr(&text);
+            stdio::write_stderr(&text);
         }
     }
 }
