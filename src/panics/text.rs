@@ -377,6 +377,9 @@ impl Report<'_> {
     }
 }
 
+/// How many panics of one kind get a line of their own before the rest are only counted.
+pub(super) const LINES: usize = 8;
+
 /// Why a panic gets a line only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LineKind {

@@ -29,7 +29,6 @@ fn is_there(test: &str) -> bool {
     match *parts {
         ["compile_fail", name] => read("src/testing/compile_fail.rs").contains(&format!("\nstruct {name};")),
         [module, name] => is_in(&read(&format!("tests/it/{module}.rs")), name),
-        ["panics", "tests", name] => is_in(&read("src/panics/mod.rs"), name),
         [module, "tests", name] => is_in(&read(&format!("src/{module}.rs")), name),
         [folder, module, "tests", name] => is_in(&read(&format!("src/{folder}/{module}.rs")), name),
         _ => false,

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::{env, fs, mem, thread};
 
 use std::ops::Range;
@@ -484,6 +484,94 @@ fn stops() {
     assert_eq!((0..).pool_imap(2, |x| x).take(500).count(), 500);
 }
 ";
+
+/// Panics of which nobody hears but by standard error, and no lock of it is free.
+fn panic_unheard() {
+    let pool = Pool::builder().name("Unheard").threads(1).trace(Trace::Header).build().expect("a thread");
+    let all_taken = crate::take_all_descriptors();
+    let lock = io::stderr().lock();
+    let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
+    assert!(traced.join().is_err());
+
+    let [gate, inside] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+    let dropped = Arc::clone(&gate);
+    drop(pool.spawn(move || {
+        dropped.wait();
+        boom(8);
+    }));
+    gate.wait();
+    let dropped = Arc::clone(&inside);
+    let stream = pool.imap(0..2, move |x| {
+        if x == 1 {
+            dropped.wait();
+            boom(9);
+        }
+    });
+    let mut stream = stream.chunk_size(1);
+    assert_eq!(stream.next(), Some(()));
+    drop(stream);
+    inside.wait();
+    pool.join();
+    drop((lock, all_taken));
+}
+
+#[test]
+fn without_a_free_descriptor_nothing_is_lost() {
+    let seen = child("told::without_a_free_descriptor_nothing_is_lost", || {
+        each(0..1, Trace::Header, drop);
+        panic_unheard();
+    });
+    seen.succeeded();
+    let lines = [
+        "[TRACE:plain] panicked at tests/it/told.rs:N:N: boom 7\n",
+        "[TRACE:Unheard-1] task panicked at tests/it/told.rs:N:N: boom 8\n",
+        "[TRACE:Unheard-1] item 1 panicked at tests/it/told.rs:N:N: boom 9 (not reached: the iterator was dropped before \
+         it)\n",
+    ];
+    for line in lines {
+        assert_eq!(seen.count(line), 1, "{line}{}", seen.stderr);
+    }
+}
+
+#[test]
+fn nor_where_there_never_was_one() {
+    let seen = child("told::nor_where_there_never_was_one", || {
+        let all_taken = crate::take_all_descriptors();
+        let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
+        assert!(traced.join().is_err());
+        // The lines come when the lock is free, and the thread does not wait for that.
+        let lock = io::stderr().lock();
+        let traced = thread::Builder::new().name("late".to_owned()).spawn(|| pool_map::traced(|| boom(8)));
+        assert!(traced.expect("a thread").join().is_err());
+        drop(lock);
+        // Whoever writes now waits for those before.
+        let traced = thread::Builder::new().name("last".to_owned()).spawn(|| pool_map::traced(|| boom(9)));
+        assert!(traced.expect("a thread").join().is_err());
+        drop(all_taken);
+    });
+    seen.succeeded();
+    for (name, number) in [("plain", 7), ("late", 8), ("last", 9)] {
+        let line = format!("[TRACE:{name}] panicked at tests/it/told.rs:N:N: boom {number}\n");
+        assert_eq!(seen.count(&line), 1, "{}", seen.stderr);
+    }
+}
+
+#[test]
+fn last_words_need_no_free_descriptor() {
+    let seen = child("told::last_words_need_no_free_descriptor", || {
+        each(0..1, Trace::Header, drop);
+        let _all_taken = crate::take_all_descriptors();
+        each(7..8, Trace::Header, |x| {
+            let _bomb = Bomb(0);
+            boom(x);
+        });
+    });
+    assert_eq!(seen.status.signal(), Some(SIGABRT));
+    for message in ["boom 7", "the last bomb"] {
+        let line = format!("[TRACE:PoolWorker-1] item 7 panicked at tests/it/told.rs:N:N: {message}\n");
+        assert_eq!(seen.count(&line), 1, "{}", seen.stderr);
+    }
+}
 
 #[test]
 fn an_aborting_program_prints_from_the_hook() {
