@@ -879,6 +879,9 @@ mod tests {
                         let first = chunk.first;
                         let before = runs.lock().len();
                         let asked = handed_back < *hands_back && way.choose(2) == 1;
+                        // However slow this machine is, nothing is handed back unasked.
+                        exchange.brake.wants_no_items_if(true);
+                        exchange.brake.settle_unless(|| false);
                         if asked {
                             exchange.brake.interrupt();
                         }
