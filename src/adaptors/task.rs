@@ -35,7 +35,7 @@ use std::{fmt, mem};
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
 pub struct Task<R> {
-    /// Shared with the errand that runs it, and with the tokens that may cancel it.
+    /// Shared with the job that runs it, and with the tokens that may cancel it.
     state: Arc<TaskState<R>>,
 }
 
