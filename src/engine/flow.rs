@@ -1,7 +1,7 @@
 //! The shared state of a stream: what the consumer, its feeder and the workers meet at.
 //!
 //! The **feeder** is a thread that pulls the source, one item at a time, while there is room. Each item is at once where a
-//! worker can take it, so none ever waits for the source to give the next. **Workers**, errands on the workers, take what
+//! worker can take it, so none ever waits for the source to give the next. **Jobs** on the workers take what
 //! is there, a chunk at a time, run it, and put the results into their place in the line. The **consumer** takes them from
 //! the front. Nobody holds the lock while user code runs: `next` of the source, `f`, any destructor.
 //!
