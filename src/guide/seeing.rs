@@ -80,7 +80,7 @@
 //! mean: 10.1 ms an item; slowest: item 12 (10.2 ms), item 32 (10.2 ms), item 48 (10.2 ms), item 40 (10.2 ms), item 13 (10.2 ms)
 //! ```
 //!
-//! Where the loop is a `for` loop, workers and body take turns ([why](crate#which-methods-stream)): the caller is partly
+//! Where the loop is a `for` loop, workers and body take turns ([why](crate::PoolIterator#which-methods-stream)): the caller is partly
 //! waiting, partly with the results, and neither is busy all of the time. `for_each` lets them overlap.
 //!
 //! ```text
@@ -113,7 +113,7 @@
 //! # Streams and tasks
 //!
 //! A stream that [runs ahead](crate::PoolImap::observe) keeps its observer: give it an `Arc<Timeline>` or, in a
-//! [scope](crate::adaptors::scope()), a reference. Its source is pulled by a feeder, so the summary has a line more:
+//! [scope](crate::scope()), a reference. Its source is pulled by a feeder, so the summary has a line more:
 //!
 //! ```
 //! use pool_map::{PoolIterator, Timeline};
@@ -163,3 +163,4 @@
 //!
 //! [`Observer`]: crate::Observer
 //! [`Timeline`]: crate::Timeline
+//! [`Timeline::running`]: crate::Timeline::running
