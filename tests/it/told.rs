@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,6 +64,20 @@ fn the_default_hook_gives_way() {
         assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
     });
     seen.is(BLOCK);
+}
+
+#[test]
+fn the_debugging_output_of_a_panic_holds_its_location() {
+    // The canary for what the hook looks at to see whether an abort follows.
+    let seen = child("told::the_debugging_output_of_a_panic_holds_its_location", || {
+        panic::set_hook(Box::new(|info| {
+            let (all, location) = (format!("{info:?}"), format!("{:?}", info.location().expect("std has one")));
+            let fields = all.replacen(&location, "", 1);
+            eprintln!("[TRACE:hook] {} {}", !fields.contains("told.rs"), fields.contains("can_unwind: true"));
+        }));
+        assert_eq!(raised(|| boom(7)), "boom 7");
+    });
+    seen.is("[TRACE:hook] true true\n");
 }
 
 #[test]
