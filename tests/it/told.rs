@@ -140,6 +140,7 @@ fn messages_of_any_size_and_shape() {
     let lines = || seen.stderr.split('\n').filter(|line| !line.is_empty());
     assert!(lines().all(|line| line.starts_with("[TRACE:PoolWorker-1]")), "{}", seen.stderr);
     assert_eq!(seen.count("in pool_map called at"), 10, "{}", seen.stderr);
+    assert!(!seen.stderr.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{}", seen.stderr);
     // Each of the two large ones is cut.
     assert!(seen.stderr.len() < 200 << 10, "{} bytes", seen.stderr.len());
 }
