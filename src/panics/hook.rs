@@ -214,13 +214,38 @@ impl Fate {
     fn of(info: &PanicHookInfo<'_>) -> Fate {
         // There is no stable way to ask, but the debugging output says it. Should that change, an abort of a double
         // panic loses our text; a test watches it.
-        let debug = format!("{info:?}");
-        if debug.contains("force_no_backtrace: true") {
+        let location = info.location().map_or_else(String::new, |location| format!("{location:?}"));
+        Fate::read(&format!("{info:?}"), &location)
+    }
+
+    /// Reads the debugging output, in which the location stands as it is given: its file may have any name.
+    fn read(debug: &str, location: &str) -> Fate {
+        let fields = debug.replacen(location, "", 1);
+        if fields.contains("force_no_backtrace: true") {
             Fate::SaidAlready
-        } else if cfg!(panic = "abort") || debug.contains("can_unwind: false") {
+        } else if cfg!(panic = "abort") || fields.contains("can_unwind: false") {
             Fate::Aborts
         } else {
             Fate::Unwinds
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_says_nothing_about_the_fate() {
+        let fate = |file: &str, fields: &str| {
+            let location = format!("Location {{ file: {file:?}, line: 3, column: 5 }}");
+            let debug = format!("PanicHookInfo {{ payload: Any {{ .. }}, location: {location}, {fields} }}");
+            Fate::read(&debug, &location)
+        };
+        for file in ["a.rs", "can_unwind: false.rs", "force_no_backtrace: true.rs"] {
+            assert!(fate(file, "can_unwind: true, force_no_backtrace: false") == Fate::Unwinds, "{file}");
+            assert!(fate(file, "can_unwind: false, force_no_backtrace: false") == Fate::Aborts, "{file}");
+            assert!(fate(file, "can_unwind: false, force_no_backtrace: true") == Fate::SaidAlready, "{file}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +67,20 @@ fn the_default_hook_gives_way() {
 }
 
 #[test]
+fn the_debugging_output_of_a_panic_holds_its_location() {
+    // The canary for what the hook looks at to see whether an abort follows.
+    let seen = child("told::the_debugging_output_of_a_panic_holds_its_location", || {
+        panic::set_hook(Box::new(|info| {
+            let (all, location) = (format!("{info:?}"), format!("{:?}", info.location().expect("std has one")));
+            let fields = all.replacen(&location, "", 1);
+            eprintln!("[TRACE:hook] {} {}", !fields.contains("told.rs"), fields.contains("can_unwind: true"));
+        }));
+        assert_eq!(raised(|| boom(7)), "boom 7");
+    });
+    seen.is("[TRACE:hook] true true\n");
+}
+
+#[test]
 fn frames_are_those_of_the_user() {
     #[inline(never)]
     fn divide(x: u64) -> u64 {
@@ -126,6 +140,7 @@ fn messages_of_any_size_and_shape() {
     let lines = || seen.stderr.split('\n').filter(|line| !line.is_empty());
     assert!(lines().all(|line| line.starts_with("[TRACE:PoolWorker-1]")), "{}", seen.stderr);
     assert_eq!(seen.count("in pool_map called at"), 10, "{}", seen.stderr);
+    assert!(!seen.stderr.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{}", seen.stderr);
     // Each of the two large ones is cut.
     assert!(seen.stderr.len() < 200 << 10, "{} bytes", seen.stderr.len());
 }
