@@ -234,7 +234,7 @@ static CACHE: Mutex<Cache> = Mutex::new(Cache { idle_pools: IdlePools::new(), ha
 struct Cache {
     /// Keyed by number of threads; none of these pools has another handle.
     idle_pools: IdlePools<Pool>,
-    /// Whether a `PoolReaper` lives, or is just being started. True whenever the idle_pools is not empty.
+    /// Whether a `PoolReaper` lives, or is just being started. True whenever the list of idle pools is not empty.
     has_reaper: bool,
 }
 
@@ -264,8 +264,8 @@ impl Cache {
 
 /// Ends the pools whose time has come, until it finds the cache empty.
 ///
-/// It sleeps to the next deadline, and nothing needs to wake it earlier: whatever happens to the idle_pools meanwhile, its
-/// next deadline only moves further away. An empty idle_pools is noticed at that time, not at once, so that a loop which
+/// It sleeps to the next deadline, and nothing needs to wake it earlier: whatever happens to the list of idle pools meanwhile, its
+/// next deadline only moves further away. An empty list is noticed at that time, not at once, so that a loop which
 /// leases and returns one pool in turn does not start a thread each time.
 fn reap() {
     loop {
@@ -286,7 +286,7 @@ struct IdlePools<P> {
     idle: Vec<Idle<P>>,
 }
 
-/// One pool on the idle_pools.
+/// One pool on the list of idle pools.
 struct Idle<P> {
     threads: usize,
     since: Instant,
@@ -304,7 +304,7 @@ impl<P> IdlePools<P> {
         Some(self.idle.remove(last).pool)
     }
 
-    /// Puts a pool on the idle_pools and returns those that it pushes off, the oldest ones.
+    /// Puts a pool on the list of idle pools and returns those that it pushes off, the oldest ones.
     fn put(&mut self, threads: usize, pool: P, now: Instant) -> Vec<P> {
         self.idle.push(Idle { threads, since: now, pool });
         let mut total = 0_usize;
@@ -318,7 +318,7 @@ impl<P> IdlePools<P> {
         self.idle.drain(..over).map(|idle| idle.pool).collect()
     }
 
-    /// When the oldest pool will have been idle for long; `None` when the idle_pools is empty.
+    /// When the oldest pool will have been idle for long; `None` when the list of idle pools is empty.
     fn deadline(&self) -> Option<Instant> {
         self.idle.first().map(|oldest| oldest.since + KEPT_IDLE)
     }
