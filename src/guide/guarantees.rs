@@ -41,8 +41,8 @@
 //! 13. **A good neighbour.** The panic hook is chained, acts only inside this crate's jobs, and never panics. On Unix,
 //!     neither the hook nor a worker's log line takes a lock that you could hold.
 //! 14. **No `unsafe`, except in one file.** The crate is `#![deny(unsafe_code)]`. The one exception is
-//!     `src/base/scoped_job.rs`: it puts a job that borrows from your stack into a pool's queue. It is under 100 lines, and
-//!     its proof stands beside the code. Promises 11, 15 and 16 depend on it. The public API exposes no dependency except the
+//!     `src/base/scoped_job.rs`: it puts a job that borrows from your stack into a pool's queue. It is under 100 lines of code,
+//!     with its proof beside it. Promises 11, 15 and 16 depend on it. The public API exposes no dependency except the
 //!     rayon traits that [`PoolParallelIterator`] extends.
 //! 15. **Fair.** Calls, streams, tasks and `install` on one pool take turns: whichever has worked for about 10 ms lets the
 //!     others go first. None waits for the end of another. A slow item delays only itself and the delivery of the

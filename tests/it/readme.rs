@@ -86,14 +86,17 @@ fn the_lines_that_carry_the_rest_stand_where_it_says() {
     }
 }
 
+/// What a line of documentation says.
+fn comment(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    line.strip_prefix("//!").or_else(|| line.strip_prefix("///"))
+}
+
 /// The lines of a page, each with whether it is code. In Rust files, those of its documentation.
 fn page(path: &str) -> Vec<(bool, String)> {
     let text = read(path);
     let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
-    let lines = text.lines().filter_map(|line| match is_rust {
-        true => line.trim_start().strip_prefix("//!").or_else(|| line.trim_start().strip_prefix("///")),
-        false => Some(line),
-    });
+    let lines = text.lines().filter_map(|line| if is_rust { comment(line) } else { Some(line) });
     let mut is_code = false;
     let mut page = Vec::new();
     for line in lines {
