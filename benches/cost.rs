@@ -1,6 +1,6 @@
 //! How cheap may an item be? Ordered `collect` of a range, for items of nothing to 100 µs.
 //!
-//! `cargo bench --bench cost -- one NS ITEMS [CONTESTANT]` does the work once and ends, for counting instructions.
+//! `cargo bench -p pool-map-benches --bench cost -- one NS ITEMS [CONTESTANT]` does the work once and ends, for counting instructions.
 
 mod common;
 

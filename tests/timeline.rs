@@ -110,6 +110,27 @@ fn a_trace_has_a_named_track_for_each_thread() {
 }
 
 #[test]
+fn threads_beyond_a_thousand_share_a_row() {
+    let timeline = Timeline::new();
+    let pool = Pool::inline();
+    let call = || (0..2).pool_map(&pool, drop).observe(&timeline).for_each(drop);
+    for request in 0..1100 {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name(format!("request-{request}"));
+            thread.spawn_scoped(scope, call).expect("a thread").join().expect("no panic");
+        });
+    }
+    assert_eq!(timeline.items(), 2200);
+    let events = events(&timeline);
+    let heads: Vec<_> = events.iter().filter(|event| event["name"] == "thread_name").collect();
+    let tracks: Vec<_> = heads.iter().map(|head| head["args"]["name"].as_str().expect("a name")).collect();
+    assert_eq!((tracks.len(), tracks[1024]), (1025, "others"));
+    let jobs = jobs(&timeline);
+    assert!(jobs.len() > 2 * 1024 && jobs.iter().any(|job| job[1] == "others"), "{}", jobs.len());
+    bars(&svg(&timeline));
+}
+
+#[test]
 fn items_of_nested_calls_lie_within_theirs_on_the_same_track() {
     let timeline = Arc::new(Timeline::new());
     let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build().expect("threads");
@@ -243,6 +264,76 @@ fn a_timeline_can_be_read_while_calls_run() {
     let at_the_end = timeline.elapsed();
     assert!(at_the_end >= first);
     assert_eq!(timeline.elapsed(), at_the_end, "its clock stands still with nothing at work");
+}
+
+#[test]
+fn what_is_delivered_is_recorded() {
+    let _watch = watch();
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        let timeline = Timeline::new();
+        let mut delivered = 0;
+        for _ in (0..2000).pool_map(&pool, |x: u32| x).observe(&timeline) {
+            delivered += 1;
+            assert!(timeline.items() >= delivered);
+        }
+        let timeline = Arc::new(Timeline::new());
+        for (x, delivered) in (0..2000).pool_imap(&pool, |x: u32| x).observe(&timeline).zip(1..) {
+            assert!(timeline.items() >= delivered, "{x}");
+        }
+        let timeline = Arc::new(Timeline::new());
+        let watched = Pool::builder().threads(1).observer(&timeline).build().expect("a thread");
+        for tasks in 1..50 {
+            watched.spawn(|| ()).join();
+            assert_eq!(timeline.items(), tasks);
+        }
+    }
+}
+
+#[test]
+fn items_that_run_are_listed_while_they_do() {
+    let _watch = watch();
+    let pools = [Pool::builder().threads(2).name("Runs").build().expect("threads"), Pool::inline()];
+    for pool in pools {
+        let timeline = Arc::new(Timeline::new());
+        let seen = |index: usize| {
+            let mine = |task: &&pool_map::RunningTask| task.index() == index && task.label() == Some("seen");
+            let running = timeline.running();
+            let task = running.iter().find(mine).expect("it runs");
+            assert_eq!(task.worker(), std::thread::current().name().expect("a name"));
+            running.len()
+        };
+        // The two wait for each other.
+        let both = std::sync::Barrier::new(pool.threads());
+        let work = |index: usize| {
+            both.wait();
+            let count = seen(index);
+            both.wait();
+            count
+        };
+        let counts: Vec<_> = (0..2).pool_map(&pool, work).chunk_size(1).named("seen").observe(&timeline).collect();
+        assert_eq!(counts, [pool.threads(); 2]);
+        assert!(timeline.running().is_empty());
+
+        let nested = |_: u32| (0..3).pool_map(Pool::inline(), seen).named("seen").observe(&timeline).sum::<usize>();
+        assert_eq!((0..1).pool_map(&pool, nested).observe(&timeline).collect::<Vec<_>>(), [6]);
+        let boom = |index| assert_eq!(seen(index), 7, "boom");
+        let results = (0..3).pool_map(&pool, boom).chunk_size(1).named("seen").observe(&timeline);
+        assert_eq!(results.catch_panics().filter(Result::is_err).count(), 3);
+        assert!(timeline.running().is_empty());
+    }
+    let timeline = Arc::new(Timeline::new());
+    let pool = Pool::builder().threads(1).observer(&timeline).build().expect("a thread");
+    let inside = Arc::clone(&timeline);
+    assert_eq!(pool.spawn(move || inside.running().len()).join(), 1);
+    assert!(timeline.running().is_empty());
+}
+
+#[test]
+fn a_timeline_may_be_taken_across_a_panic() {
+    let timeline = Timeline::new();
+    let boom = || (0..3).pool_map(Pool::inline(), |x| assert_ne!(x, 1)).trace(Trace::Off).observe(&timeline).count();
+    assert!(catch_unwind(boom).is_err());
+    assert_eq!((timeline.items(), timeline.panics()), (2, 1));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the benches share: a bench asks [`Case`]s, each with its contestants, and is run in one of two ways.
 //!
-//! - `cargo bench --bench NAME` hands every contestant to criterion: absolute times, with reports.
-//! - `cargo bench --bench NAME -- ratios [WORDS]` runs the contestants in turns, A B C A B C, and prints ratios; of those cases
-//!   only that have WORDS in their names, if given.
+//! - `cargo bench -p pool-map-benches --bench NAME` hands every contestant to criterion: absolute times, with reports.
+//! - `cargo bench -p pool-map-benches --bench NAME -- ratios [WORDS]` runs the contestants in turns, A B C A B C, and prints
+//!   ratios; of those cases only that have WORDS in their names, if given.
 //!
 //! With `--test` both ways are gone through once, on few items.
 #![allow(dead_code, unused_imports, reason = "each bench uses its part of this")]
@@ -43,7 +43,7 @@ pub(crate) struct Bench {
 /// The `main` of a bench: asks its questions in the way the arguments say.
 pub(crate) fn main(name: &'static str, questions: impl FnOnce(&mut Bench)) {
     let has = |word: &str| env::args().any(|argument| argument == word);
-    let tested = has("--test") || !has("--bench"); // `cargo test --benches` gives no argument at all.
+    let tested = has("--test") || !has("--bench"); // `cargo test -p pool-map-benches --benches` gives no argument at all.
     let mode = match (tested, has("ratios")) {
         (true, _) => Mode::Test,
         (false, true) => Mode::Ratios,

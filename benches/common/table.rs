@@ -1,7 +1,7 @@
 //! What was found: as a markdown table for the reader, as lines of a CSV file for the pictures.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// What a ratio has to reach.
@@ -185,10 +185,10 @@ impl Table {
     }
 }
 
-/// Where the lines go.
+/// Where the lines go. Cargo runs a bench in the folder of its package; the target folder is the workspace's.
 fn folder() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    PathBuf::from(target).join("criterion").join("ratios")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(target).join("criterion").join("ratios")
 }
 
 /// Three significant digits, but no rounding before the point.

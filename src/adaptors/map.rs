@@ -7,17 +7,19 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::base::current_worker::Worker;
+use crate::engine::inbox::Chunked;
 use crate::engine::puller::Exchange;
 use crate::engine::sizing::Sizer;
 use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Observed, Work};
-use crate::observe::{Observer, ObserverRef, Part};
+use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
 use crate::panics::text::Trace;
-use crate::threads::lease::{Lease, Workers};
-use crate::threads::pool;
+use crate::threads::lease::{WaitingLease, Workers};
+use crate::threads::workers_scope;
 use std::any::type_name;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -79,7 +81,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// By itself the limit follows the measurements: for each worker 6 chunks, or what it does in half a millisecond, or 16
     /// items, whichever is most; so never more than 49 152 items for each worker, nor than 384 KiB of items or results that
-    /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 256 in
+    /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 64 in
     /// all, as far as those fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more,
     /// whatever their size. With `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
     ///
@@ -162,7 +164,8 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
 
     /// Tells `observer` what this call does: when it starts, each item that ran, when it ends.
     ///
-    /// Several observers may be attached. Without one nothing is measured.
+    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`] of one. Several observers may be attached. Without one
+    /// nothing is measured.
     ///
     /// # Examples
     ///
@@ -180,9 +183,9 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// If a result was already asked for.
     #[track_caller]
-    pub fn observe(self, observer: &dyn Observer) -> PoolMap<I, Observed<'_, W>> {
+    pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> PoolMap<I, Observed<'a, W>> {
         assert!(self.delivery.pulled == 0, "observe has to come before the first result is asked for");
-        self.with_work(|work| Observed { work, watch: ObserverRef::borrowed(observer) })
+        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
     }
 
     /// The same call, before its start, with other work.
@@ -198,17 +201,17 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     fn announce(&self, leased: bool) {
         let workers = if leased { self.exchange.workers() } else { 1 };
         for watch in self.exchange.watches() {
-            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), Part::Both);
+            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), CallerRole::Both);
         }
     }
 
     /// The pool to run on, or none: then the call runs on the thread that asks for the results.
-    fn lease(&mut self) -> Option<Lease> {
+    fn lease(&mut self) -> Option<WaitingLease> {
         if self.threadless {
             return None;
         }
         let lease = self.workers.get_to_wait();
-        self.threadless = lease.is_none() && !pool::on_a_worker();
+        self.threadless = lease.is_none() && !Worker::is_here();
         lease
     }
 }
@@ -220,13 +223,13 @@ where
     W: Work<I::Item>,
 {
     /// Hands the results to `consume` while the workers go on.
-    fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, '_, '_, Plain<I>, W>) -> B) -> B {
+    fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();
         self.announce(lease.is_some());
         let PoolMap { source, exchange, delivery, .. } = &mut self;
         let exchange = &*exchange;
         let Some(lease) = lease else {
-            let outcome = consume(Stream { supply: source, exchange, delivery, crew: None });
+            let outcome = consume(Stream { supply: source, exchange, delivery, scope: None });
             drop(self);
             return outcome;
         };
@@ -237,10 +240,21 @@ where
         drop(self);
         outcome
     }
+}
 
-    /// The next result when none is at hand.
+impl<I, W> Chunked<W::Output> for PoolMap<I, W>
+where
+    I: Iterator,
+    I::Item: Send,
+    W: Work<I::Item>,
+{
+    fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
+        &mut self.delivery.inbox.current
+    }
+
+    /// Runs a batch.
     #[cold]
-    fn next_batch(&mut self) -> Option<W::Output> {
+    fn refill(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
             if self.delivery.finished(self.exchange.brake.is_cancelled()) {
                 self.exchange.finish();
@@ -251,17 +265,17 @@ where
             let PoolMap { source, exchange, delivery, .. } = self;
             let exchange = &*exchange;
             let Some(lease) = lease else {
-                return Stream { supply: source, exchange, delivery, crew: None }.run_here();
+                return Stream { supply: source, exchange, delivery, scope: None }.run_here();
             };
             // Pulled, run and finished here: nothing of it runs when we return.
             delivery.plan = exchange.open();
-            lease.scope(|crew| {
-                Stream { supply: source, exchange, delivery: &mut *delivery, crew: Some(crew) }.run_batch(crew);
+            workers_scope::lend(lease.queue(), exchange, |scope| {
+                Stream { supply: source, exchange, delivery: &mut *delivery, scope: Some(scope) }.run_batch(scope);
             });
             let took = exchange.shut(&mut delivery.ready);
             delivery.grow_batch(took, exchange.workers());
         }
-        self.delivery.current.next()
+        self.delivery.inbox.current.next()
     }
 }
 
@@ -275,10 +289,7 @@ where
 
     #[inline]
     fn next(&mut self) -> Option<W::Output> {
-        match self.delivery.current.next() {
-            None => self.next_batch(),
-            result => result,
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -9,10 +9,8 @@ use crate::engine::flow::{Flow, Stop};
 use crate::engine::stop::WeakList;
 use crate::engine::work::{Map, Work};
 use crate::panics;
-use crate::threads::lease::{IntoPool, Lease, Workers};
-use crate::threads::lobby::{Lobby, call_hand_in};
+use crate::threads::lease::{IntoPool, WaitingLease, Workers};
 use crate::threads::names::Block;
-use crate::threads::pool;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -29,7 +27,7 @@ use std::{fmt, thread};
 /// that blocks for ever therefore keeps the scope for ever. A stream that was leaked (by [`std::mem::forget`]) is stopped
 /// like the others.
 ///
-/// On a worker (of any pool) the streams of a scope run in place, each item when it is asked for; so does `pool_map`.
+/// Where `pool_map` would [run in place](crate#nesting), the streams of a scope do so too: each item when it is asked for.
 ///
 /// # Examples
 ///
@@ -53,11 +51,13 @@ use std::{fmt, thread};
 #[track_caller]
 pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R) -> R {
     let workers = pool.to_workers();
+    // Outlives the feeders, which the thread scope waits for.
+    let lease = OnceCell::new();
     let outcome = thread::scope(|threads| {
         // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
         let spawn = |name: String, job: Job<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
         let streams = Mutex::new(WeakList::new());
-        let scope = Scope { workers, crew: OnceCell::new(), spawn: &spawn, streams };
+        let scope = Scope { workers, lease: &lease, spawn: &spawn, streams };
         run_body(&scope, body)
     });
     outcome.unwrap_or_else(|payload| panics::resume(payload))
@@ -82,17 +82,11 @@ type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
 pub struct Scope<'scope, 'env> {
     workers: Workers,
     /// The workers of all streams of this scope, from the first one's start.
-    crew: OnceCell<Arc<Shared<'env>>>,
+    lease: &'scope OnceCell<Option<WaitingLease>>,
     /// Starts a thread that the scope waits for; false if none can start.
     spawn: &'scope (dyn Fn(String, Job<'env>) -> bool + Sync),
     /// Those that were started.
     streams: Mutex<WeakList<dyn Stop + 'env>>,
-}
-
-/// What the feeders of one scope share.
-struct Shared<'env> {
-    lease: Lease,
-    lobby: Arc<Lobby<'env>>,
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
@@ -170,27 +164,10 @@ where
 {
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I> {
-        if pool::on_a_worker() {
-            return Err(source);
-        }
-        let shared = self.crew.get_or_init(|| {
-            let lease = self.workers.get();
-            let lobby = Arc::new(Lobby::new(lease.threads()));
-            Arc::new(Shared { lease, lobby })
-        });
-        if !shared.lease.is_usable() {
-            return Err(source);
-        }
-        let shared = Arc::clone(shared);
-        let number = Block::take(&imap::feeder_name(shared.lease.name()), 1);
-        let fed = Arc::clone(flow);
-        imap::start_feeder(number, source, self.spawn, move |source| {
-            let Shared { lease, lobby } = &*shared;
-            // No panic comes out of feeding, so the scope does not unwind.
-            lease.scope(|crew| {
-                fed.feed(source, &|errand| lobby.post(errand, &|| call_hand_in(crew, Arc::clone(lobby))));
-            });
-        })?;
+        let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait()) else { return Err(source) };
+        let number = Block::take(&imap::feeder_name(lease.name()), 1);
+        flow.set_pool(lease);
+        imap::start_feeder(number, source, self.spawn, flow, |flow, source| flow.feed_borrowed(source))?;
         let stream: Arc<dyn Stop + 'env> = Arc::clone(flow) as _;
         self.streams.lock().add(Arc::downgrade(&stream));
         Ok(())

@@ -1,10 +1,13 @@
 //! [`Task`]: one closure on a worker, and what comes of it.
 
+use crate::base::current_worker;
 use crate::base::fork::is_forked;
 use crate::engine::stop::{CancelToken, OnCancel};
-use crate::observe::{self, ItemTimer, ObserverRef, Part};
+use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
 use crate::panics::{self, Call, JobEnd, Outlet, TaskPanic};
-use crate::threads::pool::{self, Pool};
+use crate::threads::job_queue::{Job, JobQueue, Owner};
+use crate::threads::pool::Pool;
+use crate::threads::wait_graph::{PoolId, WaitPermit};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,8 +35,8 @@ use std::{fmt, mem};
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
 pub struct Task<R> {
-    /// Shared with the errand that runs it, and with the tokens that may cancel it.
-    slip: Arc<TaskState<R>>,
+    /// Shared with the job that runs it, and with the tokens that may cancel it.
+    state: Arc<TaskState<R>>,
 }
 
 /// What a task and its worker share.
@@ -41,16 +44,20 @@ struct TaskState<R> {
     call: Arc<Call>,
     /// The observer of the pool.
     watch: Option<Box<ObserverRef<'static>>>,
-    state: Mutex<State<R>>,
+    /// The pool that runs it, unless it ran at once, in place.
+    pool: Option<(PoolId, Arc<JobQueue>)>,
+    progress: Mutex<Progress<R>>,
     /// Notified when there is an outcome.
     done: Condvar,
 }
 
 /// No user code runs under the lock of this.
-struct State<R> {
+struct Progress<R> {
     stage: Stage<R>,
     /// Who awaits the task, if it is awaited. Taken when there is an outcome.
     waker: Option<Waker>,
+    /// While it is awaited on a worker of another pool.
+    permit: Option<WaitPermit>,
     /// The task was dropped: nobody will ask for the outcome.
     unheard: bool,
 }
@@ -104,26 +111,33 @@ impl Pool {
         let is_usable = self.is_usable();
         let watch = self.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
         if let Some(watch) = &watch {
-            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), Part::Nothing);
+            watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), CallerRole::Nothing);
         }
-        let state = State { stage: Stage::Waiting(Box::new(f)), waker: None, unheard: false };
-        let slip = Arc::new(TaskState { call, watch, state: Mutex::new(state), done: Condvar::new() });
-        let errand = Errand(Arc::clone(&slip));
-        if is_usable {
-            self.post(Box::new(move |_| errand.0.run()));
-        } else {
-            errand.0.run();
+        let pool = self.id().map(|id| (id, Arc::clone(self.queue())));
+        let progress = Progress { stage: Stage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
+        let state = Arc::new(TaskState { call, watch, pool, progress: Mutex::new(progress), done: Condvar::new() });
+        match &state.pool {
+            Some((_, queue)) => {
+                queue.task_spawned();
+                let job = TaskJob { state: Arc::clone(&state), queue: Arc::clone(queue) };
+                queue.push(Job::new(Owner::NOBODY, move || job.state.run()).watched());
+            }
+            None => state.run(),
         }
-        Task { slip }
+        Task { state }
     }
 }
 
 /// What the pool has of a task. Dropped without being run, it tells the task so.
-struct Errand<R>(Arc<TaskState<R>>);
+struct TaskJob<R> {
+    state: Arc<TaskState<R>>,
+    queue: Arc<JobQueue>,
+}
 
-impl<R> Drop for Errand<R> {
+impl<R> Drop for TaskJob<R> {
     fn drop(&mut self) {
-        self.0.give_up("the task's pool was dropped before it started");
+        self.state.give_up("the task's pool was dropped before it started");
+        self.queue.task_done();
     }
 }
 
@@ -156,7 +170,7 @@ impl<R> Task<R> {
     #[track_caller]
     #[expect(clippy::must_use_candidate, reason = "many a task is joined for its effect")]
     pub fn join(self) -> R {
-        self.slip.outcome().raise()
+        self.state.outcome().raise()
     }
 
     /// Waits for the closure and returns what it returned, or its panic as a value. No trace of it is printed; what may be is
@@ -186,7 +200,7 @@ impl<R> Task<R> {
     /// If the task waits for itself, as with [`join`](Task::join).
     #[track_caller]
     pub fn try_join(self) -> Result<R, TaskPanic> {
-        let outcome = self.slip.outcome();
+        let outcome = self.state.outcome();
         panics::tell_by(outcome.outlet, outcome.notes.concat());
         outcome.result
     }
@@ -222,8 +236,8 @@ impl<R> Task<R> {
     /// As [`join`](Task::join); but a task that waits for itself gets itself back, unless the timeout is too large for a clock.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<R, Task<R>> {
-        self.slip.wait(Some(timeout));
-        match self.slip.take() {
+        self.state.wait(Some(timeout));
+        match self.state.take() {
             Some(outcome) => Ok(outcome.raise()),
             None => Err(self),
         }
@@ -232,7 +246,7 @@ impl<R> Task<R> {
     /// Whether the closure has returned or panicked, or never will be run.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        matches!(self.slip.state.lock().stage, Stage::Done(_) | Stage::Taken)
+        matches!(self.state.progress.lock().stage, Stage::Done(_) | Stage::Taken)
     }
 
     /// Lets `token` cancel this task as long as it has not started: its closure is dropped, and joining it says so. Once it
@@ -259,7 +273,7 @@ impl<R> Task<R> {
     where
         R: Send + 'static,
     {
-        token.stops(&self.slip);
+        token.stops(&self.state);
         self
     }
 }
@@ -270,9 +284,14 @@ impl<R> TaskState<R> {
         let Some(f) = self.claim() else { return };
         // User code. What it has captured is dropped in the job, a panic becomes a value.
         let mut result = None;
-        let job = || panics::run_job(&self.call, 0, |_| result = Some(f()));
+        let job = |begin: &dyn Fn()| {
+            panics::run_job(&self.call, 0, |_| {
+                begin();
+                result = Some(f());
+            })
+        };
         let end = match &self.watch {
-            None => job(),
+            None => job(&|| ()),
             Some(watch) => run_watched(&self.call, watch, job),
         };
         let result = match end.panic {
@@ -283,7 +302,7 @@ impl<R> TaskState<R> {
     }
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
-        let mut state = self.state.lock();
+        let mut state = self.progress.lock();
         match mem::replace(&mut state.stage, Stage::Running(thread::current().id())) {
             Stage::Waiting(f) => Some(f),
             other => {
@@ -305,7 +324,7 @@ impl<R> TaskState<R> {
     }
 
     fn finish(&self, outcome: Outcome<R>) {
-        let mut state = self.state.lock();
+        let mut state = self.progress.lock();
         if state.unheard {
             drop(state);
             return outcome.forget_there();
@@ -321,7 +340,7 @@ impl<R> TaskState<R> {
     }
 
     /// In a child made by `fork`: what runs in the parent will never be done here.
-    fn give_up_if_elsewhere(&self, state: &mut State<R>) {
+    fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
         if matches!(state.stage, Stage::Running(_)) && is_forked() {
             let result =
                 Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
@@ -332,12 +351,11 @@ impl<R> TaskState<R> {
     /// Waits for the outcome. What has not started is run here, if this is a worker.
     #[track_caller]
     fn wait(&self, timeout: Option<Duration>) {
-        if timeout.is_none_or(|timeout| !timeout.is_zero()) && (pool::on_a_worker() || is_forked()) {
-            self.run();
-        }
         // A timeout beyond the reach of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut state = self.state.lock();
+        // A wait with an end may wait for anybody.
+        let _permit = if deadline.is_none() { self.permit_or_run() } else { None };
+        let mut state = self.progress.lock();
         self.give_up_if_elsewhere(&mut state);
         while matches!(state.stage, Stage::Waiting(_) | Stage::Running(_)) {
             let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
@@ -356,6 +374,24 @@ impl<R> TaskState<R> {
         }
     }
 
+    /// The right to wait for the pool or, where that could be for ever, the closure is run here if it has not started.
+    fn permit_or_run(&self) -> Option<WaitPermit> {
+        let (pool, _) = self.pool.as_ref()?;
+        let permit = if is_forked() { None } else { WaitPermit::for_pool(*pool) };
+        if permit.is_none() {
+            self.run();
+        }
+        permit
+    }
+
+    /// The same for a poll. On a worker of the pool itself, another one that is free runs the closure.
+    fn permit_to_await(&self) -> Option<WaitPermit> {
+        let (pool, queue) = self.pool.as_ref()?;
+        let is_own = current_worker::pool_id() == Some(*pool);
+        let waits = self.progress.lock().permit.is_some();
+        if !is_forked() && (waits || (is_own && queue.has_free_worker())) { None } else { self.permit_or_run() }
+    }
+
     /// Waits for the outcome and takes it.
     #[track_caller]
     fn outcome(&self) -> Outcome<R> {
@@ -364,21 +400,21 @@ impl<R> TaskState<R> {
     }
 
     fn take(&self) -> Option<Outcome<R>> {
-        take(&mut self.state.lock())
+        take(&mut self.progress.lock())
     }
 }
 
 /// Runs a task for one who watches it.
 #[cold]
-fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce() -> JobEnd) -> JobEnd {
+fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn Fn()) -> JobEnd) -> JobEnd {
     let round = ItemTimer::begin(vec![watch]);
     watch.pulled(1, Duration::ZERO);
     let start = Instant::now();
-    let mut end = job();
+    let mut end = job(&|| round.started(0, start));
     let outcome = if end.panic.is_some() { observe::Outcome::Panicked } else { observe::Outcome::Returned };
     // A job again, for what an observer's panic has to say.
     let told = panics::run_job(call, 0, |_| {
-        round.tell(0, start, outcome);
+        round.finished(0, start, outcome);
         watch.finish();
     });
     end.notes.extend(told.notes);
@@ -386,7 +422,7 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce() -> 
 }
 
 /// The outcome, once, if there is one.
-fn take<R>(state: &mut MutexGuard<'_, State<R>>) -> Option<Outcome<R>> {
+fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Outcome<R>> {
     match mem::replace(&mut state.stage, Stage::Taken) {
         Stage::Done(outcome) => Some(outcome),
         other => {
@@ -450,7 +486,7 @@ impl<R> Drop for TaskState<R> {
 
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
-        let mut state = self.slip.state.lock();
+        let mut state = self.state.progress.lock();
         state.unheard = true;
         let waker = state.waker.take();
         let outcome = take(&mut state);
@@ -472,17 +508,17 @@ impl<R> Future for Task<R> {
     ///
     /// As [`join`](Task::join); and if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
-        if pool::on_a_worker() || is_forked() {
-            self.slip.run();
-        }
+        let permit = self.state.permit_to_await();
         let waker = context.waker().clone();
-        let mut state = self.slip.state.lock();
+        let mut state = self.state.progress.lock();
         assert!(!matches!(state.stage, Stage::Taken), "a task was polled after it was ready");
-        self.slip.give_up_if_elsewhere(&mut state);
+        self.state.give_up_if_elsewhere(&mut state);
         if let Some(outcome) = take(&mut state) {
+            state.permit = None;
             drop(state);
             return Poll::Ready(outcome.raise());
         }
+        state.permit = permit.or(state.permit.take());
         let before = state.waker.replace(waker);
         drop(state);
         drop(before);

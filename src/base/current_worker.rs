@@ -69,6 +69,8 @@ impl Worker {
 /// What a worker thread knows of itself.
 pub(crate) struct CurrentWorker {
     pub(crate) worker: Worker,
+    /// The pool, by a number that no other pool of the process has.
+    pub(crate) pool_id: u64,
     /// The pool's own sink for log lines.
     pub(crate) sink: Option<LineSink>,
 }
@@ -78,7 +80,7 @@ thread_local! {
     pub(crate) static CURRENT_WORKER: RefCell<Option<CurrentWorker>> = const { RefCell::new(None) };
 }
 
-/// What `look` makes of this thread's badge; `None` off our workers, and in a thread-local's destructor.
+/// What `look` makes of this thread's place in a pool; `None` off our workers, and in a thread-local's destructor.
 fn with_current<R>(look: impl FnOnce(&CurrentWorker) -> R) -> Option<R> {
     CURRENT_WORKER.try_with(|current| current.borrow().as_ref().map(look)).ok().flatten()
 }
@@ -97,7 +99,12 @@ pub(crate) fn name_of_this_thread() -> Arc<str> {
     thread.name().map_or_else(|| Arc::from(format!("{:?}", thread.id())), Arc::from)
 }
 
-/// The index of this thread within its pool, of ours or of plain rayon.
+/// The index of this thread within its pool; `None` off our workers.
 pub(crate) fn index() -> Option<usize> {
-    with_current(|worker| worker.worker.index)
+    with_current(|current| current.worker.index)
+}
+
+/// The number of the pool that this thread works for; `None` off our workers.
+pub(crate) fn pool_id() -> Option<u64> {
+    with_current(|current| current.pool_id)
 }

@@ -3,5 +3,6 @@
 pub(crate) mod current_worker;
 pub(crate) mod event;
 pub(crate) mod fork;
+pub(crate) mod scoped_job;
 pub(crate) mod stdio;
 pub(crate) mod unwind;

@@ -1,6 +1,6 @@
 //! Items on their way to a worker, in one piece that can be divided.
 
-use crate::panics;
+use crate::panics::{self, Payload};
 use std::mem;
 use std::vec;
 
@@ -32,6 +32,64 @@ pub(crate) trait Block: Sized {
 
     /// Drops all items, and keeps the panics in.
     fn abandon(self);
+
+    /// A block of so many items that raises this panic at the first of them.
+    fn broken(payload: Payload, size: usize) -> Self;
+}
+
+/// Items that wait for a worker: a block as it came, or what a worker has handed back of one.
+pub(crate) enum Queued<B: Block> {
+    Block(B),
+    /// They were looked at, and have not begun.
+    HandedBack(vec::IntoIter<B::Item>),
+}
+
+impl<B: Block> Queued<B> {
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Queued::Block(block) => block.size(),
+            Queued::HandedBack(items) => items.size(),
+        }
+    }
+
+    /// Takes the first `count` items off; at least one, and not all.
+    pub(crate) fn split_front(&mut self, count: usize) -> Self {
+        match self {
+            Queued::Block(block) => Queued::Block(block.split_front(count)),
+            Queued::HandedBack(items) => Queued::HandedBack(items.split_front(count)),
+        }
+    }
+
+    /// Drops all items, and keeps the panics in.
+    pub(crate) fn abandon(self) {
+        match self {
+            Queued::Block(block) => block.abandon(),
+            Queued::HandedBack(items) => items.abandon(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_vec(self) -> Vec<B::Item> {
+        match self {
+            Queued::Block(block) => block.into_items().collect(),
+            Queued::HandedBack(items) => items.collect(),
+        }
+    }
+
+    /// What is left of a block of which `held` was the last item that came out, `size` items in all. If making one of the
+    /// others panics, that is the panic of its item.
+    pub(crate) fn left(held: B::Item, mut rest: B::Items, size: usize) -> Vec<Self> {
+        let mut items = Vec::with_capacity(size);
+        items.push(held);
+        let outcome = panics::catch(|| items.extend(rest.by_ref()));
+        panics::contain(rest);
+        let lost = size.saturating_sub(items.len());
+        let mut left = vec![Queued::HandedBack(items.into_iter())];
+        if let Err(payload) = outcome {
+            left.push(Queued::Block(B::broken(payload, lost)));
+        }
+        left
+    }
 }
 
 impl<T> Block for vec::IntoIter<T> {
@@ -66,5 +124,9 @@ impl<T> Block for vec::IntoIter<T> {
 
     fn abandon(self) {
         panics::contain_all(self);
+    }
+
+    fn broken(_: Payload, _: usize) -> Self {
+        unreachable!("BUG: a vector gives its items without running code of the user's")
     }
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod block;
 pub(crate) mod flow;
+pub(crate) mod inbox;
 pub(crate) mod puller;
+pub(crate) mod run_chunk;
 pub(crate) mod sizing;
 pub(crate) mod source;
 pub(crate) mod star;

@@ -1,44 +1,27 @@
 //! The workers' side of a call: take a chunk, run it, hand over what came of it, take the next.
 //!
-//! A *puller* is a job on a worker that does this until nothing is queued; at most one runs on each worker. It never waits:
-//! with an empty queue it leaves, and whoever queues the next items starts another. So a worker is free for other calls
-//! as soon as this one has nothing for it. While items are queued they stay: calls that share a pool begin in turn, and one
-//! whose source and consumer keep up with the workers has them until it ends.
-//!
-//! One job for each chunk would be simpler and wrong: a worker that waits inside `f` (a nested `par_iter`) takes up
-//! other jobs meanwhile, and chunks of the same call would pile up on top of the half-run `f`, under the locks it holds.
+//! A job on a worker does this until nothing is queued; at most one runs on each worker. It never waits: with an empty queue
+//! it leaves, and whoever queues the next items starts another. So a worker is free for others as soon as this call has
+//! nothing for it. Where others wait for a worker, it gives way after its turn and comes back behind them.
 
-use crate::engine::block::Block;
+use crate::base::current_worker;
+use crate::base::event::Event;
+use crate::engine::block::{Block, Queued};
+use crate::engine::run_chunk::{Done, Left, Runner};
 use crate::engine::sizing::{Plan, Sizer};
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
-use crate::engine::work::{self, At, Work};
-use crate::observe::{self, ItemTimer, ObserverRef, Outcome};
-use crate::panics::{self, Call, JobEnd, TaskPanic};
-use crate::threads::pool;
-use crate::threads::seat::Seat;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::cell::Cell;
+use crate::engine::work::{self, Work};
+use crate::observe::{self, ObserverRef};
+use crate::panics::{self, Call, TaskPanic};
+use crate::threads::job_queue::Interrupt;
+use crate::threads::workers_scope::{Lent, WorkersScope};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// What came of one chunk.
-#[derive(Debug)]
-pub(crate) struct Done<R> {
-    /// The results of the items that ran to their end: the first ones, in order.
-    pub(crate) results: Vec<R>,
-    /// How many items the chunk held.
-    pub(crate) items: usize,
-    /// The panic that ended the chunk, if one did.
-    pub(crate) panic: Option<TaskPanic>,
-    /// Text that the caller has to print: panics that `f` caught itself, traces of calls inside `f`.
-    pub(crate) notes: Vec<String>,
-    /// How long the worker was at it.
-    pub(crate) busy: Duration,
-}
 
 /// The place where the caller and the workers of one call meet.
 pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
@@ -46,17 +29,13 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     pub(crate) call: Arc<Call>,
     /// The observer of the pool; those of the call itself are in `work`.
     pool_watch: Option<ObserverRef<'static>>,
-    /// One state for each worker, in the hands of its puller while that runs.
+    /// One state for each worker; its job has it while that runs.
     states: States<W::State>,
     /// What lets nothing more start: a panic, the caller, a token.
     pub(crate) brake: Arc<StopFlag>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
-    desk: Mutex<Desk<B, W::Output>>,
-    /// Notified when the front of the line is ready and the caller waits for it; its partner is `Desk::caller_waits`.
-    ready: Condvar,
-    /// Set when `Desk::caller_waits` is taken, for a caller that has not gone to sleep yet.
-    called: AtomicBool,
+    state: Mutex<State<B, W::Output>>,
 }
 
 /// What wakes the caller.
@@ -72,22 +51,24 @@ enum Until {
 /// by then need not wake it, which takes tens of microseconds.
 const AWAKE: Duration = Duration::from_micros(20);
 
-/// How long items without hands wait until a worker is asked again.
-const STRANDED: Duration = Duration::from_millis(1);
+/// When the caller has waited for so long, what its jobs may have given to rayon is to be shared among idle workers.
+pub(crate) const WATCH_AFTER: Duration = Duration::from_micros(200);
 
 /// What one lock guards. No user code runs under it.
-struct Desk<B, R> {
+struct State<B: Block, R> {
     window: Window<B, Done<R>>,
     sizer: Sizer,
-    /// Pullers that were started and have not left; at most one for each worker.
-    pullers: usize,
+    /// Jobs that were started and have not left; at most one for each worker.
+    workers: usize,
+    /// Chunks that are being run: taken, and not handed over.
+    running: usize,
     /// True when no more items will be queued for now, so that the rest is to be shared out evenly.
     last: bool,
-    /// Whether a puller has taken a block to cut a chunk off it, and will put back the rest.
+    /// Whether a job has taken a block to cut a chunk off it, and will put back the rest.
     is_cutting: bool,
     /// The caller wants no more results.
     is_stopped: bool,
-    /// What the caller sleeps for on `Exchange::ready`, if it sleeps.
+    /// What the caller waits for at its event, if it waits.
     caller_waits: Option<Until>,
     /// When the present stretch of the call began, and how long those before it took: chunks grow with their sum.
     since: Instant,
@@ -103,14 +84,31 @@ impl<S> Drop for States<S> {
     }
 }
 
-impl<B: Block, R> Desk<B, R> {
+impl<B: Block, R> State<B, R> {
     fn elapsed(&self, now: Instant) -> Duration {
         self.before + now.saturating_duration_since(self.since)
     }
 
-    /// Whether items are queued that no puller will take.
-    fn is_stranded(&self) -> bool {
-        self.pullers == 0 && self.window.queued_items() > 0
+    /// Whether a chunk is at work, or will be.
+    fn is_at_work(&self) -> bool {
+        self.running > 0 || self.window.queued_items() > 0
+    }
+
+    /// Makes what is queued a part of the line that gave no results: a token has stopped the call. Gives the items.
+    fn give_up_queued(&mut self) -> Vec<Queued<B>> {
+        let mut items = Vec::new();
+        while let Some(chunk) = self.window.take_block() {
+            let done = Done {
+                results: Vec::new(),
+                items: chunk.items.size(),
+                panic: None,
+                notes: Vec::new(),
+                busy: Duration::ZERO,
+            };
+            self.window.complete(chunk.first, done);
+            items.push(chunk.items);
+        }
+        items
     }
 
     fn plan(&self) -> Plan {
@@ -127,10 +125,11 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
             states: States(std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect()),
             brake: Arc::new(StopFlag::new()),
             front_ready: AtomicBool::new(false),
-            desk: Mutex::new(Desk {
+            state: Mutex::new(State {
                 window: Window::new(),
                 sizer,
-                pullers: 0,
+                workers: 0,
+                running: 0,
                 last: false,
                 is_cutting: false,
                 is_stopped: false,
@@ -138,15 +137,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                 since: Instant::now(),
                 before: Duration::ZERO,
             }),
-            ready: Condvar::new(),
-            called: AtomicBool::new(false),
         }
     }
 
     // What the user sets before the start.
 
     pub(crate) fn sizer_mut(&mut self) -> &mut Sizer {
-        &mut self.desk.get_mut().sizer
+        &mut self.state.get_mut().sizer
     }
 
     pub(crate) fn call_mut(&mut self) -> &mut Call {
@@ -158,7 +155,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer, Arc<StopFlag>) {
-        (self.work, self.call, self.desk.into_inner().sizer, self.brake)
+        (self.work, self.call, self.state.into_inner().sizer, self.brake)
     }
 
     // Who watches.
@@ -187,32 +184,34 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// Begins a stretch in which the workers are at work.
     pub(crate) fn open(&self) -> Plan {
-        let mut desk = self.desk.lock();
-        desk.since = Instant::now();
-        desk.last = false;
-        desk.plan()
+        let mut state = self.state.lock();
+        state.since = Instant::now();
+        state.last = false;
+        state.plan()
     }
 
     /// No more items will be queued in this stretch.
     pub(crate) fn close(&self) {
-        self.desk.lock().last = true;
+        self.state.lock().last = true;
     }
 
-    /// Ends the stretch when all pullers have left: moves what finished to `ready`, drops what nobody took, and gives how
+    /// Ends the stretch when all jobs have left: moves what finished to `ready`, drops what nobody took, and gives how
     /// long it took.
     pub(crate) fn shut(&self, ready: &mut VecDeque<Done<W::Output>>) -> Duration {
-        let mut desk = self.desk.lock();
-        debug_assert_eq!(desk.pullers, 0, "BUG: the scope ended before its pullers");
-        let took = desk.since.elapsed();
-        desk.before += took;
-        self.move_ready(&mut desk, ready);
-        let queued = desk.window.abandon();
-        drop(desk);
-        queued.into_iter().for_each(Block::abandon);
+        let mut state = self.state.lock();
+        debug_assert_eq!(state.running, 0, "BUG: the scope ended before its jobs");
+        // Those that no worker has come to were withdrawn.
+        state.workers = 0;
+        let took = state.since.elapsed();
+        state.before += took;
+        self.move_ready(&mut state, ready);
+        let queued = state.window.abandon();
+        drop(state);
+        queued.into_iter().for_each(Queued::abandon);
         took
     }
 
-    /// The number of workers, and of pullers at most.
+    /// The number of workers, and of jobs at most.
     pub(crate) fn workers(&self) -> usize {
         self.states.0.len()
     }
@@ -227,369 +226,298 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         self.front_ready.load(Ordering::Relaxed)
     }
 
-    /// Queues items, `first` being the index of the first. Gives how many pullers the caller has to start.
+    /// Queues items, `first` being the index of the first. Gives how many jobs the caller has to start.
     pub(crate) fn submit(&self, first: u64, items: B, pull: Duration, last: bool) -> (Plan, usize) {
         let count = items.size();
         for watch in self.watches() {
             watch.pulled(count, pull);
         }
-        let mut desk = self.desk.lock();
-        desk.sizer.pulled(count, pull);
-        desk.window.push(first, items);
-        desk.last = last;
-        let plan = desk.plan();
-        let missing = self.states.0.len() - desk.pullers;
-        let queued = desk.window.queued_items();
+        let mut state = self.state.lock();
+        state.sizer.pulled(count, pull);
+        state.window.push(first, items);
+        self.brake.wants_no_items_if(true);
+        state.last = last;
+        let plan = state.plan();
+        let missing = self.states.0.len() - state.workers;
+        let queued = state.window.queued_items();
         // One for each chunk, so that a consumer that is the slowest of all need not share its core with workers that
         // find nothing; the rest of a source is shared out in smaller parts.
-        let hands = if last { queued } else { queued.div_ceil(plan.chunk) };
-        let wanted = missing.min(hands);
-        desk.pullers += wanted;
+        let chunks = if last { queued } else { queued.div_ceil(plan.chunk) };
+        let wanted = missing.min(chunks);
+        state.workers += wanted;
         (plan, wanted)
     }
 
     /// Moves what is ready at the front of the line to `ready`.
     pub(crate) fn collect(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
-        let mut desk = self.desk.lock();
-        self.move_ready(&mut desk, ready);
-        desk.plan()
+        let mut state = self.state.lock();
+        self.move_ready(&mut state, ready);
+        state.plan()
     }
 
     /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
-    /// Gives how many pullers the caller has to start, too.
-    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>) -> (Plan, usize) {
-        let mut desk = self.desk.lock();
-        self.move_ready(&mut desk, ready);
-        if ready.is_empty() && desk.elapsed(Instant::now()) < AWAKE {
-            self.stay_awake(&mut desk);
-            self.move_ready(&mut desk, ready);
+    pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>, scope: WorkersScope<'_>) -> Plan {
+        let mut state = self.state.lock();
+        self.move_ready(&mut state, ready);
+        if ready.is_empty() && state.elapsed(Instant::now()) < AWAKE {
+            self.stay_awake(&mut state);
+            self.move_ready(&mut state, ready);
         }
-        if let Some(nap) = desk.sizer.nap(desk.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
-            desk.caller_waits = Some(Until::Dry);
-            self.ready.wait_for(&mut desk, nap);
-            self.move_ready(&mut desk, ready);
+        if let Some(nap) = state.sizer.nap(state.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
+            self.sleep(&mut state, Until::Dry, |event| {
+                event.wait_for(nap);
+            });
+            self.move_ready(&mut state, ready);
         }
-        let mut pullers = 0;
-        while ready.is_empty() && pullers == 0 {
-            debug_assert!(!desk.window.is_empty(), "BUG: nothing to wait for");
-            pullers = self.sleep(&mut desk, Until::Front);
-            self.move_ready(&mut desk, ready);
+        while ready.is_empty() {
+            debug_assert!(!state.window.is_empty(), "BUG: nothing to wait for");
+            if self.brake.is_cancelled() {
+                Self::give_up_queued(&mut state);
+                self.move_ready(&mut state, ready);
+                if !ready.is_empty() {
+                    break;
+                }
+            }
+            self.sleep_while_watched(&mut state, Until::Front, scope);
+            self.move_ready(&mut state, ready);
         }
-        desk.caller_waits = None;
-        (desk.plan(), pullers)
+        state.plan()
     }
 
-    /// Waits until everything queued is done, or gives how many pullers the caller has to start for it.
-    pub(crate) fn wait_for_all(&self) -> usize {
-        let mut desk = self.desk.lock();
-        let mut pullers = 0;
-        while pullers == 0 && (desk.pullers > 0 || desk.is_stranded()) {
-            pullers = self.sleep(&mut desk, Until::Dry);
+    /// Waits until everything queued is done, or the call is cancelled.
+    pub(crate) fn wait_for_all(&self, scope: WorkersScope<'_>) {
+        let mut state = self.state.lock();
+        loop {
+            if self.brake.is_cancelled() {
+                Self::give_up_queued(&mut state);
+            }
+            if !state.is_at_work() {
+                break;
+            }
+            self.sleep_while_watched(&mut state, Until::Dry, scope);
         }
-        pullers
+    }
+
+    /// Lets nothing wait for a worker any more, however long the workers are busy with something else.
+    fn give_up_queued(state: &mut MutexGuard<'_, State<B, W::Output>>) {
+        let items = state.give_up_queued();
+        MutexGuard::unlocked(state, || items.into_iter().for_each(Queued::abandon));
     }
 
     /// Waits until the workers run dry, for the first moments of a call.
-    fn stay_awake(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
-        desk.caller_waits = Some(Until::Dry);
-        self.called.store(false, Ordering::Relaxed);
-        let elapsed = desk.elapsed(Instant::now());
-        MutexGuard::unlocked(desk, || {
+    fn stay_awake(&self, state: &mut MutexGuard<'_, State<B, W::Output>>) {
+        let elapsed = state.elapsed(Instant::now());
+        self.sleep(state, Until::Dry, |event| {
             let start = Instant::now();
-            while !self.called.load(Ordering::Relaxed) && elapsed + start.elapsed() < AWAKE {
+            while !event.is_set() && elapsed + start.elapsed() < AWAKE {
                 thread::yield_now();
             }
         });
     }
 
     /// Wakes the caller, if it waits.
-    fn call(&self, mut desk: MutexGuard<'_, Desk<B, W::Output>>) {
-        let waits = desk.caller_waits.take().is_some();
-        drop(desk);
-        if waits {
-            self.called.store(true, Ordering::Relaxed);
-            self.ready.notify_one();
+    fn call(&self, state: &mut MutexGuard<'_, State<B, W::Output>>) {
+        if state.caller_waits.take().is_some() {
+            self.brake.consumer.set();
         }
     }
 
-    /// Sleeps until woken. Gives how many pullers the caller has to start: one if there are items but no hands.
-    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, until: Until) -> usize {
-        if !desk.is_stranded() {
-            desk.caller_waits = Some(until);
-            self.ready.wait(desk);
-        }
-        if !desk.is_stranded() {
-            return 0;
-        }
-        // The only worker that is not busy waits inside rayon. It gets some time, or it would be asked without a pause.
-        self.ready.wait_for(desk, STRANDED);
-        desk.pullers += 1;
-        1
+    /// Waits at the event of the caller, without the lock, for what `until` says.
+    fn sleep(&self, state: &mut MutexGuard<'_, State<B, W::Output>>, until: Until, wait: impl FnOnce(&Event)) {
+        state.caller_waits = Some(until);
+        MutexGuard::unlocked(state, || wait(&self.brake.consumer));
+        state.caller_waits = None;
     }
 
-    fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
+    /// The same for as long as it takes. After a while, idle workers share what the jobs have given to rayon.
+    fn sleep_while_watched(
+        &self,
+        state: &mut MutexGuard<'_, State<B, W::Output>>,
+        until: Until,
+        scope: WorkersScope<'_>,
+    ) {
+        self.sleep(state, until, |event| {
+            if !event.wait_for(WATCH_AFTER) {
+                let _watched = scope.watch_rayon();
+                event.wait();
+            }
+        });
+    }
+
+    fn move_ready(&self, state: &mut MutexGuard<'_, State<B, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
         self.front_ready.store(false, Ordering::Relaxed);
-        ready.extend(std::iter::from_fn(|| desk.window.deliver()));
+        ready.extend(std::iter::from_fn(|| state.window.deliver()));
     }
 
     /// Lets nothing more start: the caller wants no more results.
     pub(crate) fn stop(&self) {
         self.brake.stop_at(0);
-        let mut desk = self.desk.lock();
-        desk.is_stopped = true;
-        let queued = desk.window.abandon();
-        drop(desk);
-        queued.into_iter().for_each(Block::abandon);
+        let mut state = self.state.lock();
+        state.is_stopped = true;
+        let queued = state.window.abandon();
+        drop(state);
+        queued.into_iter().for_each(Queued::abandon);
     }
 
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: B::Item) -> Result<W::Output, TaskPanic> {
-        let mut state = self.states.0[0].lock().take();
-        let outcome = run_here(&self.work, &self.call, &self.watches(), &mut state, index, item);
-        *self.states.0[0].lock() = state;
+        let mut worker_state = self.states.0[0].lock().take();
+        let outcome = self.runner(&|_| false).run_here(&self.watches(), &mut worker_state, index, item);
+        *self.states.0[0].lock() = worker_state;
         outcome
     }
 
     // What the workers do.
 
-    /// A puller's life. `another` starts one more of this call.
-    pub(crate) fn pull(&self, another: impl Fn()) {
-        let Some(_seat) = Seat::take() else {
-            self.leave_to_others();
-            return;
-        };
-        let slot = &self.states.0[pool::worker_index()];
-        let mut state = slot.lock().take();
+    /// What one job does on a worker.
+    fn run(&self, scope: &WorkersScope<'_>)
+    where
+        B: Block<Item: Send> + Send,
+    {
+        let index = current_worker::index().expect("BUG: jobs run on workers");
+        let mut worker_state = self.states.0[index].lock().take();
         let mut done = None;
-        while let (Some(chunk), help) = self.exchange(done) {
-            if help {
-                another();
+        let gives_way = loop {
+            match self.exchange(done, |now| scope.should_yield(now)) {
+                Next::Run { chunk, help } => {
+                    if help {
+                        scope.spawn();
+                    }
+                    let first = chunk.first;
+                    self.brake.settle_unless(|| scope.others_wait());
+                    let should_yield = |now| scope.should_yield(now);
+                    let (completed, left) = self.runner(&should_yield).run(self.watches(), chunk, &mut worker_state);
+                    if let Some(left) = left {
+                        self.hand_back(left);
+                    }
+                    done = Some((first, completed));
+                }
+                Next::Yield => break true,
+                Next::Leave => break false,
             }
-            let ticket = chunk.ticket;
-            done = Some((ticket, run_chunk(&self.work, &self.call, &self.brake, self.watches(), chunk, &mut state)));
+        };
+        *self.states.0[index].lock() = worker_state;
+        if gives_way {
+            scope.spawn();
         }
-        *slot.lock() = state;
     }
 
-    /// What a puller does that was taken up by a worker in the middle of something else: it leaves, though items may be
-    /// queued. The next puller of the call that takes a chunk calls for help again; where there is none, the caller does.
-    fn leave_to_others(&self) {
-        let mut desk = self.desk.lock();
-        desk.pullers -= 1;
-        if desk.pullers == 0 {
-            self.call(desk);
+    fn runner<'a>(&'a self, should_yield: &'a dyn Fn(Instant) -> bool) -> Runner<'a, W> {
+        Runner { work: &self.work, call: &self.call, stop: &self.brake, should_yield }
+    }
+
+    /// What is left of a chunk waits again for a worker.
+    fn hand_back(&self, left: Left<B>) {
+        let mut state = self.state.lock();
+        if state.is_stopped {
+            drop(state);
+            return left.blocks.into_iter().for_each(Queued::abandon);
         }
+        left.into_blocks().for_each(|block| state.window.put_back(block));
     }
 
     /// Takes the next chunk of data whose splitting is code of the user's, which runs without a lock.
-    fn cut(desk: &mut MutexGuard<'_, Desk<B, W::Output>>, most: usize) -> Option<Chunk<B>> {
-        let mut chunk = desk.window.take_block()?;
+    fn cut(state: &mut MutexGuard<'_, State<B, W::Output>>, most: usize) -> Option<Chunk<B>> {
+        let mut chunk = state.window.take_block()?;
         if chunk.items.size() <= most {
             return Some(chunk);
         }
-        desk.is_cutting = true;
-        let rest = MutexGuard::unlocked(desk, || chunk.cut(most));
-        desk.is_cutting = false;
+        state.is_cutting = true;
+        let rest = MutexGuard::unlocked(state, || chunk.cut(most));
+        state.is_cutting = false;
         match rest {
-            Some((_, rest)) if desk.is_stopped => MutexGuard::unlocked(desk, || rest.abandon()),
-            Some(rest) => desk.window.put_back(rest),
+            Some((_, rest)) if state.is_stopped => MutexGuard::unlocked(state, || rest.abandon()),
+            Some(rest) => state.window.put_back(rest),
             None => {}
         }
         Some(chunk)
     }
 
-    /// Hands over a chunk and takes the next: none if the puller has to leave, and whether it has to start another.
-    fn exchange(&self, done: Option<(u64, Done<W::Output>)>) -> (Option<Chunk<B>>, bool) {
+    /// Hands over a chunk and takes the next. `should_yield` says whether others are to go first.
+    fn exchange(
+        &self,
+        done: Option<(u64, Done<W::Output>)>,
+        should_yield: impl FnOnce(Instant) -> bool,
+    ) -> Next<Chunk<B>> {
         let now = Instant::now();
-        let mut desk = self.desk.lock();
+        let mut state = self.state.lock();
         let mut front = false;
-        if let Some((ticket, done)) = done {
-            desk.sizer.worked(done.results.len(), done.busy);
-            front = desk.window.fill(ticket, done);
+        let has_worked = done.is_some();
+        if let Some((first, done)) = done {
+            state.running -= 1;
+            state.sizer.worked(done.results.len(), done.busy);
+            front = state.window.complete(first, done);
             if front {
                 self.front_ready.store(true, Ordering::Relaxed);
             }
         }
-        let queued = desk.window.queued_items();
-        let most = desk.sizer.take(desk.elapsed(now), queued, desk.last);
+        let queued = state.window.queued_items();
+        if has_worked && queued > 0 && should_yield(now) {
+            if front && state.caller_waits == Some(Until::Front) {
+                self.call(&mut state);
+            }
+            // It stays counted, and comes back.
+            return Next::Yield;
+        }
+        let most = state.sizer.take(state.elapsed(now), queued, state.last);
         let chunk = if B::CUTS_BY_USER {
-            if front && desk.caller_waits == Some(Until::Front) {
+            if front && state.caller_waits == Some(Until::Front) {
                 // However long the cutting takes.
-                self.call(desk);
-                desk = self.desk.lock();
+                self.call(&mut state);
             }
-            if desk.is_cutting {
+            if state.is_cutting {
                 // It may not take what lies behind that block. Whoever cuts it stays, and calls for help then.
-                desk.pullers -= 1;
-                return (None, false);
+                state.workers -= 1;
+                return Next::Leave;
             }
-            Self::cut(&mut desk, most)
+            Self::cut(&mut state, most)
         } else {
-            desk.window.take(most)
+            state.window.take(most)
         };
         // Whoever leaves is struck off under the same lock that showed the queue empty, so the next to queue items knows.
-        // Whoever stays calls in one more if there is still more to do than hands.
-        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.pullers < self.states.0.len();
+        // Whoever stays calls in one more if there is still more to do than workers.
+        let help = chunk.is_some() && state.window.queued_items() > 0 && state.workers < self.states.0.len();
         if chunk.is_none() {
-            desk.pullers -= 1;
-        } else if help {
-            desk.pullers += 1;
-        }
-        let dry = chunk.is_none() && (desk.pullers == 0 || !desk.last);
-        let wake = dry || (front && desk.caller_waits == Some(Until::Front));
-        if wake {
-            self.call(desk);
-        }
-        (chunk, help)
-    }
-}
-
-/// Runs the items of a chunk, up to the first panic or the end of the call.
-pub(crate) fn run_chunk<B: Block, W: Work<B::Item>>(
-    work: &W,
-    call: &Arc<Call>,
-    brake: &StopFlag,
-    watches: Vec<&ObserverRef<'_>>,
-    chunk: Chunk<B>,
-    state: &mut Option<W::State>,
-) -> Done<W::Output> {
-    let Chunk { first, items: block, .. } = chunk;
-    let count = block.size();
-    // Outside the catch as well: what is left of the items is dropped one by one.
-    let mut rest = None;
-    let mut results = Vec::new();
-    let start = Instant::now();
-    // `f` is user code. It may return: its result is kept, outside the catch. Panic: the results before it stay. Call
-    // us again: that call runs inline. Wait inside rayon: other jobs run on top of it, but never another item of
-    // this call.
-    let mut end = if watches.is_empty() && !panics::catch(|| call.spans_items()).unwrap_or(false) {
-        panics::run_job(call, first, |position| {
-            // In here, since data may claim any length.
-            results.reserve(count);
-            let mut index = first;
-            // `may_stop` is known where this is called, and so costs nothing.
-            let mut run = move |item, may_stop: bool| {
-                if may_stop && index >= brake.end() {
-                    panics::contain(item);
-                    panics::stop();
-                }
-                let result = work.run(state, item, At { call, index });
-                index += 1;
-                position.set(index);
-                result
-            };
-            if cfg!(panic = "abort") {
-                // Nothing ends a loop from inside of a library here but the end of the process.
-                let items = rest.insert(block.into_items());
-                while position.get() < brake.end() {
-                    let Some(item) = items.next() else { break };
-                    results.push(run(item, false));
-                }
-                return;
+            state.workers -= 1;
+            if state.running > 0 && !state.is_stopped {
+                self.brake.ask_for_items();
             }
-            // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
-            // time, and keeps the count in a register. Items without a destructor may get lost in unwinding.
-            let run = move |item| run(item, true);
-            if B::HAS_TO_DROP {
-                results.extend(rest.insert(block.into_items()).map(run));
-            } else {
-                results.extend(block.into_items().map(run));
-            }
-            assert_eq!(results.len(), count, "the data has another number of items than it said");
-        })
-    } else {
-        run_watched(work, call, brake, watches, first, (block, &mut rest), &mut results, state)
-    };
-    let busy = start.elapsed();
-    if let Some(panic) = end.panic.as_ref().filter(|panic| !panic.is_stop()) {
-        brake.stop_at(panic.index() as u64);
-    }
-    panics::contain_all(results.drain(count.min(results.len())..));
-    if let Some(rest) = rest.filter(B::is_to_drop) {
-        let left = first + results.len() as u64 + u64::from(end.panic.is_some());
-        let drop_all = |position: &Cell<u64>| B::abandon_rest(rest, |place| position.set(left + place as u64));
-        end.notes.extend(panics::run_job(call, left, drop_all).notes);
-    }
-    let panic = end.panic.filter(|panic| !panic.is_stop());
-    Done { results, items: count, panic, notes: end.notes, busy }
-}
-
-/// The loop of [`run_chunk`] for a call that is watched: each item has its times taken and told, and its span.
-#[cold]
-#[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "it is a part of one function")]
-fn run_watched<B: Block, W: Work<B::Item>>(
-    work: &W,
-    call: &Arc<Call>,
-    brake: &StopFlag,
-    watches: Vec<&ObserverRef<'_>>,
-    first: u64,
-    (block, rest): (B, &mut Option<B::Items>),
-    results: &mut Vec<W::Output>,
-    state: &mut Option<W::State>,
-) -> JobEnd {
-    let round = ItemTimer::begin(watches);
-    // When the item began that runs now.
-    let begun = Cell::new(None);
-    let mut end = panics::run_job(call, first, |position| {
-        results.reserve(block.size());
-        let items = rest.insert(block.into_items());
-        let mut index = first;
-        while index < brake.end() {
-            position.set(index);
-            let Some(item) = items.next() else { break };
-            let start = Instant::now();
-            begun.set(Some(start));
-            let result = call.in_item_span(index, || work.run(state, item, At { call, index }));
-            begun.set(None);
-            round.tell(index, start, outcome(W::is_panic(&result)));
-            results.push(result);
-            index += 1;
+        } else {
+            state.running += 1;
+            state.workers += usize::from(help);
+            self.brake.wants_no_items_if(state.window.queued_items() > 0);
         }
-    });
-    if let (Some(start), Some(panic)) = (begun.get(), &end.panic) {
-        let index = panic.index() as u64;
-        end.notes.extend(panics::run_job(call, index, |_| round.tell(index, start, Outcome::Panicked)).notes);
+        let dry = chunk.is_none() && (state.running == 0 || !state.last);
+        if dry || (front && state.caller_waits == Some(Until::Front)) {
+            self.call(&mut state);
+        }
+        chunk.map_or(Next::Leave, |chunk| Next::Run { chunk, help })
     }
-    end
 }
 
-/// Runs one item on the thread that asks for its result.
-pub(crate) fn run_here<T, W: Work<T>>(
-    work: &W,
-    call: &Arc<Call>,
-    watches: &[&ObserverRef<'_>],
-    state: &mut Option<W::State>,
-    index: u64,
-    item: T,
-) -> Result<W::Output, TaskPanic> {
-    let run =
-        || panics::run_item(call, index, || call.in_item_span(index, || work.run(state, item, At { call, index })));
-    if watches.is_empty() { run() } else { run_here_watched::<T, W>(call, watches, index, run) }
+impl<B: Block<Item: Send> + Send, W: Work<B::Item>> Lent for Exchange<B, W> {
+    fn work(&self, scope: &WorkersScope<'_>) {
+        self.run(scope);
+    }
+
+    fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
+        Some(Arc::clone(&self.brake) as _)
+    }
 }
 
-#[cold]
-fn run_here_watched<T, W: Work<T>>(
-    call: &Arc<Call>,
-    watches: &[&ObserverRef<'_>],
-    index: u64,
-    run: impl FnOnce() -> Result<W::Output, TaskPanic>,
-) -> Result<W::Output, TaskPanic> {
-    let round = ItemTimer::begin(watches.to_vec());
-    let start = Instant::now();
-    let result = observe::wait(watches, run);
-    let panicked = result.as_ref().map_or(true, W::is_panic);
-    // As a job, so that what there is to say about an observer's panic is said like that of any other.
-    let end = panics::run_job(call, index, |_| round.tell(index, start, outcome(panicked)));
-    panics::tell_by(call.outlet(), end.notes.concat());
-    result
+/// What a job does next.
+enum Next<C> {
+    /// Runs this, after it has started one more job if need be.
+    Run {
+        chunk: C,
+        help: bool,
+    },
+    /// Lets others go first, and comes back.
+    Yield,
+    Leave,
 }
 
-fn outcome(panicked: bool) -> Outcome {
-    if panicked { Outcome::Panicked } else { Outcome::Returned }
-}
-
-/// The pullers of a call in any order between the steps of its caller: what one does from one hand-over to the next is a
+/// The jobs of a call in any order between the steps of its caller: what one does from one hand-over to the next is a
 /// step, as is what the caller does between two waits. No step waits for another, so what the lock keeps whole is all that
 /// can happen.
 #[cfg(test)]
@@ -605,7 +533,19 @@ mod tests {
     type Numbers = vec::IntoIter<u32>;
     type Same = Map<fn(u32) -> u32>;
 
-    /// A call of so many workers whose items are queued and whose pullers only the test plays: chunks of one item.
+    /// What a job does next that others do not wait for: the chunk it takes, and whether it starts one more.
+    fn next_of<B: Block, W: Work<B::Item>>(
+        exchange: &Exchange<B, W>,
+        done: Option<(u64, Done<W::Output>)>,
+    ) -> (Option<Chunk<B>>, bool) {
+        match exchange.exchange(done, |_| false) {
+            Next::Run { chunk, help } => (Some(chunk), help),
+            Next::Yield => unreachable!("nobody waits"),
+            Next::Leave => (None, false),
+        }
+    }
+
+    /// A call of so many workers whose items are queued and whose jobs only the test plays: chunks of one item.
     fn exchange(workers: usize, items: Vec<u32>, last: bool) -> Exchange<Numbers, Same> {
         let mut sizer = Sizer::new::<u32, u32>(workers);
         sizer.fix_chunk(1);
@@ -617,26 +557,26 @@ mod tests {
     }
 
     fn finished<B: Block<Item = u32>>(chunk: Chunk<B>) -> (u64, Done<u32>) {
-        let results = chunk.items.into_items().collect::<Vec<_>>();
+        let results = chunk.items.into_vec();
         let items = results.len();
-        (chunk.ticket, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
+        (chunk.first, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
     }
 
     #[test]
-    fn help_is_called_while_there_is_more_to_do_than_hands() {
+    fn help_is_called_while_there_is_more_to_do_than_jobs() {
         let exchange = exchange(4, vec![0, 1, 2], true);
-        exchange.desk.lock().pullers = 1;
-        let (first, help) = exchange.exchange(None);
+        exchange.state.lock().workers = 1;
+        let (first, help) = next_of(&exchange, None);
         assert!(first.is_some() && help, "two are queued");
-        let (second, help) = exchange.exchange(None);
+        let (second, help) = next_of(&exchange, None);
         assert!(second.is_some() && help, "one is queued");
-        let (third, help) = exchange.exchange(None);
-        assert!(third.is_some() && !help && exchange.desk.lock().pullers == 3, "none is queued");
+        let (third, help) = next_of(&exchange, None);
+        assert!(third.is_some() && !help && exchange.state.lock().workers == 3, "none is queued");
         for chunk in [first, second, third].into_iter().flatten() {
-            let (chunk, help) = exchange.exchange(Some(finished(chunk)));
+            let (chunk, help) = next_of(&exchange, Some(finished(chunk)));
             assert!(chunk.is_none() && !help);
         }
-        assert_eq!(exchange.desk.lock().pullers, 0);
+        assert_eq!(exchange.state.lock().workers, 0);
     }
 
     /// Whether a caller that waits for `until` is called by what `step` does.
@@ -645,11 +585,12 @@ mod tests {
         until: Until,
         step: impl FnOnce(&Exchange<B, W>) -> R,
     ) -> (R, bool) {
-        exchange.desk.lock().caller_waits = Some(until);
-        exchange.called.store(false, Ordering::Relaxed);
+        exchange.state.lock().caller_waits = Some(until);
+        let event = &exchange.brake.consumer;
+        event.wait_for(Duration::ZERO);
         let end = step(exchange);
-        let called = exchange.called.load(Ordering::Relaxed);
-        assert_ne!(called, exchange.desk.lock().caller_waits.is_some());
+        let called = event.is_set();
+        assert_ne!(called, exchange.state.lock().caller_waits.is_some());
         (end, called)
     }
 
@@ -657,24 +598,24 @@ mod tests {
     fn the_caller_is_called_for_the_front_or_when_the_workers_run_dry() {
         for last in [false, true] {
             let exchange = exchange(2, vec![0, 1], last);
-            let take = |exchange: &Exchange<_, _>| exchange.exchange(None).0.expect("a chunk");
+            let take = |exchange: &Exchange<_, _>| next_of(exchange, None).0.expect("a chunk");
             let (first, called) = calls(&exchange, Until::Dry, take);
             assert!(!called, "one more is queued");
             let (second, called) = calls(&exchange, Until::Front, take);
             assert!(!called, "and runs");
-            exchange.desk.lock().pullers = 2;
+            exchange.state.lock().workers = 2;
             // Where more is to come, whoever finds nothing calls for it; else the last to leave says that all is done.
-            let (_, called) = calls(&exchange, Until::Dry, |exchange| exchange.exchange(Some(finished(second))));
+            let (_, called) = calls(&exchange, Until::Dry, |exchange| next_of(exchange, Some(finished(second))));
             assert_eq!(called, !last);
-            let (_, called) = calls(&exchange, Until::Dry, |exchange| exchange.exchange(Some(finished(first))));
+            let (_, called) = calls(&exchange, Until::Dry, |exchange| next_of(exchange, Some(finished(first))));
             assert!(called);
         }
         let exchange = exchange(2, vec![0, 1, 2, 3], true);
-        exchange.desk.lock().pullers = 2;
-        let [first, second] = [(); 2].map(|()| exchange.exchange(None).0.expect("a chunk"));
-        let (_, called) = calls(&exchange, Until::Front, |exchange| exchange.exchange(Some(finished(second))));
+        exchange.state.lock().workers = 2;
+        let [first, second] = [(); 2].map(|()| next_of(&exchange, None).0.expect("a chunk"));
+        let (_, called) = calls(&exchange, Until::Front, |exchange| next_of(exchange, Some(finished(second))));
         assert!(!called, "it is not the front of the line");
-        let (_, called) = calls(&exchange, Until::Front, |exchange| exchange.exchange(Some(finished(first))));
+        let (_, called) = calls(&exchange, Until::Front, |exchange| next_of(exchange, Some(finished(first))));
         assert!(called);
     }
 
@@ -711,6 +652,10 @@ mod tests {
         fn abandon_rest(_: Numbers, _: impl FnMut(usize)) {}
 
         fn abandon(self) {}
+
+        fn broken(_: panics::Payload, _: usize) -> Self {
+            unreachable!("its numbers are there")
+        }
     }
 
     /// A call of two workers with the item 0, and then a block that is cut into chunks of one item, the first time after `first`.
@@ -727,24 +672,24 @@ mod tests {
         let here = Arc::clone(&exchange);
         let items = Cuttable { numbers: items.into_iter(), first: Some(Box::new(move || first(&here))) };
         exchange.submit(1, items, Duration::ZERO, true);
-        exchange.desk.lock().pullers = 2;
+        exchange.state.lock().workers = 2;
         exchange
     }
 
     #[test]
-    fn while_one_puller_cuts_others_leave_and_the_call_may_stop() {
+    fn while_one_job_cuts_others_leave_and_the_call_may_stop() {
         for stops in [false, true] {
             let exchange = cutting(vec![1, 2, 3], move |exchange| {
-                let (chunk, help) = exchange.exchange(None);
-                assert!(chunk.is_none() && !help && exchange.desk.lock().pullers == 1, "it has left");
+                let (chunk, help) = next_of(exchange, None);
+                assert!(chunk.is_none() && !help && exchange.state.lock().workers == 1, "it has left");
                 if stops {
                     exchange.stop();
                 }
             });
-            let chunk = exchange.exchange(None).0.expect("a chunk");
-            let (next, help) = exchange.exchange(Some(finished(chunk)));
-            assert_eq!(next.expect("it was cut off").items.into_items().collect::<Vec<_>>(), [1]);
-            assert_eq!((help, exchange.desk.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
+            let chunk = next_of(&exchange, None).0.expect("a chunk");
+            let (next, help) = next_of(&exchange, Some(finished(chunk)));
+            assert_eq!(next.expect("it was cut off").items.into_vec(), [1]);
+            assert_eq!((help, exchange.state.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
         }
     }
 
@@ -754,37 +699,49 @@ mod tests {
             let called_before = Arc::new(AtomicBool::new(false));
             let told = Arc::clone(&called_before);
             let exchange = cutting(vec![1, 2], move |exchange| {
-                told.store(exchange.called.load(Ordering::Relaxed), Ordering::Relaxed);
+                told.store(exchange.brake.consumer.is_set(), Ordering::Relaxed);
             });
-            let chunk = exchange.exchange(None).0.expect("a chunk");
-            calls(&exchange, until, |exchange| exchange.exchange(Some(finished(chunk))));
+            let chunk = next_of(&exchange, None).0.expect("a chunk");
+            calls(&exchange, until, |exchange| next_of(exchange, Some(finished(chunk))));
             assert_eq!(called_before.load(Ordering::Relaxed), until == Until::Front);
         }
     }
 
     #[test]
-    fn for_items_without_hands_the_caller_starts_a_puller() {
-        let exchange = exchange(2, vec![0], true);
-        exchange.leave_to_others();
-        let (_, pullers) = exchange.wait(&mut VecDeque::new());
-        assert_eq!((pullers, exchange.desk.lock().pullers), (1, 1));
-        exchange.leave_to_others();
-        assert_eq!((exchange.wait_for_all(), exchange.desk.lock().pullers), (1, 1));
+    fn a_job_that_has_had_its_turn_gives_way_where_more_is_queued() {
+        let exchange = exchange(2, vec![0, 1], true);
+        let first = next_of(&exchange, None).0.expect("a chunk");
+        assert!(matches!(exchange.exchange(Some(finished(first)), |_| true), Next::Yield));
+        assert_eq!(exchange.state.lock().workers, 2, "it comes back");
+        let second = next_of(&exchange, None).0.expect("a chunk");
+        assert!(matches!(exchange.exchange(Some(finished(second)), |_| true), Next::Leave), "nothing is left");
+    }
+
+    #[test]
+    fn what_a_token_gives_up_is_a_gap_in_the_line() {
+        let exchange = exchange(2, vec![0, 1, 2], true);
+        let first = next_of(&exchange, None).0.expect("a chunk");
+        Exchange::<Numbers, Same>::give_up_queued(&mut exchange.state.lock());
+        assert!(next_of(&exchange, Some(finished(first))).0.is_none());
+        let mut ready = VecDeque::new();
+        exchange.collect(&mut ready);
+        let line: Vec<_> = ready.iter().map(|done| (done.results.len(), done.items)).collect();
+        assert_eq!(line, [(1, 1), (0, 2)]);
+        assert!(exchange.state.lock().window.is_empty());
     }
 
     #[test]
     fn the_time_of_a_call_is_the_sum_of_its_stretches() {
         let exchange = exchange(1, vec![], false);
-        exchange.desk.lock().pullers = 0;
         let mut took = exchange.shut(&mut VecDeque::new());
         exchange.open();
         exchange.close();
-        assert!(exchange.desk.lock().last, "the rest is shared out");
+        assert!(exchange.state.lock().last, "the rest is shared out");
         took += exchange.shut(&mut VecDeque::new());
         exchange.open();
-        let desk = exchange.desk.lock();
-        assert!(!desk.last);
-        assert_eq!(desk.elapsed(desk.since + AWAKE), took + AWAKE);
+        let state = exchange.state.lock();
+        assert!(!state.last);
+        assert_eq!(state.elapsed(state.since + AWAKE), took + AWAKE);
     }
 
     /// What is done in one run.
@@ -798,8 +755,10 @@ mod tests {
         bad: Vec<usize>,
         /// The caller stops after so many results.
         stop_after: usize,
-        /// How many pullers may find that their worker is in the middle of something else.
-        refused: usize,
+        /// How often a job may find that others wait, and that it has had its turn.
+        yields: usize,
+        /// How often a job may hand back the rest of its chunk.
+        hands_back: usize,
         /// The caller takes nothing before all is done.
         batch: bool,
     }
@@ -807,7 +766,17 @@ mod tests {
     impl Default for Setting {
         fn default() -> Setting {
             let (bad, stop_after) = (Vec::new(), usize::MAX);
-            Setting { workers: 2, items: 6, chunk: 1, limit: 6, bad, stop_after, refused: 0, batch: false }
+            Setting {
+                workers: 2,
+                items: 6,
+                chunk: 1,
+                limit: 6,
+                bad,
+                stop_after,
+                yields: 0,
+                hands_back: 0,
+                batch: false,
+            }
         }
     }
 
@@ -827,19 +796,19 @@ mod tests {
         }
     }
 
-    /// Where a puller stands.
-    enum Hand<T, R> {
+    /// Where a job stands.
+    enum Stage<T, R> {
         Called,
         Took(Chunk<vec::IntoIter<T>>),
         Ran(u64, Done<R>),
     }
 
-    impl<T, R> Hand<T, R> {
+    impl<T, R> Stage<T, R> {
         fn stands(&self) -> (u8, u64) {
             match self {
-                Hand::Called => (0, 0),
-                Hand::Took(chunk) => (1, chunk.ticket),
-                Hand::Ran(ticket, _) => (2, *ticket),
+                Stage::Called => (0, 0),
+                Stage::Took(chunk) => (1, chunk.first),
+                Stage::Ran(first, _) => (2, *first),
             }
         }
     }
@@ -868,7 +837,7 @@ mod tests {
     /// Runs one call, `way` being asked who goes next, and checks all that is promised of it.
     #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
     fn run(setting: &Setting, way: &mut dyn Way) {
-        let Setting { workers, items, chunk, limit, bad, stop_after, refused, batch } = setting;
+        let Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch } = setting;
         let (alive, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = Map(|item: Item<'_>| {
             runs.lock().push(item.0);
@@ -882,18 +851,18 @@ mod tests {
         let exchange = Exchange::new(work, Arc::new(Call::here("orders", None)), *workers, sizer);
         exchange.open();
 
-        let mut hands: Vec<Hand<Item<'_>, usize>> = Vec::new();
-        let (mut pulled, mut refusals) = (0, 0);
+        let mut jobs: Vec<Stage<Item<'_>, usize>> = Vec::new();
+        let (mut pulled, mut yielded, mut handed_back) = (0, 0, 0);
         let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
         // The least item whose panic was caught so far.
         let mut caught = u64::MAX;
         let (mut over, mut closed) = (false, false);
         loop {
-            let asleep = exchange.desk.lock().caller_waits.is_some();
+            let asleep = exchange.state.lock().caller_waits.is_some();
             // Pullers that have not begun are all the same.
-            let called = hands.iter().position(|hand| matches!(hand, Hand::Called));
-            let mut actors: Vec<_> = (0..hands.len())
-                .filter(|at| Some(*at) == called || !matches!(hands[*at], Hand::Called))
+            let called = jobs.iter().position(|job| matches!(job, Stage::Called));
+            let mut actors: Vec<_> = (0..jobs.len())
+                .filter(|at| Some(*at) == called || !matches!(jobs[*at], Stage::Called))
                 .map(Some)
                 .collect();
             if !asleep && !over {
@@ -905,36 +874,49 @@ mod tests {
             }
             let actor = actors[way.choose(actors.len())];
             if let Some(actor) = actor {
-                match mem::replace(&mut hands[actor], Hand::Called) {
-                    Hand::Called if refusals < *refused && way.choose(2) == 1 => {
-                        refusals += 1;
-                        exchange.leave_to_others();
-                        hands.swap_remove(actor);
-                    }
-                    Hand::Took(chunk) => {
-                        let (first, ticket) = (chunk.first, chunk.ticket);
+                match mem::replace(&mut jobs[actor], Stage::Called) {
+                    Stage::Took(chunk) => {
+                        let first = chunk.first;
                         let before = runs.lock().len();
-                        let call = &exchange.call;
-                        let done = run_chunk(&exchange.work, call, &exchange.brake, Vec::new(), chunk, &mut None);
+                        let asked = handed_back < *hands_back && way.choose(2) == 1;
+                        // However slow this machine is, nothing is handed back unasked.
+                        exchange.brake.wants_no_items_if(true);
+                        exchange.brake.settle_unless(|| false);
+                        if asked {
+                            exchange.brake.interrupt();
+                        }
+                        let (done, left) = exchange.runner(&|_| asked).run(Vec::new(), chunk, &mut None);
+                        if let Some(left) = left {
+                            handed_back += 1;
+                            assert!(!done.results.is_empty(), "each visit gets something done");
+                            exchange.hand_back(left);
+                        }
+                        exchange.brake.settle_unless(|| false);
                         for index in &runs.lock()[before..] {
                             assert!((*index as u64) < caught, "item {index} started after the panic of {caught}");
                             assert!(!over, "item {index} started after the end");
                         }
                         caught = done.panic.as_ref().map_or(caught, |panic| caught.min(panic.index() as u64));
                         assert!((first..).zip(&done.results).all(|(index, result)| index == *result as u64));
-                        hands[actor] = Hand::Ran(ticket, done);
+                        jobs[actor] = Stage::Ran(first, done);
                     }
                     stage => {
-                        let done = if let Hand::Ran(ticket, done) = stage { Some((ticket, done)) } else { None };
-                        let (chunk, help) = exchange.exchange(done);
-                        hands.extend(called_hands(usize::from(help)));
-                        let is_called = |(at, hand): (usize, &_)| at != actor && matches!(hand, Hand::Called);
-                        let all_come = hands.len() == *workers || hands.iter().enumerate().any(is_called);
-                        let none_wait = exchange.desk.lock().window.queued_items() == 0;
+                        let done = if let Stage::Ran(first, done) = stage { Some((first, done)) } else { None };
+                        let may_yield = done.is_some() && yielded < *yields;
+                        let next = exchange.exchange(done, |_| may_yield && way.choose(2) == 1);
+                        let help = matches!(next, Next::Run { help: true, .. });
+                        jobs.extend(spawned(usize::from(help)));
+                        // One that gives way comes back, and calls others then.
+                        let comes_back = matches!(next, Next::Yield);
+                        let is_called =
+                            |(at, job): (usize, &_)| (at != actor || comes_back) && matches!(job, Stage::Called);
+                        let all_come = jobs.len() == *workers || jobs.iter().enumerate().any(is_called);
+                        let none_wait = exchange.state.lock().window.queued_items() == 0;
                         assert!(all_come || none_wait, "a worker was not called: {setting:?}");
-                        match chunk {
-                            Some(chunk) => hands[actor] = Hand::Took(chunk),
-                            None => drop(hands.swap_remove(actor)),
+                        match next {
+                            Next::Run { chunk, .. } => jobs[actor] = Stage::Took(chunk),
+                            Next::Yield => yielded += 1,
+                            Next::Leave => drop(jobs.swap_remove(actor)),
                         }
                     }
                 }
@@ -948,23 +930,20 @@ mod tests {
                 pulled += count;
                 seen.out += count;
                 let (_, wanted) = exchange.submit(first, block.into_iter(), Duration::ZERO, pulled == *items);
-                hands.extend(called_hands(wanted));
+                jobs.extend(spawned(wanted));
             } else if *batch && !closed {
                 exchange.close();
                 closed = true;
             } else {
                 // `wait` and `wait_for_all` without their sleep.
-                let mut desk = exchange.desk.lock();
+                let mut state = exchange.state.lock();
                 if !batch {
-                    exchange.move_ready(&mut desk, &mut ready);
+                    exchange.move_ready(&mut state, &mut ready);
                 }
                 if !ready.is_empty() {
-                } else if desk.is_stranded() {
-                    desk.pullers += 1;
-                    hands.extend(called_hands(1));
-                } else if if *batch { desk.pullers > 0 } else { seen.out > 0 } {
-                    assert!(desk.pullers > 0, "nobody will wake the caller: {setting:?}");
-                    desk.caller_waits = Some(if *batch { Until::Dry } else { Until::Front });
+                } else if if *batch { state.is_at_work() } else { seen.out > 0 } {
+                    assert!(state.workers > 0, "nobody will wake the caller: {setting:?}");
+                    state.caller_waits = Some(if *batch { Until::Dry } else { Until::Front });
                 } else {
                     over = true;
                 }
@@ -976,23 +955,23 @@ mod tests {
             }
 
             // What always holds.
-            let desk = exchange.desk.lock();
-            assert_eq!(desk.pullers, hands.len(), "{setting:?}");
-            assert!(hands.len() <= *workers, "{setting:?}");
+            let state = exchange.state.lock();
+            assert_eq!(state.workers, jobs.len(), "{setting:?}");
+            assert!(jobs.len() <= *workers, "{setting:?}");
             assert!(seen.out <= *limit, "{setting:?}");
-            let work_waits = desk.window.queued_items() > 0;
-            assert!(!work_waits || !hands.is_empty() || refusals > 0, "items wait for nobody: {setting:?}");
+            let work_waits = state.window.queued_items() > 0;
+            assert!(!work_waits || !jobs.is_empty(), "items wait for nobody: {setting:?}");
 
-            let waits = desk.caller_waits;
+            let waits = state.caller_waits;
             let line =
-                desk.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
-            drop(desk);
-            let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
+                state.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
+            let front = state.window.is_front_ready();
+            drop(state);
+            let mut stands: Vec<_> = jobs.iter().map(Stage::stands).collect();
             stands.sort_unstable();
-            let front = line.first().is_some_and(Option::is_some);
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
             assert_eq!(front, exchange.front_ready(), "{setting:?}");
-            let call = (pulled, caught, over, closed, refusals, waits.is_some(), front);
+            let call = (pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
             if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
                 return;
             }
@@ -1017,8 +996,8 @@ mod tests {
         }
     }
 
-    fn called_hands<T, R>(count: usize) -> impl Iterator<Item = Hand<T, R>> {
-        std::iter::repeat_with(|| Hand::Called).take(count)
+    fn spawned<T, R>(count: usize) -> impl Iterator<Item = Stage<T, R>> {
+        std::iter::repeat_with(|| Stage::Called).take(count)
     }
 
     #[test]
@@ -1037,7 +1016,10 @@ mod tests {
                 orders::all(|way| {
                     run(&Setting { items: 2 * items, chunk: 2, limit: 8, bad: vec![3], ..base.clone() }, way);
                 });
-                orders::all(|way| run(&Setting { items: items.min(4), refused: 2, ..base.clone() }, way));
+                orders::all(|way| run(&Setting { items: items.min(4), yields: 2, ..base.clone() }, way));
+                orders::all(|way| {
+                    run(&Setting { items: items.min(5), chunk: 3, hands_back: 2, bad: vec![4], ..base.clone() }, way);
+                });
             }
             for stop_after in 1..3 {
                 orders::all(|way| run(&Setting { stop_after, ..base.clone() }, way));
@@ -1054,13 +1036,13 @@ mod tests {
             (chunk, limit) in (1..5_usize, 1..30_usize),
             bad in prop::collection::vec(0..120_usize, 0..4),
             stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..60_usize],
-            refused in 0..5_usize,
+            (yields, hands_back) in (0..5_usize, 0..5_usize),
             batch in any::<bool>(),
             choices in prop::collection::vec(any::<usize>(), 0..400),
         ) {
             // Who takes nothing before the end does not stop before it.
             let stop_after = if batch { usize::MAX } else { stop_after };
-            let setting = Setting { workers, items, chunk, limit, bad, stop_after, refused, batch };
+            let setting = Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch };
             run(&setting, &mut Given(choices.into_iter()));
         }
     }

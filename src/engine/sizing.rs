@@ -21,7 +21,7 @@ const TIME_IN_FLIGHT: Duration = Duration::from_micros(500);
 /// So many items a worker may be in flight however slow they are, so that one slow item does not idle the others.
 const ITEMS_IN_FLIGHT: usize = 16;
 /// So many items may be in flight in all before it is known what they cost, so that a small input is handed over whole.
-const FIRST_IN_FLIGHT: usize = 256;
+const FIRST_IN_FLIGHT: usize = 64;
 /// A source is quick if `f` takes so many times as long for an item.
 const QUICK: f64 = 8.0;
 
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_small_input_is_handed_over_whole() {
-        assert_eq!(Sizer::new::<u64, u64>(4).plan(Duration::ZERO).in_flight, 256);
+        assert_eq!(Sizer::new::<u64, u64>(4).plan(Duration::ZERO).in_flight, 64);
         assert_eq!(Sizer::new::<u64, u64>(20).plan(Duration::ZERO).in_flight, 320);
         assert_eq!(Sizer::new::<[u8; 1024], u64>(4).plan(Duration::ZERO).in_flight, 64);
     }

@@ -4,11 +4,13 @@
 //! it is a [`StopFlag`], which every call has, or a task that waits for a worker.
 
 use crate::base::event::Event;
+use crate::threads::job_queue::Interrupt;
+use crate::threads::workers_scope::Holders;
 use parking_lot::Mutex;
 use std::fmt;
 use std::mem;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Stops what was told to listen to it: calls, by [`PoolMap::cancel_on`](crate::PoolMap::cancel_on) and
@@ -149,41 +151,91 @@ impl RefUnwindSafe for CancelToken {}
 /// call is.
 #[derive(Debug)]
 pub(crate) struct StopFlag {
+    /// From this index on an item looks closer before it starts: at most `stop`, and lower while the workers are
+    /// [asked](StopFlag::ask) to hand items back. Relaxed where items look at it: it is a hint, the hand-over goes through the
+    /// lock of the call.
+    look: AtomicU64,
     /// No item of this index or a later one starts any more. Lowered by a panic to the index of its item, and to 0 when
-    /// nothing more is wanted. Relaxed: it is a hint to stop, the hand-over goes through the lock of the call.
-    end: AtomicU64,
-    /// Whether a token did it. Set before `end` is lowered.
+    /// nothing more is wanted.
+    stop: AtomicU64,
+    /// Whether a worker of this call has nothing to do.
+    wants_items: AtomicBool,
+    /// Whether a token did it. Set before `stop` is lowered.
     cancelled: AtomicBool,
-    /// What the consumer of a stream waits at.
+    /// What the consumer of a stream waits for.
     pub(crate) consumer: Event,
-    /// What the feeder of a stream waits at.
+    /// What the feeder of a stream waits for.
     pub(crate) feeder: Event,
+    /// How many threads hold a stream besides its consumer: the feeder, and the jobs of workers.
+    holders: AtomicUsize,
 }
 
 impl StopFlag {
     pub(crate) fn new() -> StopFlag {
         StopFlag {
-            end: AtomicU64::new(u64::MAX),
+            look: AtomicU64::new(u64::MAX),
+            stop: AtomicU64::new(u64::MAX),
+            wants_items: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             consumer: Event::new(),
             feeder: Event::new(),
+            holders: AtomicUsize::new(0),
         }
     }
 
-    /// The index from which on no item starts.
+    /// The index from which on an item has to look closer before it starts.
     #[inline]
-    pub(crate) fn end(&self) -> u64 {
-        self.end.load(Ordering::Relaxed)
+    pub(crate) fn look(&self) -> u64 {
+        self.look.load(Ordering::Relaxed)
+    }
+
+    /// The index from which on no item starts.
+    pub(crate) fn stop(&self) -> u64 {
+        self.stop.load(Ordering::SeqCst)
     }
 
     /// Lets no item of this index or a later one start.
     pub(crate) fn stop_at(&self, index: u64) {
-        self.end.fetch_min(index, Ordering::Relaxed);
+        self.stop.fetch_min(index, Ordering::SeqCst);
+        self.look.fetch_min(index, Ordering::SeqCst);
     }
 
     /// True if neither a panic nor the consumer nor a token has stopped the call.
     pub(crate) fn goes_on(&self) -> bool {
-        self.end() == u64::MAX
+        self.stop() == u64::MAX
+    }
+
+    /// Asks the workers of the call to hand back what is left of their chunks: one of them has nothing to do.
+    pub(crate) fn ask_for_items(&self) {
+        self.wants_items.store(true, Ordering::Relaxed);
+        self.look.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether a worker has asked for items.
+    pub(crate) fn wants_items(&self) -> bool {
+        self.wants_items.load(Ordering::Relaxed)
+    }
+
+    /// Where there are `items` for whoever wants some, nobody asks any more.
+    pub(crate) fn wants_no_items_if(&self, items: bool) {
+        if items && self.wants_items() {
+            self.wants_items.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets items start without a closer look again, where nobody wants items and no other job waits.
+    pub(crate) fn settle_unless(&self, others_wait: impl FnOnce() -> bool) {
+        let stop = self.stop();
+        if self.look() < stop && !self.wants_items() && !others_wait() {
+            self.look.store(stop, Ordering::SeqCst);
+            // It may have been lowered in between.
+            self.look.fetch_min(self.stop(), Ordering::SeqCst);
+        }
+    }
+
+    /// Whether anybody besides the consumer holds the stream.
+    pub(crate) fn is_held_by_others(&self) -> bool {
+        self.holders.load(Ordering::Acquire) > 0
     }
 
     /// The first step of a token's: nothing is stopped by it yet.
@@ -197,12 +249,30 @@ impl StopFlag {
     }
 }
 
+impl Interrupt for StopFlag {
+    fn interrupt(&self) {
+        self.look.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Holders for StopFlag {
+    fn add(&self) {
+        self.holders.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.consumer.set();
+        }
+    }
+}
+
 impl OnCancel for StopFlag {
     fn cancel(&self) {
         self.note_cancelled();
         self.stop_at(0);
-        self.feeder.ring();
-        self.consumer.ring();
+        self.feeder.set();
+        self.consumer.set();
     }
 }
 

@@ -4,13 +4,15 @@
 //! batch. What is left over between two batches is the [`Delivery`].
 
 use crate::engine::block::Block;
-use crate::engine::puller::{Done, Exchange};
+use crate::engine::inbox::{Chunked, Inbox};
+use crate::engine::puller::Exchange;
+use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
 use crate::engine::source::{Pulled, Source, SourceState};
 use crate::engine::work::Work;
 use crate::panics::{self, Outlet, Payload, TaskPanic};
-use crate::threads::lease::Lease;
-use crate::threads::pool::Crew;
+use crate::threads::lease::WaitingLease;
+use crate::threads::workers_scope::{self, WorkersScope};
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::{mem, vec};
@@ -25,19 +27,18 @@ const MOST_RESERVED: usize = 64 << 20;
 /// consumer, or one of ours that went through it, is the caller's to raise.
 pub(crate) fn run<S, W, B>(
     supply: &mut S,
-    lease: Lease,
+    lease: WaitingLease,
     exchange: &Exchange<S::Block, W>,
     delivery: &mut Delivery<W::Output>,
-    consume: impl FnOnce(Stream<'_, '_, '_, S, W>) -> B,
+    consume: impl FnOnce(Stream<'_, S, W>) -> B,
 ) -> Result<B, Payload>
 where
-    S: Source<Block: Send>,
+    S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
     delivery.plan = exchange.open();
-    // The scope must not unwind: rayon's could then return before its jobs. So what is thrown in it leaves it as a value.
-    let outcome = lease.scope(|crew| {
-        let stream = Stream { supply, exchange, delivery: &mut *delivery, crew: Some(crew) };
+    let outcome = workers_scope::lend(lease.queue(), exchange, |scope| {
+        let stream = Stream { supply, exchange, delivery: &mut *delivery, scope: Some(scope) };
         let outcome = panics::catch(|| consume(stream));
         exchange.stop();
         outcome
@@ -49,21 +50,21 @@ where
 }
 
 /// The results of one call while its workers are at work.
-pub(crate) struct Stream<'a, 'c, 's, S: Source, W: Work<S::Item>> {
+pub(crate) struct Stream<'a, S: Source, W: Work<S::Item>> {
     pub(crate) supply: &'a mut S,
-    pub(crate) exchange: &'s Exchange<S::Block, W>,
+    pub(crate) exchange: &'a Exchange<S::Block, W>,
     pub(crate) delivery: &'a mut Delivery<W::Output>,
     /// The way to the workers; without one every item runs here, on the thread that asks.
-    pub(crate) crew: Option<Crew<'c, 's>>,
+    pub(crate) scope: Option<WorkersScope<'a>>,
 }
 
-impl<'s, S, W> Stream<'_, '_, 's, S, W>
+impl<S, W> Stream<'_, S, W>
 where
-    S: Source<Block: Send + 's>,
+    S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
-    /// Makes `delivery.current` hold a result; false if there are no more.
-    pub(crate) fn advance(&mut self, crew: Crew<'_, 's>) -> bool {
+    /// Makes the inbox hold a result; false if there are no more.
+    pub(crate) fn advance(&mut self, scope: WorkersScope<'_>) -> bool {
         while !self.delivery.advance() {
             if self.delivery.finished(self.exchange.brake.is_cancelled()) {
                 return false;
@@ -72,17 +73,15 @@ where
                 // The source may take long, so what is ready goes out before the source is asked again.
                 self.delivery.plan = self.exchange.collect(&mut self.delivery.ready);
             } else if self.may_pull() {
-                self.pull(crew, usize::MAX);
+                self.pull(scope, usize::MAX);
             } else if self.delivery.out > 0 {
-                let (plan, pullers) = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready));
-                self.delivery.plan = plan;
-                self.start_pullers(crew, pullers);
+                self.delivery.plan = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready, scope));
             }
             // Else a token has just stopped the call, and the next turn of this loop sees it.
         }
         // However long the consumer takes for these results, the workers do not run dry meanwhile.
         while self.delivery.plan.source_is_quick && self.may_pull() {
-            self.pull(crew, usize::MAX);
+            self.pull(scope, usize::MAX);
         }
         true
     }
@@ -91,11 +90,11 @@ where
     pub(crate) fn into_vec(mut self) -> Vec<W::Output> {
         let room = MOST_RESERVED / size_of::<W::Output>().max(1);
         let mut results = Vec::with_capacity(self.size_hint().0.min(room));
-        match self.crew {
+        match self.scope {
             None => results.extend(self),
-            Some(crew) => {
-                while self.advance(crew) {
-                    results.extend(mem::take(&mut self.delivery.current));
+            Some(scope) => {
+                while self.advance(scope) {
+                    results.extend(mem::take(&mut self.delivery.inbox.current));
                 }
             }
         }
@@ -109,7 +108,7 @@ where
     }
 
     /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
-    fn pull(&mut self, crew: Crew<'_, 's>, most: usize) -> Duration {
+    fn pull(&mut self, scope: WorkersScope<'_>, most: usize) -> Duration {
         let Self { supply, delivery, .. } = self;
         let block = delivery.plan.block;
         let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
@@ -122,38 +121,27 @@ where
         let last = !delivery.source.is_open() || count == most;
         let (plan, pullers) = self.exchange.submit(first, items, took, last);
         delivery.plan = plan;
-        self.start_pullers(crew, pullers);
+        start(scope, pullers);
         took
     }
 
-    fn start_pullers(&self, crew: Crew<'_, 's>, pullers: usize) {
-        for _ in 0..pullers {
-            start_puller(crew, self.exchange);
-        }
-    }
-
     /// Pulls the next batch and waits until it is done.
-    pub(crate) fn run_batch(&mut self, crew: Crew<'_, 's>) {
+    pub(crate) fn run_batch(&mut self, scope: WorkersScope<'_>) {
         let mut missing = self.delivery.plan.batch.saturating_mul(self.delivery.batch);
         let mut took = Duration::ZERO;
         while missing > 0 && took < LONGEST_FILL && self.may_pull() {
             let before = self.delivery.pulled;
-            took += self.pull(crew, missing);
+            took += self.pull(scope, missing);
             missing -= usize::try_from(self.delivery.pulled - before).expect("BUG: a batch larger than memory");
         }
         self.exchange.close();
-        loop {
-            match self.exchange.waiting(|| self.exchange.wait_for_all()) {
-                0 => break,
-                pullers => self.start_pullers(crew, pullers),
-            }
-        }
+        self.exchange.waiting(|| self.exchange.wait_for_all(scope));
     }
 
     /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
     pub(crate) fn run_here(&mut self) -> Option<W::Output> {
         if self.delivery.advance() {
-            return self.delivery.current.next();
+            return self.delivery.inbox.current.next();
         }
         if self.delivery.finished(self.exchange.brake.is_cancelled()) {
             return None;
@@ -170,85 +158,73 @@ where
         self.delivery.pulled += 1;
         match self.exchange.run_here(index, item) {
             Ok(result) => Some(result),
-            Err(panic) => self.delivery.fail(panic),
+            Err(panic) => {
+                self.delivery.inbox.report(&panic);
+                self.delivery.fail(panic)
+            }
         }
     }
 }
 
-impl<'s, S, W> Iterator for Stream<'_, '_, 's, S, W>
+impl<S, W> Chunked<W::Output> for Stream<'_, S, W>
 where
-    S: Source<Block: Send + 's>,
+    S: Source<Item: Send, Block: Send>,
+    W: Work<S::Item>,
+{
+    fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
+        &mut self.delivery.inbox.current
+    }
+
+    fn refill(&mut self) -> Option<W::Output> {
+        match self.scope {
+            Some(scope) => self.advance(scope).then(|| self.delivery.inbox.current.next()).flatten(),
+            None => self.run_here(),
+        }
+    }
+}
+
+impl<S, W> Iterator for Stream<'_, S, W>
+where
+    S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
     type Item = W::Output;
 
     #[inline]
     fn next(&mut self) -> Option<W::Output> {
-        loop {
-            if let Some(result) = self.delivery.current.next() {
-                return Some(result);
-            }
-            let Some(crew) = self.crew else {
-                return self.run_here();
-            };
-            if !self.advance(crew) {
-                return None;
-            }
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.delivery.size_hint(self.supply)
     }
 
-    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    fn fold<A, G>(mut self, init: A, g: G) -> A
     where
         G: FnMut(A, W::Output) -> A,
     {
-        let mut folded = init;
-        while let Some(result) = self.next() {
-            folded = g(folded, result);
-            // The rest of a chunk needs no look at anything else.
-            for result in self.delivery.current.by_ref() {
-                folded = g(folded, result);
-            }
-        }
-        folded
+        self.fold_results(init, g)
     }
 }
 
-fn start_puller<'s, B, W>(crew: Crew<'_, 's>, exchange: &'s Exchange<B, W>)
-where
-    B: Block + Send,
-    W: Work<B::Item>,
-{
-    crew.spawn(move |crew| exchange.pull(|| start_puller(crew, exchange)));
+fn start(scope: WorkersScope<'_>, jobs: usize) {
+    (0..jobs).for_each(|_| scope.spawn());
 }
 
 /// What the caller keeps of a call: how far it is, and what is at hand.
 pub(crate) struct Delivery<R> {
-    /// Where its traces go.
-    outlet: Outlet,
-    /// The results whose turn it is.
-    pub(crate) current: vec::IntoIter<R>,
-    /// What finished after them, in order.
+    /// The chunk whose turn it is.
+    pub(crate) inbox: Inbox<R>,
+    /// What finished after it, in order.
     pub(crate) ready: VecDeque<Done<R>>,
-    /// The panic whose turn it is after `current`; nothing behind it is delivered.
-    failure: Option<TaskPanic>,
-    /// The items of the present chunk that gave no result because of `failure`.
-    pub(crate) lost: usize,
-    /// A token has left a gap after `current`: nothing behind it is delivered.
-    cut: bool,
     /// Items pulled so far, so also the index of the next one.
     pub(crate) pulled: u64,
-    /// Items whose chunk has not become `current` yet.
+    /// Items whose chunk has not come to `inbox` yet.
     out: usize,
     /// Whether the source is to be asked again.
     source: SourceState,
     /// Nothing more is delivered, whatever is left.
     pub(crate) over: bool,
-    /// A panic of an item was raised: other panics of the call are mentioned as such.
-    raised: bool,
     /// How large the next batch is: so many times the smallest one.
     batch: usize,
     /// How much to pull, as last computed from the measurements.
@@ -258,17 +234,12 @@ pub(crate) struct Delivery<R> {
 impl<R> Delivery<R> {
     pub(crate) fn new(outlet: Outlet) -> Self {
         Delivery {
-            outlet,
-            current: Vec::new().into_iter(),
+            inbox: Inbox::new(outlet, true),
             ready: VecDeque::new(),
-            failure: None,
-            lost: 0,
-            cut: false,
             pulled: 0,
             out: 0,
             source: SourceState::Open,
             over: false,
-            raised: false,
             batch: 1,
             plan: Plan::default(),
         }
@@ -276,7 +247,7 @@ impl<R> Delivery<R> {
 
     /// Items pulled and not yet delivered.
     fn in_flight(&self) -> usize {
-        self.out + self.current.len() + self.lost
+        self.out + self.inbox.in_flight()
     }
 
     pub(crate) fn size_hint(&self, supply: &impl Source) -> (usize, Option<usize>) {
@@ -288,23 +259,19 @@ impl<R> Delivery<R> {
         (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
     }
 
-    /// Makes `current` hold a result from what is ready; false if nothing is. Raises a panic whose turn has come.
+    /// Makes the inbox hold a result from what is ready; false if nothing is. Raises a panic whose turn has come.
     pub(crate) fn advance(&mut self) -> bool {
-        while self.current.len() == 0 {
-            if let Some(panic) = self.failure.take() {
+        while self.inbox.current.len() == 0 {
+            if let Some(panic) = self.inbox.take_failure() {
                 self.fail(panic);
             }
-            if mem::take(&mut self.cut) {
+            if self.inbox.take_gap() {
                 self.over = true;
                 self.settle();
             }
             let Some(done) = self.ready.pop_front() else { return false };
-            panics::tell_by(self.outlet, done.notes.concat());
             self.out -= done.items;
-            self.lost = done.items - done.results.len();
-            self.cut = self.lost > 0 && done.panic.is_none();
-            self.failure = done.panic;
-            self.current = done.results.into_iter();
+            self.inbox.take_in(done);
         }
         true
     }
@@ -320,11 +287,9 @@ impl<R> Delivery<R> {
         self.over
     }
 
-    /// Prints the trace and raises the panic again: the sequential loop would have stopped here.
+    /// Raises a panic that was reported: the sequential loop would have stopped here.
     fn fail(&mut self, panic: TaskPanic) -> ! {
         self.over = true;
-        self.raised = true;
-        panic.report();
         self.settle();
         panic.resume()
     }
@@ -341,14 +306,7 @@ impl<R> Delivery<R> {
 
     /// Drops what will not be delivered any more, and mentions the panics in it.
     pub(crate) fn settle(&mut self) {
-        panics::contain_all(mem::take(&mut self.current));
-        let mut panics: Vec<_> = self.failure.take().into_iter().collect();
-        for done in self.ready.drain(..) {
-            panics::tell_by(self.outlet, done.notes.concat());
-            panics.extend(done.panic);
-            panics::contain_all(done.results);
-        }
-        panics::mention(panics, self.raised);
+        self.inbox.settle(self.ready.drain(..));
     }
 }
 
@@ -395,18 +353,18 @@ mod tests {
         delivery.out = 7;
         delivery.ready.push_back(done(vec![0, 1], 2, 0));
         assert!(delivery.advance());
-        assert_eq!((delivery.out, delivery.current.len(), delivery.lost), (5, 2, 0));
+        assert_eq!((delivery.out, delivery.inbox.current.len(), delivery.inbox.in_flight()), (5, 2, 2));
         assert_eq!((delivery.in_flight(), delivery.size_hint(&Plain(0..30))), (7, (37, Some(37))));
         delivery.source = SourceState::Ended;
         assert_eq!(delivery.size_hint(&Plain(0..30)), (7, Some(7)));
-        assert_eq!(delivery.current.by_ref().count(), 2);
+        assert_eq!(delivery.inbox.current.by_ref().count(), 2);
         assert!(!delivery.advance() && !delivery.finished(false), "five are still out");
         // A chunk that was cut short: its results are delivered, and nothing behind it.
         delivery.ready.push_back(done(vec![2], 3, 0));
         delivery.ready.push_back(done(vec![5, 6], 2, 0));
         assert!(delivery.advance());
-        assert_eq!((delivery.out, delivery.lost, delivery.in_flight()), (2, 2, 5));
-        assert_eq!(delivery.current.next(), Some(2));
+        assert_eq!((delivery.out, delivery.inbox.in_flight(), delivery.in_flight()), (2, 3, 5));
+        assert_eq!(delivery.inbox.current.next(), Some(2));
         assert!(!delivery.advance() && delivery.finished(true));
         assert_eq!(delivery.size_hint(&Plain(0..30)), (0, Some(0)));
     }

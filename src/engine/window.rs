@@ -1,26 +1,23 @@
-//! The order and the bound: a queue of items that wait, and a line of tickets for those that were taken.
+//! The order and the bound: a queue of items that wait, and a line of chunks that were taken.
 //!
-//! Pure state, without threads and without closures. Order comes from the line: whoever takes items gets the ticket
-//! behind all tickets before it, and results leave at the front only. Where no order is wanted, a chunk gets its place in
-//! the line when it is done.
+//! Pure state, without threads and without closures. Order comes from the index of the first item: queue and line are sorted
+//! by it, and results leave at the front only, once no item before them waits. Where no order is wanted, a chunk gets its
+//! place in the line when it is done.
 
-use crate::engine::block::Block;
+use crate::engine::block::{Block, Queued};
 use std::collections::VecDeque;
 use std::mem;
 
-/// Consecutive items on their way to one worker, and the ticket under which their results come back.
-#[derive(Debug)]
-pub(crate) struct Chunk<B> {
-    /// Where in the line the results belong; goes back into [`Window::fill`].
-    pub(crate) ticket: u64,
-    /// The index of the first item, counted from the start of the call.
+/// Consecutive items on their way to one worker.
+pub(crate) struct Chunk<B: Block> {
+    /// The index of the first item, counted from the start of the call. It goes back into [`Window::complete`].
     pub(crate) first: u64,
-    pub(crate) items: B,
+    pub(crate) items: Queued<B>,
 }
 
 impl<B: Block> Chunk<B> {
     /// Keeps the first `most` items, and gives the others with the index of their first, if there are any.
-    pub(crate) fn cut(&mut self, most: usize) -> Option<(u64, B)> {
+    pub(crate) fn cut(&mut self, most: usize) -> Option<(u64, Queued<B>)> {
         if self.items.size() <= most {
             return None;
         }
@@ -30,23 +27,21 @@ impl<B: Block> Chunk<B> {
 }
 
 /// What lies between the source and the consumer of one call.
-#[derive(Debug)]
-pub(crate) struct Window<B, D> {
-    /// Blocks as they were pulled, in order, each with the index of its first item; never an empty block.
-    queued: VecDeque<(u64, B)>,
+pub(crate) struct Window<B: Block, D> {
+    /// Blocks that wait, each with the index of its first item, in order; never an empty block.
+    queued: VecDeque<(u64, Queued<B>)>,
     /// The sum of the lengths in `queued`.
     queued_items: usize,
-    /// One place per chunk taken and not delivered, in order; `None` while a worker has it.
-    line: VecDeque<Option<D>>,
-    /// The ticket number of the front of `line`.
-    front: u64,
-    /// How many chunks are with the workers, where no order is wanted; their places are not in `line`. Else `None`.
+    /// The chunks that were taken and not delivered, each by the index of its first item, in order; `None` while a worker
+    /// has it.
+    line: VecDeque<(u64, Option<D>)>,
+    /// How many chunks are with the workers, where no order is wanted; they are not in `line`. Else `None`.
     astray: Option<usize>,
 }
 
 impl<B: Block, D> Window<B, D> {
     pub(crate) fn new() -> Self {
-        Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), front: 0, astray: None }
+        Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), astray: None }
     }
 
     /// One whose results leave as they come.
@@ -64,7 +59,7 @@ impl<B: Block, D> Window<B, D> {
         let count = items.size();
         if count > 0 {
             self.queued_items += count;
-            self.queued.push_back((first, items));
+            self.queued.push_back((first, Queued::Block(items)));
         }
     }
 
@@ -73,7 +68,7 @@ impl<B: Block, D> Window<B, D> {
         self.queued_items
     }
 
-    /// Takes up to `most` items (at least one) from the front of the queue, and a ticket at the back of the line.
+    /// Takes up to `most` items (at least one) from the front of the queue.
     pub(crate) fn take(&mut self, most: usize) -> Option<Chunk<B>> {
         let mut chunk = self.take_block()?;
         if let Some(rest) = chunk.cut(most) {
@@ -86,45 +81,56 @@ impl<B: Block, D> Window<B, D> {
     pub(crate) fn take_block(&mut self) -> Option<Chunk<B>> {
         let (first, items) = self.queued.pop_front()?;
         self.queued_items -= items.size();
-        let ticket = self.front + self.line.len() as u64;
-        match &mut self.astray {
-            Some(chunks) => *chunks += 1,
-            None => self.line.push_back(None),
+        if let Some(chunks) = &mut self.astray {
+            *chunks += 1;
+        } else {
+            // Behind all others, unless it was handed back.
+            let place = self.line.partition_point(|&(other, _)| other < first);
+            self.line.insert(place, (first, None));
         }
-        Some(Chunk { ticket, first, items })
+        Some(Chunk { first, items })
     }
 
-    /// Queues a block before all others.
-    pub(crate) fn put_back(&mut self, (first, items): (u64, B)) {
+    /// Queues a block again that was taken before, at its place.
+    pub(crate) fn put_back(&mut self, (first, items): (u64, Queued<B>)) {
         self.queued_items += items.size();
-        self.queued.push_front((first, items));
+        let place = self.queued.iter().take_while(|&&(other, _)| other < first).count();
+        self.queued.insert(place, (first, items));
     }
 
-    /// Puts what came of a chunk into its place in the line; true if that place is the front.
-    pub(crate) fn fill(&mut self, ticket: u64, done: D) -> bool {
+    /// Puts what came of a chunk into its place in the line; true if it is to be delivered next.
+    pub(crate) fn complete(&mut self, first: u64, done: D) -> bool {
         if let Some(chunks) = &mut self.astray {
             *chunks -= 1;
-            self.line.push_back(Some(done));
+            self.line.push_back((first, Some(done)));
             return true;
         }
-        let place = usize::try_from(ticket - self.front).expect("BUG: a line longer than memory");
-        let place = self.line.get_mut(place).expect("BUG: a ticket that was never given");
-        assert!(place.replace(done).is_none(), "BUG: a ticket was used twice");
-        ticket == self.front
+        let place = self.line.partition_point(|&(other, _)| other < first);
+        let (_, cell) =
+            self.line.get_mut(place).filter(|(at, _)| *at == first).expect("BUG: a chunk that was never taken");
+        assert!(cell.replace(done).is_none(), "BUG: a chunk was completed twice");
+        place == 0 && self.is_front_ready()
+    }
+
+    /// Whether the front of the line is done, and no item before it waits.
+    pub(crate) fn is_front_ready(&self) -> bool {
+        let waits_before = |first| self.queued.front().is_some_and(|&(other, _)| other < first);
+        self.line
+            .front()
+            .is_some_and(|(first, done)| done.is_some() && (self.astray.is_some() || !waits_before(*first)))
     }
 
     /// Takes what is ready at the front of the line.
     pub(crate) fn deliver(&mut self) -> Option<D> {
-        if self.line.front()?.is_none() {
+        if !self.is_front_ready() {
             return None;
         }
-        self.front += 1;
-        self.line.pop_front().flatten()
+        self.line.pop_front()?.1
     }
 
-    /// Takes what is ready anywhere in the line; the rest of it is given up, and no ticket may come back.
+    /// Takes what is ready anywhere in the line; the rest of it is given up, and no chunk may come back.
     pub(crate) fn deliver_any(&mut self) -> Option<D> {
-        while let Some(place) = self.line.pop_front() {
+        while let Some((_, place)) = self.line.pop_front() {
             if place.is_some() {
                 return place;
             }
@@ -140,11 +146,11 @@ impl<B: Block, D> Window<B, D> {
     /// What stands in the line, place by place.
     #[cfg(test)]
     pub(crate) fn map_line<S>(&self, f: impl Fn(&Option<D>) -> S) -> Vec<S> {
-        self.line.iter().map(f).collect()
+        self.line.iter().map(|(_, done)| f(done)).collect()
     }
 
     /// Takes back every item that no worker took.
-    pub(crate) fn abandon(&mut self) -> VecDeque<B> {
+    pub(crate) fn abandon(&mut self) -> VecDeque<Queued<B>> {
         self.queued_items = 0;
         self.queued.drain(..).map(|(_, block)| block).collect()
     }
@@ -157,10 +163,6 @@ mod tests {
     use std::vec;
 
     type Window<D> = super::Window<vec::IntoIter<u64>, D>;
-
-    fn indices(chunk: &Chunk<vec::IntoIter<u64>>) -> Vec<u64> {
-        chunk.items.as_slice().to_vec()
-    }
 
     fn push<D>(window: &mut Window<D>, items: Range<u64>) {
         window.push(items.start, items.collect::<Vec<_>>().into_iter());
@@ -175,10 +177,10 @@ mod tests {
             push(&mut window, 6..12);
             let mut seen = Vec::new();
             while let Some(chunk) = window.take(most) {
-                assert!(chunk.items.len() <= most);
-                assert_eq!(chunk.items.as_slice()[0], chunk.first);
-                assert_eq!(chunk.ticket, window.line.len() as u64 - 1);
-                seen.extend(indices(&chunk));
+                let items = chunk.items.into_vec();
+                assert!(items.len() <= most);
+                assert_eq!(items[0], chunk.first);
+                seen.extend(items);
             }
             assert_eq!(seen, (0..12).collect::<Vec<_>>());
             assert_eq!(window.queued_items(), 0);
@@ -186,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn results_leave_in_the_order_of_the_tickets() {
+    fn results_leave_in_the_order_of_the_chunks() {
         let mut window = Window::<char>::new();
         push(&mut window, 0..3);
-        let tickets: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.ticket).collect();
-        assert!(!window.fill(tickets[2], 'c'));
-        assert!(!window.fill(tickets[1], 'b'));
+        let chunks: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.first).collect();
+        assert!(!window.complete(chunks[2], 'c'));
+        assert!(!window.complete(chunks[1], 'b'));
         assert_eq!(window.deliver(), None, "the front is still being worked on");
-        assert!(window.fill(tickets[0], 'a'));
+        assert!(window.complete(chunks[0], 'a'));
         assert_eq!(std::iter::from_fn(|| window.deliver()).collect::<String>(), "abc");
         assert!(window.is_empty());
     }
@@ -202,22 +204,43 @@ mod tests {
     fn without_order_results_leave_as_they_come() {
         let mut window = Window::<char>::unordered();
         push(&mut window, 0..3);
-        let tickets: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.ticket).collect();
-        assert!(window.fill(tickets[2], 'c'));
+        let chunks: Vec<u64> = std::iter::from_fn(|| window.take(1)).map(|chunk| chunk.first).collect();
+        assert!(window.complete(chunks[2], 'c'));
         assert_eq!(window.deliver(), Some('c'));
         assert_eq!(window.deliver(), None);
-        assert!(window.fill(tickets[0], 'a'));
+        assert!(window.complete(chunks[0], 'a'));
         assert!(!window.is_empty(), "a chunk is still out");
-        assert!(window.fill(tickets[1], 'b'));
+        assert!(window.complete(chunks[1], 'b'));
         assert_eq!(std::iter::from_fn(|| window.deliver()).collect::<String>(), "ab");
         assert!(window.is_empty());
     }
 
     #[test]
-    fn a_block_without_items_gives_no_ticket() {
+    fn a_block_without_items_gives_no_chunk() {
         let mut window = Window::<()>::new();
         push(&mut window, 0..0);
         assert!(window.take(1).is_none());
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn what_was_handed_back_is_taken_and_delivered_at_its_place() {
+        let mut window = Window::<char>::new();
+        push(&mut window, 0..6);
+        let firsts: Vec<u64> = std::iter::from_fn(|| window.take(2)).map(|chunk| chunk.first).collect();
+        assert_eq!(firsts, [0, 2, 4]);
+        // Of the first two chunks one item each was done.
+        window.put_back((3, Queued::HandedBack(vec![3].into_iter())));
+        window.put_back((1, Queued::HandedBack(vec![1].into_iter())));
+        assert!(!window.complete(4, 'e') && !window.complete(2, 'c') && window.complete(0, 'a'));
+        assert_eq!((window.deliver(), window.deliver()), (Some('a'), None), "1 waits before 2");
+        let chunk = window.take(9).expect("it waits");
+        assert_eq!((chunk.first, window.queued_items(), window.deliver()), (1, 1, None));
+        assert!(window.complete(1, 'b'));
+        assert_eq!((window.deliver(), window.deliver(), window.deliver()), (Some('b'), Some('c'), None));
+        assert_eq!(window.take(9).map(|chunk| chunk.first), Some(3));
+        assert!(window.complete(3, 'd'));
+        assert_eq!(std::iter::from_fn(|| window.deliver()).collect::<String>(), "de");
         assert!(window.is_empty());
     }
 
@@ -226,20 +249,20 @@ mod tests {
         let mut window = Window::<()>::new();
         push(&mut window, 0..3);
         window.take(1);
-        let rest: Vec<u64> = window.abandon().into_iter().flatten().collect();
+        let rest: Vec<u64> = window.abandon().into_iter().flat_map(Queued::into_vec).collect();
         assert_eq!(rest, [1, 2]);
         assert_eq!(window.queued_items(), 0);
         assert!(!window.is_empty(), "the chunk that was taken is still out");
     }
 
     #[test]
-    #[should_panic(expected = "BUG: a ticket was used twice")]
-    fn a_ticket_is_good_once() {
+    #[should_panic(expected = "BUG: a chunk was completed twice")]
+    fn a_chunk_is_completed_once() {
         let mut window = Window::<()>::new();
         push(&mut window, 0..2);
         window.take(1);
         window.take(1);
-        window.fill(1, ());
-        window.fill(1, ());
+        window.complete(1, ());
+        window.complete(1, ());
     }
 }

@@ -1,7 +1,9 @@
 //! A timeline for the tools that read Chrome's trace format: the Perfetto UI, `chrome://tracing`, the Firefox Profiler,
 //! speedscope.
 
-use super::timeline::{Picture, Span, Timeline};
+use super::snapshot::Snapshot;
+use super::spans::Span;
+use super::timeline::Timeline;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
@@ -11,7 +13,7 @@ impl Timeline {
     /// Open the file in the [Perfetto UI](https://ui.perfetto.dev), `chrome://tracing`, the
     /// [Firefox Profiler](https://profiler.firefox.com) or [speedscope](https://www.speedscope.app). Each thread is a track under
     /// its name, each item an event with its index in `args`; items of nested calls lie under theirs. Where a thread
-    /// ran very many items, neighbours are one event, with their number in `args`.
+    /// ran very many items, neighbours are one event, with their number, `items`, in `args`.
     ///
     /// # Examples
     ///
@@ -31,26 +33,26 @@ impl Timeline {
     ///
     /// What `out` fails with.
     pub fn write_chrome_trace(&self, out: impl Write) -> io::Result<()> {
-        write(&self.picture(), &mut BufWriter::new(out))
+        write(&self.snapshot(), &mut BufWriter::new(out))
     }
 }
 
 /// Perfetto wants the events of one track to lie within each other or apart, as items on a thread do. Merged items of nested
 /// calls may reach out of theirs, so those have a track of their own.
-pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
     out.write_all(br#"{"name":"process_name","ph":"M","pid":1,"tid":0,"args":{"name":"pool_map"}}"#)?;
-    for (lane, track) in picture.lanes.iter().zip((1_u64..).step_by(2)) {
-        let apart = u64::from(lane.nested.resolution > 0);
-        head(out, track, &lane.name)?;
+    for (row, track) in snapshot.rows.iter().zip((1_u64..).step_by(2)) {
+        let apart = u64::from(row.nested.resolution > 0 && !row.nested.list.is_empty());
+        head(out, track, &row.name)?;
         if apart > 0 {
-            head(out, track + 1, &format!("{} (nested)", lane.name))?;
+            head(out, track + 1, &format!("{} (nested)", row.name))?;
         }
-        for span in &lane.outer.list {
-            event(out, picture, track, span)?;
+        for span in &row.outer.list {
+            event(out, snapshot, track, span)?;
         }
-        for span in &lane.nested.list {
-            event(out, picture, track + apart, span)?;
+        for span in &row.nested.list {
+            event(out, snapshot, track + apart, span)?;
         }
     }
     out.write_all(b"\n]}\n")?;
@@ -67,14 +69,18 @@ fn head(out: &mut impl Write, track: u64, name: &str) -> io::Result<()> {
     )
 }
 
-fn event(out: &mut impl Write, picture: &Picture, track: u64, span: &Span) -> io::Result<()> {
-    let (name, start, duration) = (quoted(picture.name(span.call)), micros(span.start), micros(span.end - span.start));
+fn event(out: &mut impl Write, snapshot: &Snapshot, track: u64, span: &Span) -> io::Result<()> {
+    let (name, start, duration) = (quoted(snapshot.name(span.call)), micros(span.start), micros(span.end - span.start));
     write!(out, ",\n{{\"name\":{name},\"ph\":\"X\",\"pid\":1,\"tid\":{track},\"ts\":{start},\"dur\":{duration}")?;
-    write!(out, ",\"args\":{{\"call\":{},\"index\":{},\"items\":{}", span.call, span.index, span.items)?;
+    write!(out, ",\"args\":{{\"call\":{}", span.call)?;
+    if span.items != 1 {
+        write!(out, ",\"items\":{}", span.items)?;
+    }
     if span.panics > 0 {
         write!(out, ",\"panicked\":{}", span.panics)?;
     }
-    write!(out, "}}")?;
+    // The last of them, since speedscope cuts off what stands in the middle.
+    write!(out, ",\"index\":{}}}", span.index)?;
     // The one name that the viewers agree on for red.
     if span.panics > 0 {
         write!(out, ",\"cname\":\"terrible\"")?;

@@ -1,6 +1,8 @@
 //! A timeline as the table that GNU parallel writes with `--joblog`.
 
-use super::timeline::{Picture, Span, Timeline};
+use super::snapshot::Snapshot;
+use super::spans::Span;
+use super::timeline::Timeline;
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,31 +33,31 @@ impl Timeline {
     ///
     /// What `out` fails with.
     pub fn write_joblog(&self, out: impl Write) -> io::Result<()> {
-        write(&self.picture(), &mut BufWriter::new(out))
+        write(&self.snapshot(), &mut BufWriter::new(out))
     }
 }
 
-pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n")?;
-    let names: Vec<String> = picture.lanes.iter().map(|lane| field(&lane.name)).collect();
+    let names: Vec<String> = snapshot.rows.iter().map(|row| field(&row.name)).collect();
     let mut lines: Vec<(&str, &Span)> = Vec::new();
-    for (lane, name) in picture.lanes.iter().zip(&names) {
-        let spans = lane.outer.list.iter().chain(&lane.nested.list);
+    for (row, name) in snapshot.rows.iter().zip(&names) {
+        let spans = row.outer.list.iter().chain(&row.nested.list);
         lines.extend(spans.map(|span| (name.as_str(), span)));
     }
     lines.sort_by_key(|(_, span)| (span.start, span.call, span.index));
-    lines.iter().try_for_each(|(worker, span)| line(out, picture, worker, span))?;
+    lines.iter().try_for_each(|(worker, span)| line(out, snapshot, worker, span))?;
     out.flush()
 }
 
-fn line(out: &mut impl Write, picture: &Picture, worker: &str, span: &Span) -> io::Result<()> {
-    let since_1970 = picture.origin_date.duration_since(UNIX_EPOCH).unwrap_or_default();
+fn line(out: &mut impl Write, snapshot: &Snapshot, worker: &str, span: &Span) -> io::Result<()> {
+    let since_1970 = snapshot.origin_date.duration_since(UNIX_EPOCH).unwrap_or_default();
     let start = since_1970 + Duration::from_nanos(span.start);
     let status = if span.panics > 0 { 101 } else { 0 };
     let (seconds, millis) = (start.as_secs(), start.subsec_millis());
     let runtime = Duration::from_nanos(span.busy).as_secs_f64();
     write!(out, "{}\t{worker}\t{seconds}.{millis:03}\t{runtime:.9}\t0\t0\t{status}\t0\t", span.index + 1)?;
-    write!(out, "{} {}", field(picture.name(span.call)), span.index)?;
+    write!(out, "{} {}", field(snapshot.name(span.call)), span.index)?;
     if span.items > 1 {
         write!(out, " and {} more", span.items - 1)?;
     }

@@ -1,6 +1,8 @@
 //! A timeline in words and figures: its `Display`.
 
-use super::timeline::{Lane, Picture, Slow, Timeline};
+use super::row::{Row, Slow};
+use super::snapshot::Snapshot;
+use super::timeline::Timeline;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -14,40 +16,40 @@ const NAME: usize = 24;
 /// The summary, in several lines.
 impl fmt::Display for Timeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&summary(&self.picture()))
+        f.write_str(&summary(&self.snapshot()))
     }
 }
 
-pub(super) fn summary(picture: &Picture) -> String {
-    let mut text = headline(picture) + "\n";
-    if picture.items() > 0 {
-        table(&mut text, picture);
+pub(super) fn summary(snapshot: &Snapshot) -> String {
+    let mut text = headline(snapshot) + "\n";
+    if snapshot.items() > 0 {
+        table(&mut text, snapshot);
     }
-    if !picture.callers.is_zero() {
-        let _ = writeln!(text, "{}", caller(picture));
+    if !snapshot.callers.is_zero() {
+        let _ = writeln!(text, "{}", caller(snapshot));
     }
-    if !picture.feeders.is_zero() {
-        let _ = writeln!(text, "feeder: {} in the source", percent(picture.fed, picture.feeders));
+    if !snapshot.feeders.is_zero() {
+        let _ = writeln!(text, "feeder: {} in the source", percent(snapshot.fed, snapshot.feeders));
     }
-    if picture.nested_items() > 0 {
-        let _ = writeln!(text, "nested: {} inside those items", items(picture.nested_items()));
+    if snapshot.nested_items() > 0 {
+        let _ = writeln!(text, "nested: {} inside those items", items(snapshot.nested_items()));
     }
-    if picture.items() > 0 {
-        let slowest: Vec<String> = picture.slowest().iter().map(|slow| slow_item(picture, slow)).collect();
-        let _ = writeln!(text, "mean: {} an item; slowest: {}", time(picture.mean()), slowest.join(", "));
+    if snapshot.items() > 0 {
+        let slowest: Vec<String> = snapshot.slowest().iter().map(|slow| slow_item(snapshot, slow)).collect();
+        let _ = writeln!(text, "mean: {} an item; slowest: {}", time(snapshot.mean()), slowest.join(", "));
     }
-    if picture.panics() > 0 {
-        let _ = writeln!(text, "{}", panics(picture));
+    if snapshot.panics() > 0 {
+        let _ = writeln!(text, "{}", panics(snapshot));
     }
     text
 }
 
 /// How much was done in which time, and what the workers were good for.
-pub(super) fn headline(picture: &Picture) -> String {
-    let workers = plural(picture.workers as u64, "worker");
-    let mut text = format!("{} in {} on {workers}", items(picture.items()), time(picture.elapsed));
-    if let Some(speed_up) = ratio(picture.busy(), picture.elapsed) {
-        let efficiency = percent(picture.busy(), available(picture));
+pub(super) fn headline(snapshot: &Snapshot) -> String {
+    let workers = plural(snapshot.workers as u64, "worker");
+    let mut text = format!("{} in {} on {workers}", items(snapshot.items()), time(snapshot.elapsed));
+    if let Some(speed_up) = ratio(snapshot.busy(), snapshot.elapsed) {
+        let efficiency = percent(snapshot.busy(), available(snapshot));
         let _ = write!(text, ": speed-up {speed_up:.2}, efficiency {efficiency}");
     }
     text
@@ -55,69 +57,71 @@ pub(super) fn headline(picture: &Picture) -> String {
 
 /// The time that the workers had together. Where calls on several pools ran at once there are more threads than workers of
 /// any call.
-fn available(picture: &Picture) -> Duration {
-    let of = |threads: usize| picture.elapsed.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX));
-    if picture.busy() > of(picture.workers) { of(picture.lanes.len()) } else { of(picture.workers) }
+fn available(snapshot: &Snapshot) -> Duration {
+    let of = |threads: usize| snapshot.elapsed.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX));
+    if snapshot.busy() > of(snapshot.workers) { of(snapshot.rows.len()) } else { of(snapshot.workers) }
 }
 
-fn table(text: &mut String, picture: &Picture) {
-    let width = picture.lanes.iter().map(|lane| short(&lane.name).chars().count()).max().unwrap_or(0).max(6);
-    let _ = writeln!(text, "{:width$} {:>11} {:>9} {:>9} {:>5}", "worker", "items", "busy", "waiting", "share");
-    for lane in picture.lanes.iter().take(ROWS) {
-        let waiting = picture.elapsed.saturating_sub(lane.busy);
-        let share = percent(lane.busy, picture.elapsed);
-        let (name, busy, waiting) = (short(&lane.name), time(lane.busy), time(waiting));
-        let count = grouped(lane.items);
-        let bar = bar(lane, picture.elapsed);
-        let _ = writeln!(text, "{name:width$} {count:>11} {busy:>9} {waiting:>9} {share:>5}  {bar}");
+fn table(text: &mut String, snapshot: &Snapshot) {
+    let width = snapshot.rows.iter().map(|row| short(&row.name).chars().count()).max().unwrap_or(0).max(6);
+    let _ = writeln!(text, "{:width$} {:>11} {:>9} {:>9} {:>5}", "worker", "items", "busy", "idle", "share");
+    for row in snapshot.rows.iter().take(ROWS) {
+        let idle = snapshot.elapsed.saturating_sub(row.busy);
+        let share = percent(row.busy, snapshot.elapsed);
+        let (name, busy, idle) = (short(&row.name), time(row.busy), time(idle));
+        let count = grouped(row.items);
+        let bar = bar(row, snapshot.elapsed);
+        let _ = writeln!(text, "{name:width$} {count:>11} {busy:>9} {idle:>9} {share:>5}  {bar}");
     }
-    let more = picture.lanes.len().saturating_sub(ROWS);
+    let more = snapshot.rows.len().saturating_sub(ROWS);
     if more > 0 {
         let _ = writeln!(text, "+ {more} more");
     }
     // Callers have rows as well; they are all there is where nothing ran on workers.
-    let workers = picture.lanes.iter().filter(|lane| lane.is_worker).count();
-    let idle = picture.workers.saturating_sub(if workers > 0 { workers } else { picture.lanes.len() });
-    if idle > 0 {
+    let workers = snapshot.rows.iter().filter(|row| row.is_worker).count();
+    let idle = snapshot.workers.saturating_sub(if workers > 0 { workers } else { snapshot.rows.len() });
+    // Nobody counted how many workers the others are.
+    let is_known = !snapshot.rows.iter().any(|row| row.is_shared && row.is_worker);
+    if idle > 0 && is_known {
         let _ = writeln!(text, "+ {} without an item", plural(idle as u64, "worker"));
     }
 }
 
 /// Full blocks for the time at work, dots for the rest.
-fn bar(lane: &Lane, elapsed: Duration) -> String {
-    let share = ratio(lane.busy, elapsed).unwrap_or(0.0).min(1.0);
+fn bar(row: &Row, elapsed: Duration) -> String {
+    let share = ratio(row.busy, elapsed).unwrap_or(0.0).min(1.0);
     let filled = (0..BAR).filter(|&place| (f64::from(place) + 0.5) / f64::from(BAR) < share).count();
     "█".repeat(filled) + &"·".repeat(BAR as usize - filled)
 }
 
 /// What the threads that asked for the results spent their time with.
-fn caller(picture: &Picture) -> String {
-    let consumer = picture.callers.saturating_sub(picture.source).saturating_sub(picture.waiting);
-    let share = |part| percent(part, picture.callers);
+fn caller(snapshot: &Snapshot) -> String {
+    let consumer = snapshot.callers.saturating_sub(snapshot.source).saturating_sub(snapshot.waiting);
+    let share = |part| percent(part, snapshot.callers);
     format!(
         "caller: {} in the source, {} waiting for results, {} with them",
-        share(picture.source),
-        share(picture.waiting),
+        share(snapshot.source),
+        share(snapshot.waiting),
         share(consumer)
     )
 }
 
-fn slow_item(picture: &Picture, slow: &Slow) -> String {
+fn slow_item(snapshot: &Snapshot, slow: &Slow) -> String {
     let took = time(Duration::from_nanos(slow.took()));
     // With several calls an index alone does not say which item it is.
-    if picture.calls > 1 {
-        format!("item {} of {} ({took})", slow.index, picture.name(slow.call))
+    if snapshot.calls > 1 {
+        format!("item {} of {} ({took})", slow.index, snapshot.name(slow.call))
     } else {
         format!("item {} ({took})", slow.index)
     }
 }
 
-fn panics(picture: &Picture) -> String {
-    let mut panicked: Vec<(u64, u64)> = picture.lanes.iter().flat_map(|lane| lane.panicked.iter().copied()).collect();
+fn panics(snapshot: &Snapshot) -> String {
+    let mut panicked: Vec<(u64, u64)> = snapshot.rows.iter().flat_map(|row| row.panicked.iter().copied()).collect();
     panicked.sort_unstable();
     panicked.truncate(8);
     let known: Vec<String> = panicked.iter().map(|(_, index)| format!("item {index}")).collect();
-    let more = picture.panics() - known.len() as u64;
+    let more = snapshot.panics() - known.len() as u64;
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("panicked: {}{more}", known.join(", "))
 }

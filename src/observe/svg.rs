@@ -3,9 +3,12 @@
 //! What is narrower than [`NARROW`] is not drawn by itself: the rows have columns of one pixel, and each is as strong as the
 //! share of its time that was worked in it. So the picture is as large for a million items as for a thousand.
 
-use super::nanos;
+use super::call_observer::nanos;
+use super::row::{Row, Slow};
+use super::snapshot::Snapshot;
+use super::spans::{Span, Spans};
 use super::summary::{headline, short, time};
-use super::timeline::{Lane, Picture, Slow, Span, Spans, Timeline};
+use super::timeline::Timeline;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -45,7 +48,7 @@ text { fill: #d3d8df } .index { fill: #fff } .on-slow { fill: #000 } .item { fil
 impl Timeline {
     /// Draws the timeline as an SVG picture: a row for each thread, a bar for each item.
     ///
-    /// What a thread did besides is the lighter ground of its row. Where items are too many to be told apart, a bar stands
+    /// Where its row is the lighter ground, a thread was idle or did something else. Where items are too many to be told apart, a bar stands
     /// for several, and is as strong as they kept the thread busy. A triangle marks the items among the five slowest that took at
     /// least twice the mean, a cross those that panicked; items of nested calls are a strip at the foot of theirs. The picture
     /// follows the reader's choice of a light or a dark scheme, and holds no script.
@@ -67,19 +70,19 @@ impl Timeline {
     ///
     /// What `out` fails with.
     pub fn write_svg(&self, mut out: impl Write) -> io::Result<()> {
-        out.write_all(drawn(&self.picture()).as_bytes())?;
+        out.write_all(drawn(&self.snapshot()).as_bytes())?;
         out.flush()
     }
 }
 
 /// The picture as SVG.
-pub(super) fn drawn(picture: &Picture) -> String {
-    Drawing::of(picture)
+pub(super) fn drawn(snapshot: &Snapshot) -> String {
+    Drawing::of(snapshot)
 }
 
 /// A picture in the making.
 struct Drawing<'p> {
-    picture: &'p Picture,
+    snapshot: &'p Snapshot,
     /// Those of the slowest that stand out.
     slow: Vec<Slow>,
     svg: String,
@@ -89,27 +92,28 @@ struct Drawing<'p> {
     scale: f64,
     /// From one row to the next.
     pitch: f64,
-    rows: usize,
+    /// How many rows are drawn.
+    drawn: usize,
 }
 
 impl<'p> Drawing<'p> {
-    fn of(picture: &'p Picture) -> String {
-        let rows = picture.lanes.len().min(ROWS);
-        let longest = picture.lanes.iter().map(|lane| short(&lane.name).chars().count()).max().unwrap_or(0);
+    fn of(snapshot: &'p Snapshot) -> String {
+        let drawn = snapshot.rows.len().min(ROWS);
+        let longest = snapshot.rows.iter().map(|row| short(&row.name).chars().count()).max().unwrap_or(0);
         let left = (float(longest as u64) * CHARACTER + 24.0).max(48.0);
-        let pitch = match rows {
+        let pitch = match drawn {
             ..=8 => 28.0,
             9..=20 => 20.0,
             21..=64 => 14.0,
             _ => 7.0,
         };
-        let scale = (RIGHT - left) / float((picture.end - picture.start).max(1));
-        let slow = outliers(picture);
-        let mut drawing = Drawing { picture, slow, svg: String::new(), left, scale, pitch, rows };
+        let scale = (RIGHT - left) / float((snapshot.end - snapshot.start).max(1));
+        let slow = outliers(snapshot);
+        let mut drawing = Drawing { snapshot, slow, svg: String::new(), left, scale, pitch, drawn };
         drawing.head();
         drawing.axis();
-        for (row, lane) in picture.lanes.iter().take(rows).enumerate() {
-            drawing.row(row, lane);
+        for (place, row) in snapshot.rows.iter().take(drawn).enumerate() {
+            drawing.row(place, row);
         }
         drawing.legend();
         drawing.svg + "</svg>\n"
@@ -118,11 +122,11 @@ impl<'p> Drawing<'p> {
     // ---- Where things are ----
 
     fn x_of(&self, moment: u64) -> f64 {
-        self.left + float(moment.saturating_sub(self.picture.start)) * self.scale
+        self.left + float(moment.saturating_sub(self.snapshot.start)) * self.scale
     }
 
     fn bottom(&self) -> f64 {
-        TOP + float(self.rows as u64) * self.pitch
+        TOP + float(self.drawn as u64) * self.pitch
     }
 
     /// The height of a bar; the rest of the row is air.
@@ -134,7 +138,7 @@ impl<'p> Drawing<'p> {
 
     fn head(&mut self) {
         let height = self.bottom() + FOOT;
-        let title = escaped(&self.picture.title.clone().unwrap_or_else(|| headline(self.picture)));
+        let title = escaped(&self.snapshot.title.clone().unwrap_or_else(|| headline(self.snapshot)));
         let _ = writeln!(
             self.svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -142,31 +146,31 @@ impl<'p> Drawing<'p> {
              <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>"
         );
         self.text(12.0, 24.0, "class=\"title\"", &title);
-        self.text(12.0, 44.0, "", &escaped(&calls(self.picture)));
+        self.text(12.0, 44.0, "", &escaped(&calls(self.snapshot)));
     }
 
     /// A grid line and a time at round numbers.
     fn axis(&mut self) {
-        let whole = self.picture.end - self.picture.start;
+        let whole = self.snapshot.end - self.snapshot.start;
         let ticks = Ticks::over(whole);
         let bottom = self.bottom();
         for place in (0..).map(|count| count * ticks.step).take_while(|place| *place <= whole) {
-            let x = self.x_of(self.picture.start + place);
+            let x = self.x_of(self.snapshot.start + place);
             let anchor = if x > WIDTH - 40.0 { "end" } else { "middle" };
             let _ = writeln!(self.svg, "<path class=\"grid\" d=\"M{x:.1} {}V{:.1}\"/>", TOP - 4.0, bottom + 4.0);
             self.text(x, bottom + 18.0, &format!("text-anchor=\"{anchor}\""), &ticks.label(place));
         }
     }
 
-    fn row(&mut self, row: usize, lane: &Lane) {
-        let y = TOP + float(row as u64) * self.pitch;
+    fn row(&mut self, place: usize, row: &Row) {
+        let y = TOP + float(place as u64) * self.pitch;
         let high = self.thickness();
         let is_tight = self.pitch < 12.0;
         // Where the rows are closer than a line of text, every second one has its name.
-        if !is_tight || row % 2 == 0 {
+        if !is_tight || place % 2 == 0 {
             let class = if self.pitch < 20.0 { "class=\"small\" text-anchor=\"end\"" } else { "text-anchor=\"end\"" };
             let down = if self.pitch < 20.0 { 3.0 } else { 4.0 };
-            self.text(self.left - 8.0, y + high / 2.0 + down, class, &escaped(&short(&lane.name)));
+            self.text(self.left - 8.0, y + high / 2.0 + down, class, &escaped(&short(&row.name)));
         }
         let (left, wide) = (self.left, RIGHT - self.left);
         let _ = writeln!(
@@ -174,14 +178,14 @@ impl<'p> Drawing<'p> {
             "<rect class=\"idle\" x=\"{left:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{high}\"/>"
         );
         let strip = (high / 3.0).floor();
-        let has_nested = !lane.nested.list.is_empty();
+        let has_nested = !row.nested.list.is_empty();
         let label = if has_nested { high - strip } else { high };
-        self.bars(&lane.outer, "item", y, high, label);
-        self.slow_bars(lane, y, high, label);
+        self.bars(&row.outer, "item", y, high, label);
+        self.slow_bars(row, y, high, label);
         if has_nested {
-            self.bars(&lane.nested, "nested", y + high - strip, strip, 0.0);
+            self.bars(&row.nested, "nested", y + high - strip, strip, 0.0);
         }
-        self.marks(lane, y, high);
+        self.marks(row, y, high);
     }
 
     /// The bars of one row: the narrow ones as columns, the others each by itself on top. Their index is written into those
@@ -206,8 +210,8 @@ impl<'p> Drawing<'p> {
     }
 
     /// The slow items of one thread, each by itself on top: its own times are known even where it is merged with others.
-    fn slow_bars(&mut self, lane: &Lane, y: f64, high: f64, label: f64) {
-        for slow in self.slow_of(lane) {
+    fn slow_bars(&mut self, row: &Row, y: f64, high: f64, label: f64) {
+        for slow in self.slow_of(row) {
             let Slow { call, index, start, end, panicked } = slow;
             let busy = end - start;
             if float(busy) * self.scale >= NARROW {
@@ -217,8 +221,8 @@ impl<'p> Drawing<'p> {
         }
     }
 
-    fn slow_of(&self, lane: &Lane) -> Vec<Slow> {
-        self.slow.iter().filter(|slow| lane.slowest.iter().any(|own| own.is(slow))).copied().collect()
+    fn slow_of(&self, row: &Row) -> Vec<Slow> {
+        self.slow.iter().filter(|slow| row.slowest.iter().any(|own| own.is(slow))).copied().collect()
     }
 
     fn bar(&mut self, span: &Span, class: &str, y: f64, high: f64, label: f64) {
@@ -245,18 +249,18 @@ impl<'p> Drawing<'p> {
     fn describe(&self, span: &Span) -> String {
         let took = time(Duration::from_nanos(span.end - span.start));
         let panicked = if span.panics > 0 { ", panicked" } else { "" };
-        format!("{} {}: {took}{panicked}", self.picture.name(span.call), span.index)
+        format!("{} {}: {took}{panicked}", self.snapshot.name(span.call), span.index)
     }
 
     /// The triangles and crosses of one row.
-    fn marks(&mut self, lane: &Lane, y: f64, high: f64) {
+    fn marks(&mut self, row: &Row, y: f64, high: f64) {
         // At the beginning, since the index stands in the middle.
         let marked =
             |slow: &Slow| f64::midpoint(self.x_of(slow.start), self.x_of(slow.end)).min(self.x_of(slow.start) + 7.0);
-        for x in apart(self.slow_of(lane).iter().map(marked).collect()) {
+        for x in apart(self.slow_of(row).iter().map(marked).collect()) {
             let _ = writeln!(self.svg, "<path class=\"mark\" d=\"M{:.1} {:.1}h8l-4 6z\"/>", x - 4.0, y - 3.0);
         }
-        let panicked = lane.outer.list.iter().chain(&lane.nested.list).filter(|span| span.panics > 0);
+        let panicked = row.outer.list.iter().chain(&row.nested.list).filter(|span| span.panics > 0);
         let middles = panicked.map(|span| f64::midpoint(self.x_of(span.start), self.x_of(span.end)));
         for x in apart(middles.collect()) {
             let reach = (high / 2.0 - 1.5).clamp(2.0, 4.0);
@@ -271,18 +275,18 @@ impl<'p> Drawing<'p> {
     fn legend(&mut self) {
         let y = self.bottom() + 44.0;
         let mut x = 12.0;
-        let lanes = &self.picture.lanes;
+        let rows = &self.snapshot.rows;
         let merged =
-            |lane: &Lane| lane.outer.list.iter().any(|s| s.items > 1 || float(s.end - s.start) * self.scale < NARROW);
-        let rows = [
+            |row: &Row| row.outer.list.iter().any(|s| s.items > 1 || float(s.end - s.start) * self.scale < NARROW);
+        let entries = [
             ("item", "item", true),
-            ("item l2", "several items, stronger where busier", lanes.iter().any(merged)),
-            ("nested", "of a nested call", lanes.iter().any(|lane| !lane.nested.list.is_empty())),
+            ("item l2", "several items, stronger where busier", rows.iter().any(merged)),
+            ("nested", "of a nested call", rows.iter().any(|row| !row.nested.list.is_empty())),
             ("slow", "slow", !self.slow.is_empty()),
-            ("panic", "panicked", self.picture.panics() > 0),
-            ("idle", "waiting", true),
+            ("panic", "panicked", self.snapshot.panics() > 0),
+            ("idle", "idle", true),
         ];
-        for (class, meaning, _) in rows.into_iter().filter(|&(_, _, occurs)| occurs) {
+        for (class, meaning, _) in entries.into_iter().filter(|&(_, _, occurs)| occurs) {
             let top = y - 10.0;
             let _ = writeln!(self.svg, "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{top}\" width=\"16\" height=\"12\"/>");
             match class {
@@ -300,7 +304,7 @@ impl<'p> Drawing<'p> {
             self.text(x + 22.0, y, "", meaning);
             x += 22.0 + float(meaning.len() as u64) * CHARACTER + 16.0;
         }
-        let more = lanes.len() - self.rows;
+        let more = rows.len() - self.drawn;
         if more > 0 {
             self.text(x, y, "", &format!("+ {more} more threads"));
         }
@@ -318,27 +322,27 @@ impl Slow {
 }
 
 /// Those of the slowest items that took at least twice as long as an item on average.
-fn outliers(picture: &Picture) -> Vec<Slow> {
-    let stands_out = nanos(picture.mean()).saturating_mul(2).max(1);
-    let mut slow = picture.slowest();
+fn outliers(snapshot: &Snapshot) -> Vec<Slow> {
+    let stands_out = nanos(snapshot.mean()).saturating_mul(2).max(1);
+    let mut slow = snapshot.slowest();
     slow.retain(|slow| slow.took() >= stands_out);
     slow
 }
 
 /// Which calls the picture shows.
-fn calls(picture: &Picture) -> String {
+fn calls(snapshot: &Snapshot) -> String {
     let mut names: Vec<String> = Vec::new();
-    for known in &picture.known {
-        let place = format!("{}:{}", known.site.file(), known.site.line());
-        let name = match &known.label {
-            Some(label) => format!("{} “{}” at {place}", known.method, short(label)),
-            None => format!("{} at {place}", known.method),
+    for call in &snapshot.named_calls {
+        let place = format!("{}:{}", call.site.file(), call.site.line());
+        let name = match &call.label {
+            Some(label) => format!("{} “{}” at {place}", call.method, short(label)),
+            None => format!("{} at {place}", call.method),
         };
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    named(&names, picture.calls)
+    named(&names, snapshot.calls)
 }
 
 /// These names, if there is room for them; of one only its end, and of many only how many calls those are.

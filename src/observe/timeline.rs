@@ -1,33 +1,25 @@
 //! [`Timeline`]: the recorder. It keeps sums that are exact, and spans that merge when they become too many.
 
-use super::{CallInfo, Observer, Outcome, Part, TaskInfo, nanos};
+use super::call_observer::nanos;
+use super::observer::{CallInfo, CallerRole, Observer, Outcome, TaskInfo};
+use super::recorder::RunningItem;
+use super::row::Item;
+use super::rows::Rows;
+use super::snapshot::{NamedCall, Snapshot};
 use parking_lot::Mutex;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// So many spans are kept in all, 48 bytes each. Beyond that threads with more than their part merge neighbours.
-const MOST_SPANS: usize = 1 << 17;
-/// So many a thread may have at least, however many threads there are.
-const FEWEST_SPANS: usize = 8;
-/// Spans are counted in steps of so many, since the count is everybody's.
-const COUNTED: usize = 64;
-/// So many slow items are remembered.
-pub(super) const SLOWEST: usize = 5;
-/// So many panicked items are remembered for each thread; all are counted.
-const PANICS: usize = 8;
 /// So many calls are remembered by name; all are counted.
 const CALLS: usize = 1 << 10;
-/// Threads are spread over so many locks.
-const SHELVES: usize = 64;
 
 /// Records what a run did, thread by thread, to be printed, drawn, or given to other tools.
 ///
 /// It is an [`Observer`]: attach it with [`PoolMap::observe`](crate::PoolMap::observe),
 /// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer). It may watch several calls, one after the other or at once.
-/// What it holds can be looked at while they run. [Seeing a run](crate::guide::seeing) tells how to read it.
+/// What it holds can be looked at while they run: an item is in it a millisecond after its end, or when its chunk is done. [Seeing a run](crate::guide::seeing) tells how to read it.
 ///
 /// - Its `Display` is a summary: who did how much, how long they waited, which items were slow, which panicked.
 /// - [`write_svg`](Self::write_svg) draws a chart with a row for each thread.
@@ -39,6 +31,10 @@ const SHELVES: usize = 64;
 ///
 /// Some 50 bytes an item up to 131 072 items. Beyond that neighbouring items of a thread are merged in what is drawn and
 /// written, so a timeline of any length stays under 64 MB; counts, times and the slowest items stay exact.
+///
+/// Each thread has a row under its name, up to 1024 names. Threads with further names share one row, `others`. Their items count
+/// like any other; only in what is drawn and written, those that ran at the same time are one. The first 1024 calls keep
+/// their names; later ones are `items` there.
 ///
 /// # Examples
 ///
@@ -63,167 +59,10 @@ pub struct Timeline {
     pub(super) origin: Instant,
     /// The same moment for those who want a date.
     pub(super) origin_date: SystemTime,
-    /// The threads, by the index of the worker; each its own lock, which nobody else wants for long.
-    shelves: Box<[IdlePools]>,
-    stock: Stock,
+    pub(super) rows: Rows,
     calls: Mutex<Calls>,
     /// What the picture is headed, in place of its figures.
     title: Option<String>,
-}
-
-/// A few lanes under one lock, far enough from the next one for its cache line.
-#[derive(Default)]
-#[repr(align(128))]
-struct IdlePools(Mutex<Vec<Lane>>);
-
-/// What is on all shelves together. Relaxed: these are measures of memory, and a little late is good enough.
-#[derive(Debug, Default)]
-struct Stock {
-    lanes: AtomicUsize,
-    /// In full [`COUNTED`]s of each lane.
-    spans: AtomicUsize,
-}
-
-impl Stock {
-    /// How many spans one lane may keep of one kind, having `len`: as many as it likes until there are too many in all.
-    fn most(&self, len: usize) -> usize {
-        if self.spans.load(Ordering::Relaxed) <= MOST_SPANS {
-            return len;
-        }
-        (MOST_SPANS / self.lanes.load(Ordering::Relaxed).max(1)).max(FEWEST_SPANS)
-    }
-
-    fn changed(&self, before: usize, after: usize) {
-        let (before, after) = (before / COUNTED * COUNTED, after / COUNTED * COUNTED);
-        if after != before {
-            // It wraps around, and so takes away as well.
-            self.spans.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
-        }
-    }
-}
-
-/// What one thread did.
-#[derive(Clone, Debug)]
-pub(super) struct Lane {
-    pub(super) name: Arc<str>,
-    /// Whether it is a worker, of any pool.
-    pub(super) is_worker: bool,
-    /// Items that ran inside no other.
-    pub(super) items: u64,
-    /// Items of nested calls, inside those.
-    pub(super) nested_items: u64,
-    /// The time of the outermost items.
-    pub(super) busy: Duration,
-    pub(super) panics: u64,
-    /// The first of them: call and index.
-    pub(super) panicked: Vec<(u64, u64)>,
-    /// The longest items, the longest first.
-    pub(super) slowest: Vec<Slow>,
-    /// The outermost items, in the order of their ends.
-    pub(super) outer: Spans,
-    /// The items inside those.
-    pub(super) nested: Spans,
-}
-
-/// An item that took long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slow {
-    pub(super) call: u64,
-    pub(super) index: u64,
-    /// Nanoseconds since the origin, as all times here.
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) panicked: bool,
-}
-
-impl Slow {
-    pub(super) fn took(&self) -> u64 {
-        self.end - self.start
-    }
-}
-
-/// One item, or several that follow each other.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Span {
-    pub(super) start: u64,
-    /// Not before `start`.
-    pub(super) end: u64,
-    /// The time within that some item ran.
-    pub(super) busy: u64,
-    /// The call and the index of the first item.
-    pub(super) call: u64,
-    pub(super) index: u64,
-    pub(super) items: u32,
-    pub(super) panics: u32,
-}
-
-impl Span {
-    /// Takes in `other`, which ended later.
-    fn absorb(&mut self, other: &Span) {
-        // Where one lies inside the other its time is in the other's already.
-        self.busy = if other.start >= self.end { self.busy + other.busy } else { self.busy.max(other.busy) };
-        self.start = self.start.min(other.start);
-        self.end = self.end.max(other.end);
-        self.items = self.items.saturating_add(other.items);
-        self.panics = self.panics.saturating_add(other.panics);
-    }
-}
-
-/// The spans of one lane, in the order of their ends.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Spans {
-    pub(super) list: Vec<Span>,
-    /// Spans that begin within the same stretch of so many nanoseconds are one; 0 as long as each item has its own.
-    pub(super) resolution: u64,
-    /// Where the stretch of the last span ends.
-    stretch_end: u64,
-}
-
-impl Spans {
-    fn push(&mut self, span: Span, stock: &Stock) {
-        let stretch_end = self.stretch_end;
-        let goes_on = |last: &&mut Span| span.start < stretch_end && span.start >= last.end;
-        if let Some(last) = self.list.last_mut().filter(goes_on) {
-            // By far the most, where there are very many.
-            return last.absorb(&span);
-        }
-        let before = self.list.len();
-        self.list.push(span);
-        self.merge_last();
-        while self.list.len() > stock.most(self.list.len()) {
-            self.coarsen();
-        }
-        stock.changed(before, self.list.len());
-        if let Some(stretch) = self.list.last().and_then(|last| last.start.checked_div(self.resolution)) {
-            self.stretch_end = (stretch + 1).saturating_mul(self.resolution);
-        }
-    }
-
-    /// Twice as coarse, or as coarse as it has to be to begin with.
-    fn coarsen(&mut self) {
-        let reach = self.list.last().map_or(0, |last| last.end.saturating_sub(self.list[0].start));
-        self.resolution = (self.resolution * 2).max(reach / self.list.len() as u64).max(1);
-        let spans = std::mem::take(&mut self.list);
-        // About half remain, and there is one more while it is merged.
-        self.list.reserve_exact(spans.len() / 2 + 1);
-        for span in spans {
-            self.list.push(span);
-            self.merge_last();
-        }
-    }
-
-    /// Merges the last span with those before it that begin in the same stretch, or lie inside of it.
-    fn merge_last(&mut self) {
-        while self.resolution > 0 {
-            let [.., before, last] = &mut self.list[..] else { return };
-            let same = before.start / self.resolution >= last.start / self.resolution;
-            if !same && last.start >= before.end {
-                return;
-            }
-            before.absorb(last);
-            self.list.pop();
-        }
-    }
 }
 
 /// The calls that were seen.
@@ -246,38 +85,7 @@ struct Calls {
     /// Of finished streams: the time that their feeders spent in the source, and of the whole.
     fed: Duration,
     feeders: Duration,
-    known: Vec<Known>,
-}
-
-/// A call by name.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) id: u64,
-    pub(super) method: &'static str,
-    pub(super) site: &'static Location<'static>,
-    pub(super) label: Option<Arc<str>>,
-}
-
-/// All that a timeline knows, at one moment.
-#[derive(Clone, Debug)]
-pub(super) struct Picture {
-    pub(super) title: Option<String>,
-    pub(super) origin_date: SystemTime,
-    /// Callers first, then the workers by name and number.
-    pub(super) lanes: Vec<Lane>,
-    /// From the start of the first call to the end of the last one.
-    pub(super) start: u64,
-    pub(super) end: u64,
-    /// How long there was a call.
-    pub(super) elapsed: Duration,
-    pub(super) workers: usize,
-    pub(super) calls: u64,
-    pub(super) known: Vec<Known>,
-    pub(super) source: Duration,
-    pub(super) waiting: Duration,
-    pub(super) callers: Duration,
-    pub(super) fed: Duration,
-    pub(super) feeders: Duration,
+    named: Vec<NamedCall>,
 }
 
 impl Timeline {
@@ -287,8 +95,7 @@ impl Timeline {
         Timeline {
             origin: Instant::now(),
             origin_date: SystemTime::now(),
-            shelves: (0..SHELVES).map(|_| IdlePools::default()).collect(),
-            stock: Stock::default(),
+            rows: Rows::new(),
             calls: Mutex::default(),
             title: None,
         }
@@ -304,51 +111,80 @@ impl Timeline {
     /// How many items have run, those of nested calls included.
     #[must_use]
     pub fn items(&self) -> u64 {
-        self.sum(|lane| lane.items + lane.nested_items)
+        self.rows.sum(|row| row.items + row.nested_items)
     }
 
     /// How many of them panicked.
     #[must_use]
     pub fn panics(&self) -> u64 {
-        self.sum(|lane| lane.panics)
+        self.rows.sum(|row| row.panics)
     }
 
     /// How long items have run, on all threads together. An item inside another one does not count twice.
     #[must_use]
     pub fn busy(&self) -> Duration {
-        self.shelves.iter().flat_map(|shelf| shelf.0.lock().iter().map(|lane| lane.busy).collect::<Vec<_>>()).sum()
+        self.rows.sum(|row| row.busy)
+    }
+
+    /// The items that run now, the one that has run longest first. An item inside another one is listed as well.
+    ///
+    /// It tells another thread why a run does not end. Items are not listed for an [`Observer`] that forwards to a timeline, unless
+    /// it returns that from [`Observer::timeline`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, Timeline};
+    /// use std::sync::Barrier;
+    ///
+    /// let (timeline, barrier) = (Timeline::new(), Barrier::new(2));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| (7..8).pool_map(1, |_| [barrier.wait(), barrier.wait()]).observe(&timeline).for_each(drop));
+    ///     barrier.wait();
+    ///     for task in timeline.running() {
+    ///         println!("{} runs item {} since {:?}", task.worker(), task.index(), task.start().elapsed());
+    ///     }
+    ///     assert_eq!(timeline.running()[0].index(), 0);
+    ///     barrier.wait();
+    /// });
+    /// assert!(timeline.running().is_empty());
+    /// ```
+    #[must_use]
+    pub fn running(&self) -> Vec<RunningTask> {
+        let mut running = self.rows.running();
+        running.sort_unstable_by_key(|running| running.start);
+        let calls = self.calls.lock();
+        let task = |running: RunningItem| {
+            let label = calls.named.iter().find(|named| named.id == running.call).and_then(|named| named.label.clone());
+            let start = self.origin + Duration::from_nanos(running.start);
+            RunningTask { call: running.call, label, index: running.index, worker: running.worker, start }
+        };
+        running.into_iter().map(task).collect()
     }
 
     /// How long there was a call at work.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.picture().elapsed
+        self.snapshot().elapsed
     }
 
-    fn sum(&self, count: impl Fn(&Lane) -> u64) -> u64 {
-        self.shelves.iter().map(|shelf| shelf.0.lock().iter().map(&count).sum::<u64>()).sum()
-    }
-
-    fn since_origin(&self, moment: Instant) -> u64 {
+    pub(super) fn since_origin(&self, moment: Instant) -> u64 {
         nanos(moment.saturating_duration_since(self.origin))
     }
 
     /// All that is known now. The threads may go on meanwhile.
-    pub(super) fn picture(&self) -> Picture {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let calls = self.calls.lock().clone();
-        let mut lanes: Vec<Lane> = self.shelves.iter().flat_map(|shelf| shelf.0.lock().clone()).collect();
-        lanes.sort_by_cached_key(|lane| {
-            let stem = lane.name.trim_end_matches(|c: char| c.is_ascii_digit());
-            let number = lane.name[stem.len()..].parse::<u64>().unwrap_or(0);
-            (lane.is_worker, stem.to_owned(), number)
-        });
-        let spans = || lanes.iter().flat_map(|lane| lane.outer.list.iter().chain(&lane.nested.list));
+        let mut named_calls = calls.named;
+        named_calls.sort_by_key(|call| call.id);
+        let rows = self.rows.copy();
+        let spans = || rows.iter().flat_map(|row| row.outer.list.iter().chain(&row.nested.list));
         let now = if calls.open > 0 { self.since_origin(Instant::now()) } else { calls.last };
         let start = calls.first.or_else(|| spans().map(|span| span.start).min()).unwrap_or(0);
         let end = spans().map(|span| span.end).fold(now.max(start), u64::max);
         let open = if calls.open > 0 { now.saturating_sub(calls.since) } else { 0 };
         let elapsed = if calls.first.is_some() { calls.elapsed + open } else { end - start };
-        Picture {
+        Snapshot {
             title: self.title.clone(),
             origin_date: self.origin_date,
             start,
@@ -356,95 +192,56 @@ impl Timeline {
             elapsed: Duration::from_nanos(elapsed),
             workers: calls.workers.max(1),
             calls: calls.count,
-            known: calls.known,
+            named_calls,
             source: calls.source,
             waiting: calls.waiting,
             callers: calls.callers,
             fed: calls.fed,
             feeders: calls.feeders,
-            lanes,
+            rows,
         }
     }
 }
 
-impl Picture {
-    pub(super) fn items(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.items).sum()
-    }
-
-    pub(super) fn nested_items(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.nested_items).sum()
-    }
-
-    pub(super) fn panics(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.panics).sum()
-    }
-
-    pub(super) fn busy(&self) -> Duration {
-        self.lanes.iter().map(|lane| lane.busy).sum()
-    }
-
-    /// How long an outermost item took on average.
-    pub(super) fn mean(&self) -> Duration {
-        let nanos = self.busy().as_nanos() / u128::from(self.items().max(1));
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    /// The longest items of all, the longest first.
-    pub(super) fn slowest(&self) -> Vec<Slow> {
-        let mut slowest: Vec<Slow> = self.lanes.iter().flat_map(|lane| lane.slowest.iter().copied()).collect();
-        slowest.sort_by_key(|slow| (std::cmp::Reverse(slow.took()), slow.call, slow.index));
-        slowest.truncate(SLOWEST);
-        slowest
-    }
-
-    /// What to call the items of a call: by its label, or as in `pool_map`.
-    pub(super) fn name(&self, call: u64) -> &str {
-        let known = self.known.iter().find(|known| known.id == call);
-        known.map_or("items", |known| known.label.as_deref().unwrap_or(known.method))
-    }
+/// An item that runs, of [`Timeline::running`].
+#[derive(Clone, Debug)]
+pub struct RunningTask {
+    call: u64,
+    label: Option<Arc<str>>,
+    index: u64,
+    worker: Arc<str>,
+    start: Instant,
 }
 
-impl Lane {
-    fn new(task: &TaskInfo<'_>) -> Lane {
-        Lane {
-            name: Arc::from(task.worker),
-            is_worker: task.worker_index.is_some(),
-            items: 0,
-            nested_items: 0,
-            busy: Duration::ZERO,
-            panics: 0,
-            panicked: Vec::new(),
-            slowest: Vec::new(),
-            outer: Spans::default(),
-            nested: Spans::default(),
-        }
+impl RunningTask {
+    /// The [`id`](CallInfo::id) of the call.
+    #[must_use]
+    pub fn call(&self) -> u64 {
+        self.call
     }
 
-    fn record(&mut self, task: &TaskInfo<'_>, start: u64, end: u64, stock: &Stock) {
-        let panicked = task.outcome == Outcome::Panicked;
-        if panicked {
-            self.panics += 1;
-            if self.panicked.len() < PANICS {
-                self.panicked.push((task.call, task.index));
-            }
-        }
-        let (call, index) = (task.call, task.index);
-        let busy = end - start;
-        let span = Span { start, end, busy, call, index, items: 1, panics: u32::from(panicked) };
-        if task.depth > 0 {
-            self.nested_items += 1;
-            self.nested.push(span, stock);
-            return;
-        }
-        self.items += 1;
-        self.busy += Duration::from_nanos(busy);
-        self.outer.push(span, stock);
-        if self.slowest.len() < SLOWEST || self.slowest.last().is_some_and(|least| least.took() < busy) {
-            let place = self.slowest.partition_point(|slow| slow.took() >= busy);
-            self.slowest.truncate(SLOWEST - 1);
-            self.slowest.insert(place, Slow { call, index, start, end, panicked });
-        }
+    /// The name given to the call with [`named`](crate::PoolMap::named), if it is one of the first 1024.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    /// The index of the item, counted from 0 in the order of the source.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        usize::try_from(self.index).unwrap_or(usize::MAX)
+    }
+
+    /// The name of the thread that runs it, as in [`TaskInfo::worker`].
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
     }
 }
 
@@ -459,22 +256,22 @@ impl Observer for Timeline {
             calls.since = start;
         }
         calls.open += 1;
-        if calls.known.len() < CALLS {
+        if calls.named.len() < CALLS {
             let (id, method, site) = (call.id(), call.method(), call.site());
-            calls.known.push(Known { id, method, site, label: call.label().map(Arc::from) });
+            calls.named.push(NamedCall { id, method, site, label: call.label().map(Arc::from) });
         }
     }
 
     fn task_finished(&self, task: &TaskInfo<'_>) {
         let (start, end) = (self.since_origin(task.start), self.since_origin(task.end));
-        let mut lanes = self.shelves[task.worker_index.unwrap_or(0) % SHELVES].0.lock();
-        let place = lanes.iter().position(|lane| *lane.name == *task.worker);
-        let place = place.unwrap_or_else(|| {
-            self.stock.lanes.fetch_add(1, Ordering::Relaxed);
-            lanes.push(Lane::new(task));
-            lanes.len() - 1
-        });
-        lanes[place].record(task, start, end.max(start), &self.stock);
+        let TaskInfo { call, index, depth, outcome, .. } = *task;
+        let (is_nested, panicked) = (depth > 0, outcome == Outcome::Panicked);
+        let item = Item { call, index, start, end: end.max(start), is_nested, panicked };
+        self.rows.of(task.worker, task.worker_index.is_some()).row.lock().record(&item, &self.rows.budget);
+    }
+
+    fn timeline(&self) -> Option<&Timeline> {
+        Some(self)
     }
 
     fn call_finished(&self, call: &CallInfo<'_>) {
@@ -489,7 +286,7 @@ impl Observer for Timeline {
             calls.fed += call.source_time();
             calls.feeders += call.elapsed();
         }
-        if call.depth() > 0 || call.facts.part == Part::Nothing {
+        if call.depth() > 0 || call.start.role == CallerRole::Nothing {
             return;
         }
         if !call.has_feeder() {
@@ -499,6 +296,10 @@ impl Observer for Timeline {
         calls.callers += call.elapsed();
     }
 }
+
+/// A panic of `f` or of an observer leaves no lock of it held and nothing half done.
+impl UnwindSafe for Timeline {}
+impl RefUnwindSafe for Timeline {}
 
 impl Default for Timeline {
     fn default() -> Self {
@@ -514,77 +315,11 @@ impl fmt::Debug for Timeline {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::{PANICS, SLOWEST};
+    use super::super::rows::MOST_ROWS;
+    use super::super::spans::{MOST_SPANS, Span};
     use super::*;
     use crate::{Pool, PoolIterator};
-
-    fn span(start: u64, end: u64) -> Span {
-        Span { start, end, busy: end - start, call: 1, index: 0, items: 1, panics: 0 }
-    }
-
-    #[test]
-    fn what_is_kept_in_all_bounds_what_a_lane_keeps() {
-        let stock = Stock::default();
-        stock.lanes.store(4, Ordering::Relaxed);
-        stock.spans.store(MOST_SPANS, Ordering::Relaxed);
-        assert_eq!(stock.most(10), 10);
-        stock.spans.store(MOST_SPANS + 1, Ordering::Relaxed);
-        assert_eq!(stock.most(10), MOST_SPANS / 4);
-        stock.lanes.store(MOST_SPANS, Ordering::Relaxed);
-        assert_eq!(stock.most(10), FEWEST_SPANS);
-
-        let stock = Stock::default();
-        let steps =
-            [(0, 2 * COUNTED + 1, 2), (5, 6, 2), (COUNTED - 1, COUNTED, 3), (3 * COUNTED, COUNTED, 1), (6, 5, 1)];
-        for (before, after, counted) in steps {
-            stock.changed(before, after);
-            assert_eq!(stock.spans.load(Ordering::Relaxed), counted * COUNTED, "{before} to {after}");
-        }
-    }
-
-    #[test]
-    fn a_span_that_takes_in_another_is_busy_for_both() {
-        let mut first = span(0, 3);
-        first.absorb(&span(5, 9));
-        assert_eq!(first, Span { end: 9, busy: 7, items: 2, ..span(0, 3) });
-        first.absorb(&span(9, 10));
-        assert_eq!((first.end, first.busy, first.items), (10, 8, 3));
-        first.absorb(&span(4, 11));
-        assert_eq!((first.end, first.busy, first.items), (11, 8, 4), "as far as can be told");
-    }
-
-    #[test]
-    fn spans_of_one_stretch_merge_and_stretches_double() {
-        let stock = Stock::default();
-        let mut spans = Spans::default();
-        let starts = |spans: &Spans| spans.list.iter().map(|span| span.start).collect::<Vec<_>>();
-        for start in [0, 50, 120, 390] {
-            spans.push(span(start, start + 10), &stock);
-        }
-        assert_eq!(starts(&spans), [0, 50, 120, 390]);
-        spans.coarsen();
-        assert_eq!((spans.resolution, starts(&spans)), (100, vec![0, 120, 390]));
-        spans.push(span(400, 401), &stock);
-        assert_eq!(starts(&spans), [0, 120, 390, 400], "another stretch");
-        for (start, places) in [(499, 4), (500, 5), (500, 5), (599, 5), (600, 6)] {
-            spans.push(span(start, start + 1), &stock);
-            assert_eq!(spans.list.len(), places, "at {start}");
-            assert_eq!(spans.stretch_end, (start / 100 + 1) * 100, "up to which the next one needs no search");
-        }
-        spans.coarsen();
-        assert_eq!((spans.resolution, starts(&spans)), (200, vec![0, 390, 400, 600]));
-        assert_eq!(spans.list.iter().map(|span| span.items).sum::<u32>(), 10);
-        // One that began long before its end lies around those that ended earlier.
-        spans.push(span(390, 700), &stock);
-        assert_eq!(starts(&spans), [0, 390]);
-    }
-
-    #[test]
-    fn spans_that_were_merged_take_no_more_room_than_they_need() {
-        let mut spans = Spans { list: (0..48).map(|at| span(at, at + 1)).collect(), ..Spans::default() };
-        (spans.resolution, spans.stretch_end) = (1, 48);
-        spans.coarsen();
-        assert_eq!((spans.resolution, spans.list.len(), spans.list.capacity()), (2, 24, 25));
-    }
 
     /// Items of a worker that follow each other, each so many nanoseconds after the end of the one before, and as long as `took`
     /// says.
@@ -623,9 +358,7 @@ mod tests {
 
     impl Timeline {
         fn bytes(&self) -> usize {
-            let spans = |lane: &Lane| (lane.outer.list.capacity() + lane.nested.list.capacity()) * size_of::<Span>();
-            let of = |lanes: &Vec<Lane>| lanes.iter().map(|lane| size_of::<Lane>() + spans(lane)).sum::<usize>();
-            self.shelves.iter().map(|shelf| size_of::<IdlePools>() + of(&shelf.0.lock())).sum()
+            self.rows.bytes()
         }
     }
 
@@ -646,15 +379,15 @@ mod tests {
         }
         assert_eq!((timeline.items(), timeline.panics()), (count, panics));
         assert_eq!(timeline.busy(), Duration::from_nanos(busy));
-        let picture = timeline.picture();
-        let slowest = picture.slowest()[0];
+        let snapshot = timeline.snapshot();
+        let slowest = snapshot.slowest()[0];
         assert_eq!((slowest.index, slowest.took()), (count / 2, 9_000_000));
-        let spans = || picture.lanes.iter().flat_map(|lane| &lane.outer.list);
+        let spans = || snapshot.rows.iter().flat_map(|row| &row.outer.list);
         assert_eq!(spans().map(|span| u64::from(span.items)).sum::<u64>(), count, "each item is in one span");
         assert_eq!(spans().map(|span| u64::from(span.panics)).sum::<u64>(), panics);
         assert_eq!(spans().map(|span| span.busy).sum::<u64>(), busy);
-        for lane in &picture.lanes {
-            let pairs = lane.outer.list.windows(2);
+        for row in &snapshot.rows {
+            let pairs = row.outer.list.windows(2);
             pairs.for_each(|pair| assert!(pair[0].end <= pair[1].start, "in order and apart: {pair:?}"));
         }
         timeline
@@ -663,8 +396,8 @@ mod tests {
     #[test]
     fn each_item_is_kept_by_itself_while_there_are_not_too_many() {
         let timeline = feed(MOST_SPANS as u64 - 100, 5);
-        let picture = timeline.picture();
-        assert!(picture.lanes.iter().all(|lane| lane.outer.resolution == 0));
+        let snapshot = timeline.snapshot();
+        assert!(snapshot.rows.iter().all(|row| row.outer.resolution == 0));
     }
 
     #[test]
@@ -672,7 +405,7 @@ mod tests {
         for workers in [1, 2, 64, 300] {
             let timeline = feed(500_000, workers);
             assert!(timeline.bytes() < 32 << 20, "{workers} workers: {}", timeline.bytes());
-            let spans: usize = timeline.picture().lanes.iter().map(|lane| lane.outer.list.len()).sum();
+            let spans: usize = timeline.snapshot().rows.iter().map(|row| row.outer.list.len()).sum();
             assert!(spans > MOST_SPANS / 4, "merged no more than needed: {spans}");
         }
     }
@@ -704,18 +437,9 @@ mod tests {
         }
         assert_eq!(timeline.items(), 400_000);
         assert_eq!(timeline.busy(), Duration::from_millis(4), "the inner time is part of the outer");
-        let picture = timeline.picture();
-        assert_eq!((picture.items(), picture.nested_items()), (200_000, 200_000));
+        let snapshot = timeline.snapshot();
+        assert_eq!((snapshot.items(), snapshot.nested_items()), (200_000, 200_000));
         assert!(timeline.bytes() < 32 << 20);
-    }
-
-    #[test]
-    fn an_item_around_others_of_its_depth_does_not_count_twice_in_a_span() {
-        let span = |start, end| Span { start, end, busy: end - start, call: 1, index: 0, items: 1, panics: 0 };
-        let mut spans = Spans { list: vec![span(10, 20), span(30, 40)], resolution: 1, stretch_end: 31 };
-        spans.list.push(span(5, 50));
-        spans.merge_last();
-        assert_eq!(spans.list, [Span { items: 3, ..span(5, 50) }]);
     }
 
     #[test]
@@ -725,29 +449,62 @@ mod tests {
             let mut feed = Feed::new(&timeline, worker);
             (0..10).for_each(|index| feed.next(index * 3 + worker as u64, index * 30 + worker as u64, 0));
         }
-        let slowest: Vec<_> = timeline.picture().slowest().iter().map(|slow| (slow.index, slow.took())).collect();
+        let slowest: Vec<_> = timeline.snapshot().slowest().iter().map(|slow| (slow.index, slow.took())).collect();
         assert_eq!(slowest, [(29, 272), (28, 271), (27, 270), (26, 242), (25, 241)]);
     }
 
     #[test]
     fn what_is_remembered_has_an_end() {
         let timeline = Timeline::new();
-        // Of a pool with more workers than there are locks, too.
-        let mut feed = Feed::new(&timeline, SHELVES * SHELVES);
+        // Of a pool with more workers than there are rows, too.
+        let mut feed = Feed::new(&timeline, 1 << 12);
         for index in 0..20 {
             feed.item(index, 10 + index % 3, 0, Outcome::Panicked);
         }
-        let lane = &timeline.picture().lanes[0];
-        assert_eq!((lane.panics, lane.panicked.len(), lane.slowest.len()), (20, PANICS, SLOWEST));
-        let first: Vec<_> = lane.slowest.iter().map(|slow| slow.index).collect();
+        let row = &timeline.snapshot().rows[0];
+        assert_eq!((row.panics, row.panicked.len(), row.slowest.len()), (20, PANICS, SLOWEST));
+        let first: Vec<_> = row.slowest.iter().map(|slow| slow.index).collect();
         assert_eq!(first, [2, 5, 8, 11, 14], "the first of equals");
 
         (0..20).pool_map(Pool::inline(), |x| x).observe(&timeline).for_each(drop);
         let calls = CALLS + 20;
         (1..calls)
             .for_each(|_| [0; 0].into_iter().pool_map(Pool::inline(), |x: i32| x).observe(&timeline).for_each(drop));
-        let picture = timeline.picture();
-        assert_eq!((picture.calls, picture.known.len()), (calls as u64, CALLS));
+        let snapshot = timeline.snapshot();
+        assert_eq!((snapshot.calls, snapshot.named_calls.len()), (calls as u64, CALLS));
+    }
+
+    /// As of a server that names a thread after each request.
+    #[test]
+    fn any_number_of_threads_has_a_bounded_number_of_rows() {
+        const NAMES: usize = 10_000;
+        let timeline = Timeline::new();
+        let mut bytes = 0;
+        for name in 0..NAMES {
+            let mut feed = Feed { worker: format!("request-{name}"), ..Feed::new(&timeline, 0) };
+            // Several at a time.
+            feed.now = name as u64 / 4 * 100;
+            feed.item(0, 30, 1, Outcome::Returned);
+            feed.item(0, 60 + name as u64 % 4, 0, if name % 10 == 3 { Outcome::Panicked } else { Outcome::Returned });
+            if name == 2 * MOST_ROWS {
+                bytes = timeline.bytes();
+            }
+        }
+        assert_eq!((timeline.items(), timeline.panics()), (2 * NAMES as u64, NAMES as u64 / 10));
+        assert_eq!(timeline.busy(), Duration::from_nanos((60 * 4 + 6) * NAMES as u64 / 4));
+        let snapshot = timeline.snapshot();
+        assert_eq!(snapshot.rows.len(), MOST_ROWS + 1);
+        let others = &snapshot.rows[MOST_ROWS];
+        assert_eq!((&*others.name, others.items, others.nested_items), ("others", 8976, 8976));
+        for spans in [&others.outer, &others.nested] {
+            assert_eq!(spans.list.iter().map(|span| span.items).sum::<u32>(), 8976);
+            let pairs = spans.list.windows(2);
+            pairs.for_each(|pair| assert!(pair[0].end <= pair[1].start, "apart, as a trace wants it: {pair:?}"));
+        }
+        assert!(snapshot.slowest().iter().all(|slow| slow.took() == 63), "{:?}", snapshot.slowest());
+        let spans = 2 * (NAMES / 4).next_power_of_two() * size_of::<Span>();
+        assert!(timeline.bytes() <= bytes + spans, "only spans came: {bytes} {}", timeline.bytes());
+        assert!(timeline.to_string().contains("\n+ 961 more\n"), "{timeline}");
     }
 
     #[test]

@@ -44,12 +44,12 @@ fn rayon_sum(up_to: u64) -> u64 {
 }
 
 /// To be called inside `f` on a pool of two workers that has nothing else to do: has something posted to the pool in the middle
-/// of a `rayon::join`, and lets first one worker and then the other take it up there, as a wait inside rayon does. Neither may
-/// begin it.
+/// of a `rayon::join`, and lets first one worker and then the other take up what it finds there, as a wait inside rayon does.
+/// Neither may find it.
 pub(crate) fn tempted<R: Send>(begun: &AtomicBool, post: impl FnOnce() -> R + Send) -> R {
     let take_it_up = move || {
-        while rayon::yield_now() != Some(rayon::Yield::Executed) {
-            thread::yield_now();
+        for _ in 0..1000 {
+            assert_ne!(rayon::yield_now(), Some(rayon::Yield::Executed), "it is none of rayon's jobs");
         }
         assert!(!begun.load(Ordering::SeqCst), "it has begun on top of what is half-run");
     };

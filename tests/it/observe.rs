@@ -7,7 +7,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use std::{iter, mem, thread};
 
-use pool_map::{CallInfo, CancelToken, Observer, Outcome, Pool, PoolIterator, TaskInfo, Trace};
+use pool_map::{
+    CallInfo, CancelToken, Observer, Outcome, Pool, PoolIterator, PoolParallelIterator, TaskInfo, TaskStart, Timeline,
+    Trace,
+};
+use rayon::prelude::*;
 
 use crate::gate::{Gate, text, watch};
 
@@ -376,6 +380,42 @@ fn several_observers_are_told_alike_and_one_twice_attached_once() {
     assert_eq!((pools.tasks().len(), pools.finished()), (18, 2));
 }
 
+/// Has no size, and so no address of its own: its notes are elsewhere.
+struct Depths;
+
+static DEPTHS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+impl Observer for Depths {
+    fn task_finished(&self, task: &TaskInfo<'_>) {
+        DEPTHS.lock().expect("no panic").push(task.depth());
+    }
+}
+
+#[test]
+fn an_observer_without_a_size_is_told_once_and_with_the_depth() {
+    let _watch = watch();
+    let depths = Arc::new(Depths);
+    let pool = Pool::builder().threads(1).observer(&depths).build().expect("a thread");
+    let sums = pool.map(0..2_u64, |x| (0..3).pool_map(&pool, |y| x * y).observe(&depths).sum::<u64>());
+    assert_eq!(sums, [0, 3]);
+    assert_eq!(*DEPTHS.lock().expect("no panic"), [1, 1, 1, 0, 1, 1, 1, 0]);
+}
+
+#[test]
+fn every_call_takes_an_observer_by_reference_or_by_arc() {
+    let _watch = watch();
+    let (owned, borrowed) = (Arc::new(Diary::default()), Diary::default());
+    let objects: (Arc<dyn Observer>, &dyn Observer) = (Arc::clone(&owned) as _, &borrowed);
+    let sums = [
+        (0..4).pool_map(2, |x: u64| x).observe(&owned).observe(objects.1).sum(),
+        vec![0, 1, 2, 3_u64].into_par_iter().pool_map(2, |x| x).observe(Arc::clone(&owned)).observe(&borrowed).sum(),
+        (0..4).pool_imap(2, |x: u64| x).observe(&objects.0).sum::<u64>(),
+        pool_map::scope(2, |s| s.imap(0..4, |x: u64| x).observe(&objects.0).observe(&borrowed).sum()),
+    ];
+    assert_eq!(sums, [6; 4]);
+    assert_eq!((owned.tasks().len(), borrowed.tasks().len()), (16, 12));
+}
+
 /// Panics at every piece of news of one kind, and counts all.
 struct Clumsy {
     at: char,
@@ -394,6 +434,10 @@ impl Observer for Clumsy {
         self.hear('s');
     }
 
+    fn task_started(&self, _: &TaskStart<'_>) {
+        self.hear('b');
+    }
+
     fn task_finished(&self, _: &TaskInfo<'_>) {
         self.hear('t');
     }
@@ -408,7 +452,7 @@ fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
     let _watch = watch();
     let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
     for (pool, (at, want)) in
-        pools.iter().flat_map(|pool| [('s', "s"), ('t', "st"), ('f', "sttttf")].map(|c| (pool, c)))
+        pools.iter().flat_map(|pool| [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtbtbtbtf")].map(|c| (pool, c)))
     {
         let clumsy = Clumsy { at, told: Mutex::default() };
         let careful = Diary::default();
@@ -423,7 +467,7 @@ fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
 fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
     let _watch = watch();
     for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
-        for at in ['t', 'f'] {
+        for at in ['b', 't', 'f'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
             let results = (7..9).pool_map(&pool, boom).trace(Trace::Off).observe(&clumsy);
             let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 0 panics");
@@ -437,12 +481,15 @@ fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
 fn a_panic_of_an_observer_leaves_a_line() {
     let _watch = watch();
     let seen = crate::seen::child("observe::a_panic_of_an_observer_leaves_a_line", || {
-        let clumsy = Clumsy { at: 't', told: Mutex::default() };
-        (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
+        for at in ['b', 't'] {
+            let clumsy = Clumsy { at, told: Mutex::default() };
+            (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
+        }
     });
     seen.succeeded();
-    assert!(seen.stderr.starts_with("[TRACE:PoolWorker-1] item 0: panic in the observer at tests/it/observe.rs:"));
-    assert_eq!(seen.stderr.lines().count(), seen.count("[TRACE:"), "{}", seen.stderr);
+    let line = "[TRACE:PoolWorker-1] item 0: panic in the observer at tests/it/observe.rs:";
+    assert!(seen.stderr.lines().all(|told| told.starts_with(line)), "{}", seen.stderr);
+    assert_eq!(seen.stderr.lines().count(), 2);
 }
 
 /// A task may be the last that holds it.
@@ -456,7 +503,7 @@ fn a_panic_in_the_drop_of_an_observer_does_not_come_out_of_that_of_a_task() {
         }
     }
     let _watch = watch();
-    let pool = Pool::builder().threads(1).observer(Falls).build().expect("a thread");
+    let pool = Pool::builder().threads(1).observer(Arc::new(Falls)).build().expect("a thread");
     let task = pool.spawn(|| 7);
     drop(pool);
     drop(task);
@@ -491,6 +538,116 @@ fn an_observer_hears_of_an_item_while_others_run() {
         }
     };
     (0..2).pool_map(2, wait).chunk_size(1).observe(&Opens(&gate)).for_each(drop);
+}
+
+/// Which items began and ended, each with its thread and its depth.
+#[derive(Default)]
+struct Steps(Mutex<Vec<Step>>);
+
+type Step = (&'static str, u64, usize, String, usize);
+
+impl Observer for Steps {
+    fn task_started(&self, task: &TaskStart<'_>) {
+        assert!(task.start() <= Instant::now() && task.worker_index().is_none_or(|index| index < 2));
+        let step = ("start", task.call(), task.index(), task.worker().to_owned(), task.depth());
+        self.0.lock().expect("no panic").push(step);
+    }
+
+    fn task_finished(&self, task: &TaskInfo<'_>) {
+        let step = ("end", task.call(), task.index(), task.worker().to_owned(), task.depth());
+        self.0.lock().expect("no panic").push(step);
+    }
+}
+
+impl Steps {
+    /// Takes what was told, and checks that each end has its start; gives how many items there were.
+    #[track_caller]
+    fn items(&self) -> usize {
+        let steps = mem::take(&mut *self.0.lock().expect("no panic"));
+        let mut open = Vec::new();
+        for (step, call, index, worker, depth) in &steps {
+            let item = (call, index, worker, depth);
+            if *step == "start" {
+                open.push(item);
+            } else {
+                let place = open.iter().rposition(|open| *open == item).expect("it began, on the same thread");
+                assert!(open[place + 1..].iter().all(|(.., other, _)| *other != worker), "and inside no other");
+                open.remove(place);
+            }
+        }
+        assert_eq!(open, [], "each has ended");
+        steps.len() / 2
+    }
+}
+
+#[test]
+fn every_item_is_told_when_it_begins_and_when_it_ends() {
+    let _watch = watch();
+    let steps = Arc::new(Steps::default());
+    for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
+        (0..100).pool_map(&pool, drop::<u32>).observe(&steps).for_each(drop);
+        assert_eq!(steps.items(), 100);
+        (0..100).pool_imap(&pool, drop::<u32>).observe(&steps).for_each(drop);
+        assert_eq!(steps.items(), 100);
+        vec![0; 100].into_par_iter().pool_map(&pool, drop::<u32>).observe(&steps).for_each(drop);
+        assert_eq!(steps.items(), 100);
+        let nested = |_: u32| (0..3).pool_map(&pool, drop::<u32>).observe(&steps).count();
+        assert_eq!((0..4).pool_map(&pool, nested).observe(&steps).sum::<usize>(), 12);
+        assert_eq!(steps.items(), 16);
+        let results = (5..10).pool_map(&pool, boom).catch_panics().observe(&steps);
+        assert_eq!(results.filter(Result::is_err).count(), 1);
+        assert_eq!(steps.items(), 5);
+        let results = (0..8).pool_map(&pool, boom).trace(Trace::Off).observe(&steps);
+        catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
+        assert_eq!(steps.items(), 8);
+    }
+    let pool = Pool::builder().threads(1).trace(Trace::Off).observer(&steps).build().expect("a thread");
+    pool.spawn(|| ()).join();
+    assert!(pool.spawn(|| boom(7)).try_join().is_err());
+    assert_eq!(steps.items(), 2);
+}
+
+/// Has a timeline, and counts what it is told itself.
+struct Keeps {
+    timeline: Timeline,
+    told: Mutex<String>,
+    falls: bool,
+}
+
+impl Observer for Keeps {
+    fn call_started(&self, call: &CallInfo<'_>) {
+        self.timeline.call_started(call);
+        self.told.lock().expect("no panic").push('s');
+    }
+
+    fn task_finished(&self, _: &TaskInfo<'_>) {
+        self.told.lock().expect("no panic").push('t');
+    }
+
+    fn timeline(&self) -> Option<&Timeline> {
+        assert!(!self.falls, "no timeline");
+        Some(&self.timeline)
+    }
+
+    fn call_finished(&self, call: &CallInfo<'_>) {
+        self.timeline.call_finished(call);
+        self.told.lock().expect("no panic").push('f');
+    }
+}
+
+#[test]
+fn an_observer_may_have_items_recorded_by_its_timeline() {
+    let _watch = watch();
+    for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
+        for (falls, want, items) in [(false, "sf", 20), (true, "s", 0)] {
+            let keeps = Keeps { timeline: Timeline::new(), told: Mutex::default(), falls };
+            let diary = Diary::default();
+            let results = (0..20).pool_map(&pool, |x: u64| x).trace(Trace::Off).observe(&keeps).observe(&diary);
+            assert!(results.eq(0..20));
+            assert_eq!((&**keeps.told.lock().expect("no panic"), keeps.timeline.items()), (want, items));
+            is_whole(&diary, 20);
+        }
+    }
 }
 
 // ---- Streams that run ahead ----------------------------------------------------------------------------------------
@@ -536,7 +693,7 @@ fn every_item_of_a_stream_is_told_once() {
 
     // Borrowed, and as what it is only known to be.
     let (first, second) = (Diary::default(), Diary::default());
-    let observer: &(dyn Observer + Send) = &second;
+    let observer: &dyn Observer = &second;
     let numbers: Vec<u64> = (0..100).collect();
     pool_map::scope(&pool, |s| {
         let results = s.imap(&numbers, |x| *x).named("ahead").observe(&first).observe(observer);
@@ -828,7 +985,7 @@ fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
     let _watch = watch();
     let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
     for (pool, (at, want)) in
-        pools.iter().flat_map(|pool| [('s', "s"), ('t', "st"), ('f', "sttttf")].map(|c| (pool, c)))
+        pools.iter().flat_map(|pool| [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtbtbtbtf")].map(|c| (pool, c)))
     {
         let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
         let careful = Arc::new(Diary::default());
@@ -994,7 +1151,7 @@ fn the_end_of_a_task_is_told_before_its_outcome_is_there() {
 #[test]
 fn a_panic_of_an_observer_of_a_task_changes_nothing_and_is_its_last_word() {
     let _watch = watch();
-    for (at, want) in [('s', "s"), ('t', "st"), ('f', "stf")] {
+    for (at, want) in [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtf")] {
         let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
         let builder = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&clumsy));
         let pool = builder.build().expect("a thread");

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use pool_map::{Pool, PoolIterator, Task, Trace};
 
@@ -73,8 +74,11 @@ fn once_a_handle_was_joined_the_last_one_finishes_the_queue() {
     let _watch = watch();
     let (pool, gate) = busy();
     let tasks = numbers(&pool);
-    pool.clone().join();
+    let joined = pool.clone();
+    let joins = thread::spawn(move || joined.join());
     gate.open();
+    joins.join().expect("it waits for the tasks, though another handle lives");
+    assert!(tasks.iter().all(Task::is_finished));
     drop(pool);
     assert!(tasks.into_iter().map(Task::join).eq(0..100));
 }

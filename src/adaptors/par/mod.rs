@@ -8,13 +8,14 @@
 mod split;
 mod whole;
 
+use crate::engine::inbox::Chunked;
 use crate::engine::puller::Exchange;
 use crate::engine::sizing::Sizer;
 use crate::engine::star::StarFn;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
-use crate::observe::{Observer, ObserverRef, Part};
+use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics::text::Trace;
 use crate::panics::{self, Call};
 use crate::threads::lease::{IntoPool, Workers};
@@ -37,7 +38,7 @@ use std::{fmt, mem, vec};
 /// # Which door
 ///
 /// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.13 times as fast as the plain
-/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench --bench doors`). With
+/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench -p pool-map-benches --bench doors`). With
 /// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
 /// block and read, and what comes of it is an iterator again.
 ///
@@ -244,9 +245,9 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     }
 
     /// As [`PoolMap::observe`](crate::PoolMap::observe).
-    pub fn observe(mut self, observer: &dyn Observer) -> PoolParMap<I, Observed<'_, W>> {
+    pub fn observe<'a>(mut self, observer: impl IntoObserver<'a>) -> PoolParMap<I, Observed<'a, W>> {
         self.is_special = true;
-        self.with_work(|work| Observed { work, watch: ObserverRef::borrowed(observer) })
+        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
     }
 
     /// Hands the results to `consume`, in order, while the workers go on, and returns what it returns. Results that it leaves
@@ -327,7 +328,9 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
             || cfg!(panic = "abort")
             || self.workers.observer().is_some()
             || self.call.spans_items());
-        match self.workers.get_to_wait().filter(|_| is_whole) {
+        // On a pool that it has alone: rayon's waiting workers take up its items, whatever locks are held below them.
+        let is_alone = matches!(self.workers, Workers::Leased(_));
+        match self.workers.get_to_wait().filter(|_| is_whole && is_alone) {
             Some(lease) => whole::collect(self.source, &self.work, &self.call, &lease),
             None => self.into_vec(),
         }
@@ -424,6 +427,7 @@ struct Engine<W, C> {
 
 impl<T, W, C, B> ProducerCallback<T> for Engine<W, C>
 where
+    T: Send,
     W: Work<T>,
     C: FnOnce(Results<'_, W::Output>) -> B,
 {
@@ -440,12 +444,12 @@ where
         let lease = workers.get_to_wait();
         let count = lease.as_ref().map_or(1, |_| exchange.workers());
         for watch in exchange.watches() {
-            watch.start(&exchange.call, count, (size, Some(size)), Part::Both);
+            watch.start(&exchange.call, count, (size, Some(size)), CallerRole::Both);
         }
         let outcome = if let Some(lease) = lease {
             stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))
         } else {
-            let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, crew: None };
+            let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, scope: None };
             panics::catch(|| consume(Results::new(&mut stream)))
         };
         // Before anything is raised: a second panic while one unwinds would end the process.
@@ -456,20 +460,20 @@ where
     }
 }
 
-/// Gives the results a chunk at a time, whatever the data they are made from.
+/// Where [`Results`] get their chunks, whatever the data they are made from.
 trait Chunks<R> {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<R>>;
     fn size_hint(&self) -> (usize, Option<usize>);
 }
 
-impl<'s, P, W> Chunks<W::Output> for Stream<'_, '_, 's, Split<P>, W>
+impl<P, W> Chunks<W::Output> for Stream<'_, Split<P>, W>
 where
-    P: Producer + 's,
+    P: Producer<Item: Send>,
     W: Work<P::Item>,
 {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
-        match self.crew {
-            Some(crew) => self.advance(crew).then(|| mem::take(&mut self.delivery.current)),
+        match self.scope {
+            Some(scope) => self.advance(scope).then(|| mem::take(&mut self.delivery.inbox.current)),
             None => self.run_here().map(|result| vec![result].into_iter()),
         }
     }
@@ -500,17 +504,27 @@ impl<'a, R> Results<'a, R> {
     }
 }
 
+impl<R> Chunked<R> for Results<'_, R> {
+    fn current(&mut self) -> &mut vec::IntoIter<R> {
+        &mut self.current
+    }
+
+    fn refill(&mut self) -> Option<R> {
+        loop {
+            self.current = self.chunks.next_chunk()?;
+            if let Some(result) = self.current.next() {
+                return Some(result);
+            }
+        }
+    }
+}
+
 impl<R> Iterator for Results<'_, R> {
     type Item = R;
 
     #[inline]
     fn next(&mut self) -> Option<R> {
-        loop {
-            if let Some(result) = self.current.next() {
-                return Some(result);
-            }
-            self.current = self.chunks.next_chunk()?;
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -519,19 +533,11 @@ impl<R> Iterator for Results<'_, R> {
         (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
     }
 
-    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    fn fold<A, G>(mut self, init: A, g: G) -> A
     where
         G: FnMut(A, R) -> A,
     {
-        let mut folded = init;
-        while let Some(result) = self.next() {
-            folded = g(folded, result);
-            // The rest of a chunk needs no look at anything else.
-            for result in self.current.by_ref() {
-                folded = g(folded, result);
-            }
-        }
-        folded
+        self.fold_results(init, g)
     }
 }
 

@@ -122,6 +122,10 @@ impl<P: Producer> Block for Piece<P> {
     fn abandon(self) {
         panics::contain(self.state);
     }
+
+    fn broken(payload: Payload, size: usize) -> Self {
+        Piece { size, state: State::Broken(payload) }
+    }
 }
 
 #[cfg(test)]

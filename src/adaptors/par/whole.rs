@@ -144,7 +144,7 @@ where
         let end = panics::run_job(call, panics::UNKNOWN_ITEM, |_| {
             let mut at = Reached { index: first, cell: &reached };
             let results = items.into_iter().map(|item| {
-                if at.index >= brake.end() {
+                if at.index >= brake.look() {
                     panics::stop();
                 }
                 let result = work.run(&mut None, item, At { call, index: at.index });

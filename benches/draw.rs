@@ -1,26 +1,29 @@
-//! Draws the two pictures of `benches/` from what the benches measured: speed-up against cost per item, and against workers.
+//! Draws the two pictures of `README.md` from what the benches measured: speed-up against cost per item, and against workers.
 //!
 //! ```text
-//! cargo bench --bench cost -- ratios && cargo bench --bench threads -- ratios && cargo run --example draw_benches
+//! cargo bench -p pool-map-benches --bench cost -- ratios
+//! cargo bench -p pool-map-benches --bench threads -- ratios
+//! cargo run -p pool-map-benches
 //! ```
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let ratios = PathBuf::from(target).join("criterion").join("ratios");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ratios = here.join("..").join(target).join("criterion").join("ratios");
 
     let of_a_range = |work: &str| work.starts_with("collect of") && !work.ends_with("source");
     let cost = read(&ratios.join("cost.csv"), |row| of_a_range(row.work).then_some(row.ns_per_item))?;
     let costs = ["1 ns", "10 ns", "100 ns", "1 µs", "10 µs", "100 µs"];
     let ticks: Vec<_> = costs.iter().zip(0..).map(|(name, power)| (10_f64.powi(power), (*name).to_owned())).collect();
-    fs::write("benches/speed-up-by-cost.svg", draw("cost of an item in the sequential loop", &ticks, &cost))?;
+    fs::write(here.join("speed-up-by-cost.svg"), draw("cost of an item in the sequential loop", &ticks, &cost))?;
 
     let threads = read(&ratios.join("threads.csv"), |row| row.work.ends_with("items of 1 µs").then_some(row.workers))?;
     let ticks: Vec<_> = [1, 2, 4, 8, 16].map(|workers| (f64::from(workers), workers.to_string())).into();
-    fs::write("benches/speed-up-by-workers.svg", draw("workers, items of 1 µs", &ticks, &threads))
+    fs::write(here.join("speed-up-by-workers.svg"), draw("workers, items of 1 µs", &ticks, &threads))
 }
 
 // ---- What was measured ----------------------------------------------------------------------------------------------

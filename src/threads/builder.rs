@@ -1,0 +1,292 @@
+//! [`PoolBuilder`]: the settings of a pool, and how its threads start.
+
+use super::error::{PoolError, Reason};
+use super::names::Block;
+use super::pool::{Pool, Settings};
+use super::wait_graph::PoolId;
+use super::worker_thread::{Hook, Report, Threads, WorkerThread};
+use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
+use crate::base::fork::is_forked;
+use crate::base::unwind;
+use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
+use crate::panics::Outlet;
+use crate::panics::text::Trace;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::{fmt, io, thread};
+
+/// What workers are called when the builder was given no name.
+const DEFAULT_NAME: &str = "PoolWorker";
+
+/// Settings of a pool to be; made by [`Pool::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::Pool;
+///
+/// let pool = Pool::builder()
+///     .threads(2)
+///     .name("Resize")
+///     .stack_size(1 << 20)
+///     .on_start(|worker| println!("{} is up", worker.name())) // Resize-1 is up
+///     .build()?;
+/// assert_eq!(pool.name(), "Resize");
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+#[must_use = "a builder starts nothing until `build()` is called"]
+pub struct PoolBuilder {
+    /// `None` stands for one worker per available core. May be out of range until `build`.
+    threads: Option<usize>,
+    /// May hold a NUL until `build`.
+    name: Arc<str>,
+    /// In bytes; `None` leaves it to the standard library.
+    stack_size: Option<usize>,
+    /// Handed through to the pool.
+    trace: Option<Trace>,
+    /// Handed through to the pool.
+    outlet: Outlet,
+    /// Handed through to the pool.
+    observer: Option<SharedObserver>,
+    /// Worn by the workers, for the log.
+    sink: Option<LineSink>,
+    /// Run by each worker before its first job.
+    on_start: Option<Hook>,
+    /// Run by each worker that has started, after its last job.
+    on_exit: Option<Hook>,
+}
+
+impl PoolBuilder {
+    pub(super) fn new() -> Self {
+        PoolBuilder {
+            threads: None,
+            name: Arc::from(DEFAULT_NAME),
+            stack_size: None,
+            trace: None,
+            outlet: Outlet::default(),
+            observer: None,
+            sink: None,
+            on_start: None,
+            on_exit: None,
+        }
+    }
+
+    /// How many workers; one per available core unless set.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// What the workers are called: `{name}-1`, `{name}-2`, …; `PoolWorker` unless set.
+    ///
+    /// Linux shows the first 15 bytes of a thread's name in its tools; panics and log lines show all of it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Arc::from(name.into());
+        self
+    }
+
+    /// The stack of each worker, in bytes; that of [`std::thread::Builder`] unless set: 2 MiB, or `RUST_MIN_STACK`.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// How much of a panic's trace calls on this pool print, where the call itself does not say.
+    pub fn trace(mut self, trace: Trace) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Sends the traces of this pool's calls to the program's logger alone, not to standard error besides.
+    ///
+    /// They are records at level `ERROR` with the target `pool_map`. While there is no logger that takes such, they go to
+    /// standard error all the same: no panic is passed over in silence. With the feature `log` only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::builder().threads(2).traces_to_logger_only().build()?;
+    /// # drop(pool);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[cfg(feature = "log")]
+    pub fn traces_to_logger_only(mut self) -> Self {
+        self.outlet = Outlet::OnlyLogger;
+        self
+    }
+
+    /// Who is told of every call on this pool and of its items: `pool_map` and its kin, streams that run ahead, tasks. Pass an
+    /// [`Arc`] of it, or `&Arc`, which is cloned.
+    ///
+    /// Calls made in place by one of its workers are told of too if they were given this pool, but not if they were given a
+    /// number or another pool. A call may have [observers](crate::PoolMap::observe) of its own besides; one that is both is told
+    /// once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{Pool, Timeline};
+    /// use std::sync::Arc;
+    ///
+    /// let timeline = Arc::new(Timeline::new());
+    /// let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build()?;
+    /// pool.map(0..8, |x| x * x);
+    /// pool.map(0..8, |x| x + x);
+    /// pool.spawn(|| 6 * 7).join();
+    /// assert_eq!(timeline.items(), 17);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    pub fn observer(mut self, observer: impl IntoObserver<'static>) -> Self {
+        self.observer = Some(ObserverHandle::new(observer));
+        self
+    }
+
+    /// Where the log lines of this pool's workers go, instead of standard output.
+    ///
+    /// On these workers it wins over [`set_line_sink`](crate::set_line_sink), whose rules it shares.
+    pub fn line_sink(mut self, sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// What each worker runs before its first job; [`build`](PoolBuilder::build) waits for it.
+    pub fn on_start(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// What each worker runs after its last job.
+    ///
+    /// A panic in it is reported as one line on standard error and goes no further.
+    pub fn on_exit(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
+        self.on_exit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// When the number of threads is 0 or more than a pool can have (65 535 on a 64-bit machine), the name holds a NUL
+    /// character, the system refuses a thread, `on_start` panics, or the process is a child made by `fork` of one that
+    /// had used pools. Workers that had started by then have ended when this returns.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let width = self.threads.unwrap_or_else(available_cores);
+        check_threads(width)?;
+        if self.name.contains('\0') {
+            return Err(Reason::NulInName { name: self.name }.into());
+        }
+        if is_forked() {
+            return Err(Reason::Forked.into());
+        }
+        let threads = self.start(width)?;
+        let Self { name, trace, outlet, observer, .. } = self;
+        Ok(Pool::of(threads, Settings { name, width, trace, outlet, observer }))
+    }
+
+    /// Starts all threads, waits for their `on_start`, and ends them again if any of them fails.
+    fn start(&self, width: usize) -> Result<Threads, PoolError> {
+        let numbers = Arc::new(Block::take(&self.name, width));
+        let id = next_id();
+        let mut threads = Threads::new(id, numbers, width);
+        let (report, reports) = mpsc::channel();
+        let mut refusal = None;
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(width)
+            // Only a net: our jobs catch. What falls in would otherwise abort the process.
+            .panic_handler(unwind::drop_payload)
+            .spawn_handler(|rayon_thread| {
+                let index = rayon_thread.index();
+                let worker = self.worker(index, &threads, &report);
+                match self.thread(worker.name()).spawn(move || worker.live(|| rayon_thread.run())) {
+                    Ok(join) => threads.joins.push(join),
+                    Err(error) => {
+                        let echo = io::Error::from(error.kind());
+                        refusal = Some(PoolError::from(Reason::Refused { number: index + 1, width, error }));
+                        return Err(echo);
+                    }
+                }
+                Ok(())
+            })
+            .build();
+        drop(report);
+        match built {
+            Ok(rayon) => threads.rayon = Some(rayon),
+            Err(_) => {
+                return Err(refusal.expect("BUG: rayon fails only where a thread was refused"));
+            }
+        }
+        // The channel closes when every worker has run `on_start`, well or not.
+        if let Some((_, failure)) = reports.into_iter().min_by_key(|&(index, _)| index) {
+            return Err(failure);
+        }
+        threads.start_loops();
+        Ok(threads)
+    }
+
+    fn worker(&self, index: usize, threads: &Threads, report: &Report) -> WorkerThread {
+        let name = Arc::from(threads.numbers.worker_name(index));
+        let worker = Worker { name, index, pool: Arc::clone(&self.name) };
+        WorkerThread {
+            current: CurrentWorker { worker, sink: self.sink.clone(), pool_id: threads.id },
+            on_start: self.on_start.clone(),
+            on_exit: self.on_exit.clone(),
+            report: report.clone(),
+            numbers: Arc::clone(&threads.numbers),
+        }
+    }
+
+    fn thread(&self, name: &str) -> thread::Builder {
+        let builder = thread::Builder::new().name(name.to_owned());
+        match self.stack_size {
+            // The standard library rounds up to whole pages, which must not overflow; nobody has that much to give.
+            Some(bytes) => builder.stack_size(bytes.min(isize::MAX.unsigned_abs())),
+            None => builder,
+        }
+    }
+}
+
+/// A number for a pool that no other pool of the process has.
+fn next_id() -> PoolId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl fmt::Debug for PoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder")
+            .field("threads", &self.threads)
+            .field("name", &self.name)
+            .field("stack_size", &self.stack_size)
+            .field("trace", &self.trace)
+            .finish_non_exhaustive()
+    }
+}
+
+fn available_cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
+}
+
+/// Whether a pool can have that many workers at all; rayon would silently give fewer, or its own default for 0.
+pub(crate) fn check_threads(threads: usize) -> Result<(), PoolError> {
+    let most = rayon::max_num_threads();
+    match threads {
+        0 => Err(Reason::NoThreads.into()),
+        _ if threads > most => Err(Reason::TooMany { threads, most }.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_may_have_as_many_workers_as_rayon_knows() {
+        let most = rayon::max_num_threads();
+        assert!(check_threads(most).is_ok());
+        let text = check_threads(most + 1).map_err(|error| error.to_string());
+        assert!(text.is_err_and(|text| text.contains(&most.to_string())));
+    }
+}
