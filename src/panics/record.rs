@@ -10,7 +10,7 @@ use once_cell::sync::{Lazy, OnceCell};
 use crate::base::unwind::message;
 
 use super::call::{Call, Subject, place, thread_name};
-use super::text::{Frame, Frames, LineKind, Report, Style, Trace};
+use super::text::{self, Frame, Frames, LineKind, Report, Style, Trace};
 
 /// The position of a job that does not note down which item it is at; see `TaskPanic::at`.
 pub(crate) const UNKNOWN_ITEM: u64 = u64::MAX;
@@ -102,39 +102,69 @@ impl PanicRecord {
         (self.call.subject == Subject::Items && self.item != UNKNOWN_ITEM).then_some(self.item)
     }
 
-    /// The whole text about this panic, as the level of its call has it.
+    /// The whole text about this panic, as the level of its call has it, to be printed below that of an inner call.
     pub(super) fn block(&self, style: Style) -> String {
         // The frames of an inner call's panic stand in the block of that call, right above.
         let own = match &self.origin {
-            Origin::Hook { .. } => self.frames(),
-            Origin::Inner(_) | Origin::Unseen(_) | Origin::NotRun => &Frames::default(),
+            Origin::Inner(inner) if inner.is_printed() => &Frames::default(),
+            _ => self.frames(),
         };
-        self.with_report(|report| report.block(own, self.call.trace, style))
+        self.with_report(false, |report| report.block(own, self.call.trace, style))
+    }
+
+    /// The same as a text that stands by itself.
+    pub(super) fn whole_block(&self) -> String {
+        self.with_report(true, |report| report.block(self.frames(), self.call.trace, Style::Plain))
     }
 
     pub(super) fn line(&self, aside: LineKind, style: Style) -> String {
-        self.with_report(|report| report.line(aside, style))
+        self.with_report(false, |report| report.line(aside, style))
     }
 
-    fn with_report(&self, f: impl FnOnce(&Report<'_>) -> String) -> String {
-        let is_task = self.call.subject == Subject::Task;
-        let panicked = if is_task { "task panicked" } else { "panicked" };
+    /// `at src/x.rs:88:14`, or in brackets why that is not known; may be empty.
+    fn place_of_panic(&self) -> String {
+        match &self.origin {
+            Origin::Hook { place: Some(place), .. } => format!("at {place}"),
+            Origin::Unseen(why) => (*why).to_owned(),
+            Origin::Hook { place: None, .. } | Origin::Inner(_) | Origin::NotRun => String::new(),
+        }
+    }
+
+    /// The call, and the item if it has any, as in `pool_map at src/lib.rs:30:9, item 7`.
+    fn place_of_item(&self) -> String {
+        let item = self.index().map_or_else(String::new, |item| format!(", item {item}"));
+        self.call.place() + &item
+    }
+
+    /// Whether a block about it was printed before it was raised again.
+    fn is_printed(&self) -> bool {
+        self.call.trace != Trace::Off
+    }
+
+    fn with_report(&self, by_itself: bool, f: impl FnOnce(&Report<'_>) -> String) -> String {
+        let task = if self.call.subject == Subject::Task { "task " } else { "" };
         let (verb, place_of_panic) = match &self.origin {
-            Origin::Hook { place, .. } => {
-                (panicked, place.as_ref().map_or_else(String::new, |place| format!("at {place}")))
+            Origin::Hook { .. } | Origin::Unseen(_) => ("panicked", self.place_of_panic()),
+            Origin::NotRun => ("did not run", String::new()),
+            Origin::Inner(inner) if inner.is_printed() && !by_itself => {
+                ("re-raised the panic above", format!("(inner {})", inner.place_of_item()))
             }
-            Origin::Unseen(why) => (panicked, (*why).to_owned()),
-            Origin::NotRun => ("task did not run", String::new()),
             Origin::Inner(inner) => {
-                let item = inner.index().map_or_else(String::new, |item| format!(", item {item}"));
-                let verb = if is_task { "task re-raised the panic above" } else { "re-raised the panic above" };
-                (verb, format!("(inner {}{item})", inner.call.place()))
+                let mut calls = vec![inner.place_of_item()];
+                let mut next = inner;
+                while let Origin::Inner(inner) = &next.origin {
+                    calls.push(inner.place_of_item());
+                    next = inner;
+                }
+                let calls = calls.join("; ");
+                ("re-raised the panic of an inner call", text::join([&next.place_of_panic(), &format!("({calls})")]))
             }
         };
+        let verb = format!("{task}{verb}");
         f(&Report {
             worker: &self.worker,
             item: self.index(),
-            verb,
+            verb: &verb,
             place: &place_of_panic,
             message: &self.message,
             method: self.call.method,

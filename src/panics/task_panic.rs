@@ -17,7 +17,8 @@ use super::text::{Frame, Style, Trace};
 /// The panic of one item: what it was, where it came from, and the payload itself.
 ///
 /// [`catch_panics`](crate::PoolMap::catch_panics) yields it in place of a result. Its `Display` is the trace that
-/// would have been printed, without colour. It cannot be made by hand.
+/// would have been printed, without colour. It stands by itself: where an inner call raised the panic, it says so and has
+/// the place and the frames of that panic. It cannot be made by hand.
 ///
 /// # Examples
 ///
@@ -166,7 +167,7 @@ impl TaskPanic {
 
 impl fmt::Display for TaskPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.record.block(Style::Plain).trim_end())
+        f.write_str(self.record.whole_block().trim_end())
     }
 }
 

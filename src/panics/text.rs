@@ -412,7 +412,7 @@ fn tag(worker: &str, body: &str, style: Style) -> String {
 }
 
 /// Joins what is not empty by single spaces.
-fn join<const N: usize>(parts: [&str; N]) -> String {
+pub(super) fn join<const N: usize>(parts: [&str; N]) -> String {
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(" ")
 }

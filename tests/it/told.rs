@@ -309,6 +309,39 @@ fn an_inner_call_is_told_first() {
 }
 
 #[test]
+fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
+    let seen = child("told::a_panic_of_an_inner_call_stands_by_itself_as_a_value", || {
+        let inner = |_| each(7..8, Trace::Off, boom);
+        let panic = catch_each(3..4, Trace::Header, inner).expect("a panic");
+        eprintln!("{panic}");
+        let innermost = |_| each(7..8, Trace::Short, boom);
+        let inner = |_| each(5..6, Trace::Header, innermost);
+        let panic = catch_each(3..4, Trace::Short, inner).expect("a panic");
+        assert!(panic.frames()[0].function().ends_with("boom"), "{panic}");
+        assert!(panic.to_string().contains("runtime frames"), "{panic}");
+        // What was printed when it was raised again.
+        eprintln!("[TRACE:end]");
+        eprintln!("{}", panic.to_string().lines().take(2).collect::<Vec<_>>().join("\n"));
+    });
+    let (_, by_itself) = seen.stderr.split_once("[TRACE:end]\n").expect("the end");
+    assert_eq!(
+        by_itself,
+        "\
+[TRACE:PoolWorker-1] item 3 re-raised the panic of an inner call at tests/it/told.rs:N:N \
+(pool_map at tests/it/told.rs:N:N, item 5; pool_map at tests/it/told.rs:N:N, item 7): boom 7
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+"
+    );
+    // Nobody has printed the first one.
+    let first = "\
+[TRACE:PoolWorker-1] item 3 re-raised the panic of an inner call (pool_map at tests/it/told.rs:N:N, item 7): boom 7
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+";
+    assert!(seen.stderr.contains(first), "{}", seen.stderr);
+    assert_eq!(seen.count("panic above"), 1, "{}", seen.stderr);
+}
+
+#[test]
 fn a_job_without_end_tells_what_its_inner_calls_do() {
     let seen = child("told::a_job_without_end_tells_what_its_inner_calls_do", || {
         let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
