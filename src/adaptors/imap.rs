@@ -1,7 +1,7 @@
 //! [`PoolImap`]: the consumer's side of a stream that runs ahead while the loop body runs.
 //!
 //! What the consumer shares with the feeder and the workers is a [`Flow`]; here is what is the consumer's alone. Where a
-//! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::adaptors::scope()) for borrowed data.
+//! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::scope()) for borrowed data.
 
 use crate::base::fork::is_forked;
 use crate::engine::flow::{Flow, LeaseSlot, Turn};

@@ -146,8 +146,9 @@ impl<R> Task<R> {
     ///
     /// [`std::thread::JoinHandle::join`] returns a `Result`; here that is [`try_join`](Task::try_join).
     ///
-    /// On a worker (of any pool) a task that has not started is run there and then, by the one who waits for it. So a task
-    /// may join others of its own pool, of one worker too.
+    /// On a worker of the task's own pool, a task that has not started is run there and then, by the one who waits for it. So
+    /// a task may join others of its own pool, of one worker too. The same holds where waiting would close a circle of pools
+    /// that wait for each other.
     ///
     /// # Examples
     ///
@@ -208,8 +209,8 @@ impl<R> Task<R> {
     /// Waits for the closure, for `timeout` at most: the wait ends then, not the work.
     ///
     /// With a timeout of zero it only looks; with one that is too large for a clock, such as [`Duration::MAX`], it is
-    /// [`join`](Task::join). On a worker a task that has not started is run there and then, even if that takes longer,
-    /// unless the timeout is zero.
+    /// [`join`](Task::join). It never runs the task itself: on the only worker of the task's own pool it waits in vain, and
+    /// gives the task back.
     ///
     /// # Examples
     ///
@@ -501,8 +502,8 @@ impl<R> Drop for Task<R> {
 impl<R> Future for Task<R> {
     type Output = R;
 
-    /// Ready with what the closure returned; raises its panic. On a worker (an executor may run there) and in a child made by
-    /// `fork`, a task that has not started is run within the poll.
+    /// Ready with what the closure returned; raises its panic. An executor may run on a worker of the task's own pool: if no
+    /// other worker is free, a task that has not started is run within the poll. So it is in a child made by `fork`.
     ///
     /// # Panics
     ///

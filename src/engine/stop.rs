@@ -152,7 +152,7 @@ impl RefUnwindSafe for CancelToken {}
 #[derive(Debug)]
 pub(crate) struct StopFlag {
     /// From this index on an item looks closer before it starts: at most `stop`, and lower while the workers are
-    /// [asked](StopFlag::ask) to hand items back. Relaxed where items look at it: it is a hint, the hand-over goes through the
+    /// [asked](StopFlag::ask_for_items) to hand items back. Relaxed where items look at it: it is a hint, the hand-over goes through the
     /// lock of the call.
     look: AtomicU64,
     /// No item of this index or a later one starts any more. Lowered by a panic to the index of its item, and to 0 when

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Is told what calls do: for a progress bar, a metric, a timeline.
 ///
 /// Attach one to a call with [`observe`](crate::PoolMap::observe), or to all calls of a pool with
-/// [`observer`](crate::PoolBuilder::observer). [`Timeline`](crate::Timeline) is one that comes with the crate.
+/// [`observer`](crate::PoolBuilder::observer). [`Timeline`] is one that comes with the crate.
 ///
 /// Every method does nothing by default. For each call that is asked for a result there is one `call_started`, then one
 /// `task_started` and one `task_finished` for each item that runs, then one `call_finished`. Items are told on the thread that
@@ -69,7 +69,7 @@ pub trait Observer: Send + Sync {
         let _ = task;
     }
 
-    /// The [`Timeline`](crate::Timeline) that items are recorded in, instead of being told with `task_finished`.
+    /// The [`Timeline`] that items are recorded in, instead of being told with `task_finished`.
     ///
     /// For an observer that holds a timeline and is itself interested in calls only: recording costs less than telling. It is asked
     /// once for each chunk of items that a thread runs. The observer passes on `call_started` and `call_finished` as well.

@@ -87,6 +87,9 @@ impl PoolBuilder {
     }
 
     /// The stack of each worker, in bytes; that of [`std::thread::Builder`] unless set: 2 MiB, or `RUST_MIN_STACK`.
+    ///
+    /// The main thread of a program mostly has 8 MiB, so a deep recursion that works there may overflow the stack of a worker,
+    /// which ends the process. Workers that are leased by a number have the default.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -151,6 +154,9 @@ impl PoolBuilder {
     }
 
     /// What each worker runs before its first job; [`build`](PoolBuilder::build) waits for it.
+    ///
+    /// Every item, task and `install` of this pool then finds what the hook has set up on its thread, also where it is asked
+    /// for on a worker of another pool. Only where waiting would close a circle of pools does it run elsewhere.
     pub fn on_start(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
         self.on_start = Some(Arc::new(hook));
         self

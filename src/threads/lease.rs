@@ -40,6 +40,10 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// thread. So does every call that was given a number where the environment variable `POOL_MAP_INLINE` is `1` when the
 /// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`].
 ///
+/// A number starts as many threads, however few items there are. They inherit what the system hands down from the thread that
+/// made the first such call: priority, affinity, signal mask. Their thread-locals are dropped when their pool has been idle for
+/// 10 seconds, or not at all if the program ends before that.
+///
 /// This trait is sealed: the types above are all there are.
 ///
 /// # Examples

@@ -11,7 +11,7 @@
 //! the pool lives.
 //!
 //! In that loop the worker takes jobs from the pool's [queue](job_queue), the one that waited longest first. A job is a
-//! worker's part of a call or of a stream, a task, or the closure of [`install`](install). What a call lends to the workers
+//! worker's part of a call or of a stream, a task, or the closure of [`install`]. What a call lends to the workers
 //! borrows from its caller's stack: [`workers_scope`] waits until no job of it runs, and withdraws those that have not begun.
 //! A job that has worked for 10 ms while others wait pushes itself again behind them and returns.
 //!

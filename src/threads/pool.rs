@@ -223,14 +223,16 @@ impl Pool {
         }
     }
 
-    /// Gives this handle up; with the last one, finishes what was submitted and waits until the threads have ended.
+    /// Waits until every [task](Pool::spawn) of the pool is done, tasks that tasks spawn included, then gives this handle up.
+    /// With the last handle the threads end, and are waited for.
     ///
-    /// Dropping the last handle waits, too, but only for what runs: [tasks](Pool::spawn) that have not started are
-    /// dropped. Once a handle was given up by `join`, the pool finishes them, whichever handle is the last.
+    /// Dropping the last handle waits as well, but only for what runs: tasks that have not started are dropped, unless some
+    /// handle was given up by `join` before.
     ///
-    /// While other handles live, it returns at once and the pool goes on; a [`PoolImap`](crate::PoolImap) holds one
-    /// until it is dropped or has ended. On a worker thread (of any pool) nothing is waited for, since two workers that end
-    /// each other's pool would wait for ever: the threads then end on their own, after what was submitted.
+    /// It does not wait for calls and streams of other handles; [`wait_idle`](Pool::wait_idle) does. A
+    /// [`PoolImap`](crate::PoolImap) holds a handle until it is dropped or has ended. On a worker, of this pool, of another
+    /// one or of rayon, nothing is waited for, since two workers that end each other's pool would wait for ever: the threads
+    /// then end on their own, after the tasks.
     ///
     /// # Examples
     ///

@@ -303,11 +303,11 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
 
     /// Collects the results in a vector, each written to its place by the worker that made it: rayon's own `collect`.
     ///
-    /// Faster than [`collect`](Self::collect) where an item costs nanoseconds. What is different, since rayon has the call to
-    /// itself: a worker that waits inside rayon in `f` may take up another item meanwhile, so `f` must hold no lock then;
-    /// and the line about a panic that `f` caught itself does not name the item. With a chunk size, a limit, a token, an
-    /// observer, a state or spans for the items, with `panic = "abort"`, on a worker, and where there are no threads, it is
-    /// `collect`.
+    /// It promises less than `collect` where rayon has the call to itself: a worker that waits inside rayon in `f` may take up
+    /// another item meanwhile, so `f` must hold no lock then; and the line about a panic that `f` caught itself does not name
+    /// the item. In return it is faster where an item costs nanoseconds. On a shared [`Pool`](crate::Pool) it is `collect`,
+    /// and so it is with a chunk size, a limit, a token, an observer, a state or spans for the items, with
+    /// `panic = "abort"`, on a worker, and where there are no threads.
     ///
     /// # Examples
     ///
