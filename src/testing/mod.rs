@@ -8,3 +8,5 @@ mod compile_fail;
 pub(crate) mod child;
 #[cfg(test)]
 pub(crate) mod orders;
+#[cfg(test)]
+pub(crate) mod watch;

@@ -6,7 +6,6 @@ use std::panic::catch_unwind;
 use pool_map::PoolIterator;
 
 use crate::child;
-use crate::gate::watch;
 
 /// Two panics, between which the variable changes.
 fn panics() {
@@ -34,7 +33,6 @@ fn frames(stderr: &str) -> [usize; 2] {
 
 #[test]
 fn it_is_read_once_and_says_how_much_is_printed() {
-    let _watch = watch();
     let printed = |variables: &[(&str, &str)]| {
         let test = "backtrace_variable::it_is_read_once_and_says_how_much_is_printed";
         let child = child::with_env(test, variables)?;

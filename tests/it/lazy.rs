@@ -1,6 +1,5 @@
 //! Promise 3: nothing is pulled and no thread starts before the first result is asked for.
 
-use crate::gate::watch;
 use pool_map::{Pool, PoolIterator, Trace};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -36,7 +35,6 @@ impl std::fmt::Debug for Guarded<'_> {
 
 #[test]
 fn nothing_is_pulled_before_a_result_is_asked_for() {
-    let _watch = watch();
     let open = Cell::new(false);
     let calls = AtomicUsize::new(0);
     let f = |(a, b): (usize, usize)| {
@@ -73,7 +71,6 @@ fn nothing_is_pulled_before_a_result_is_asked_for() {
 
 #[test]
 fn an_unused_iterator_drops_its_source() {
-    let _watch = watch();
     let item = Arc::new(());
     let it = vec![Arc::clone(&item)].into_iter().pool_map(2, |x| x);
     assert_eq!(Arc::strong_count(&item), 2);

@@ -10,7 +10,6 @@ use std::{iter, mem};
 use pool_map::{Pool, PoolIterator};
 
 use crate::child;
-use crate::gate::watch;
 
 /// The threads and names of the workers, in their order.
 fn crew(pool: &Pool) -> Vec<(ThreadId, Option<String>)> {
@@ -42,7 +41,6 @@ impl Drop for Bomb {
 
 #[test]
 fn panics_of_all_sorts() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = &Pool::builder().name("Sorts").threads(workers).build().expect("a few threads start");
         survives(pool, || (0..100).pool_for_each(pool, |x| assert!(x < 50, "text")));
@@ -68,7 +66,6 @@ fn panics_of_all_sorts() {
 
 #[test]
 fn panics_of_drops() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = &Pool::builder().name("Drops").threads(workers).build().expect("a few threads start");
         // Of an item, inside `f`.
@@ -100,7 +97,6 @@ fn panics_of_drops() {
 
 #[test]
 fn a_hundred_panics_in_a_row() {
-    let _watch = watch();
     let pool = &Pool::builder().name("Hundred").threads(2).build().expect("two threads start");
     let before = crew(pool);
     for round in 0..100 {
@@ -112,7 +108,6 @@ fn a_hundred_panics_in_a_row() {
 
 #[test]
 fn items_run_under_the_names_of_the_workers() {
-    let _watch = watch();
     let pool = Pool::builder().name("Named").threads(3).build().expect("three threads start");
     let names = Mutex::new(BTreeSet::new());
     // Each waits for the two others, so each of the three workers has one.

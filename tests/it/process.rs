@@ -419,7 +419,8 @@ fn program(name: &str, copies: &[&str], main: &str) -> PathBuf {
     folder.join("target/debug").join(name)
 }
 
-#[test]
+// Cargo builds a program in it.
+#[test(minutes = 5)]
 fn two_versions_of_this_crate_in_one_program() {
     let main = "\
 fn main() {

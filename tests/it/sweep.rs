@@ -629,62 +629,62 @@ fn in_a_child(test: &str, door: Door, drives: &[Drive], chunks: &[usize], more: 
 
 const FEW: [Drive; 4] = [Drive::Loop, Drive::Collect, Drive::TakeThree, Drive::DropAfterOne];
 
-#[test]
+#[test(minutes = 5)]
 fn pool_map_by_every_method() {
     in_a_child("sweep::pool_map_by_every_method", Door::Map, &Drive::ALL, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_map_init() {
     in_a_child("sweep::pool_map_init", Door::MapInit, &FEW, &[1, 3], &[Kind::SourceDrop, Kind::Init, Kind::StateDrop]);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn catch_panics() {
     in_a_child("sweep::catch_panics", Door::MapCaught, &FEW, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_imap() {
     in_a_child("sweep::pool_imap", Door::Imap, &Drive::ALL, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_imap_unordered() {
     in_a_child("sweep::pool_imap_unordered", Door::ImapUnordered, &FEW, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_imap_and_catch_panics() {
     in_a_child("sweep::pool_imap_and_catch_panics", Door::ImapCaught, &FEW, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn scope_imap() {
     in_a_child("sweep::scope_imap", Door::Scope, &FEW, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn scope_imap_unordered() {
     in_a_child("sweep::scope_imap_unordered", Door::ScopeUnordered, &FEW, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn spawn() {
     in_a_child("sweep::spawn", Door::Spawn, &Drive::ALL, &[1], &[Kind::SourceDrop]);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn data_that_rayon_can_split() {
     in_a_child("sweep::data_that_rayon_can_split", Door::Par, &Drive::ALL, &[1, 3], OWNED);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn a_vector_that_rayon_can_split() {
     in_a_child("sweep::a_vector_that_rayon_can_split", Door::ParVec, &FEW, &[1, 3], &[Kind::CaptureDrop]);
 }
 
-#[test]
+#[test(minutes = 5)]
 fn collect_vec() {
     in_a_child(
         "sweep::collect_vec",

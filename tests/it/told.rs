@@ -485,7 +485,8 @@ fn stops() {
 }
 ";
 
-#[test]
+// Cargo builds a program in it.
+#[test(minutes = 5)]
 fn an_aborting_program_prints_from_the_hook() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aborting");
     fs::create_dir_all(folder.join("src")).expect("a folder");
