@@ -4,7 +4,6 @@
 mod compile_fail;
 
 #[cfg(test)]
-#[path = "../../tests/it/child.rs"]
 pub(crate) mod child;
 #[cfg(test)]
 pub(crate) mod orders;

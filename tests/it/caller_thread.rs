@@ -220,12 +220,9 @@ fn the_closure_and_the_source_are_dropped_on_the_callers_thread() {
 
 #[test]
 fn locked_lines_of_standard_input_are_a_source() {
-    let Some(output) = child::of("caller_thread::locked_lines_of_standard_input_are_a_source") else {
+    child::succeeds(|| {
         // Standard input is empty in the child; what counts is that this compiles: the lock cannot be sent.
         assert_eq!(io::stdin().lock().lines().pool_map(2, |line| line.map(|line| line.len())).count(), 0);
         assert!(io::stdin().lock().lines().pool_map(2, |line| line).next().is_none());
-        println!("done");
-        return;
-    };
-    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("done"), "{output:?}");
+    });
 }

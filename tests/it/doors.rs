@@ -393,7 +393,7 @@ fn an_observer_is_told_of_each_item_once() {
 #[test]
 #[cfg(unix)]
 fn a_panic_is_told_with_its_item() {
-    let seen = seen::child("doors::a_panic_is_told_with_its_item", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
         let f = |x: usize| assert_ne!(x, 7, "seven");
         for call in [

@@ -16,7 +16,7 @@ use crate::told::{BLOCK, boom, catch_each, each, raised};
 
 #[test]
 fn off_leaves_everything_to_the_hook_before() {
-    let seen = child("good_neighbour::off_leaves_everything_to_the_hook_before", || {
+    let seen = child(|| {
         panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
         assert_eq!(raised(|| each(7..9, Trace::Off, boom)), "boom 7");
         let panic = catch_each(7..8, Trace::Off, boom).expect("a panic");
@@ -27,7 +27,7 @@ fn off_leaves_everything_to_the_hook_before() {
 
 #[test]
 fn a_custom_hook_before_is_called_once_for_each_panic() {
-    let seen = child("good_neighbour::a_custom_hook_before_is_called_once_for_each_panic", || {
+    let seen = child(|| {
         let calls = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&calls);
         panic::set_hook(Box::new(move |_| {
@@ -43,7 +43,7 @@ fn a_custom_hook_before_is_called_once_for_each_panic() {
 
 #[test]
 fn a_hook_that_chains_ours_changes_nothing() {
-    let seen = child("good_neighbour::a_hook_that_chains_ours_changes_nothing", || {
+    let seen = child(|| {
         each(0..1, Trace::Header, drop);
         let ours = panic::take_hook();
         panic::set_hook(Box::new(move |info| ours(info)));
@@ -54,7 +54,7 @@ fn a_hook_that_chains_ours_changes_nothing() {
 
 #[test]
 fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
-    let seen = child("good_neighbour::a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before", || {
+    let seen = child(|| {
         panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
         each(7..8, Trace::Header, |x| {
             assert!(thread::spawn(move || boom(x)).join().is_err());
@@ -74,7 +74,7 @@ fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
 
 #[test]
 fn a_hook_that_replaces_ours_is_named_as_the_reason() {
-    let seen = child("good_neighbour::a_hook_that_replaces_ours_is_named_as_the_reason", || {
+    let seen = child(|| {
         each(0..1, Trace::Short, drop);
         panic::set_hook(Box::new(|_| {}));
         raised(|| each(7..9, Trace::Short, boom));
@@ -93,7 +93,7 @@ fn the_first_call_may_come_during_unwinding() {
             assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
         }
     }
-    let seen = child("good_neighbour::the_first_call_may_come_during_unwinding", || {
+    let seen = child(|| {
         raised(|| {
             let _calls = CallsInDrop;
             boom(1);
@@ -109,7 +109,7 @@ fn the_first_call_may_come_during_unwinding() {
 #[test]
 fn a_broken_standard_error_is_nobodys_business() {
     for redirection in ["2>/dev/full", "2>&-"] {
-        let seen = child_with("good_neighbour::a_broken_standard_error_is_nobodys_business", redirection, || {
+        let seen = child_with(redirection, || {
             assert_eq!(raised(|| each(7..9, Trace::Short, boom)), "boom 7");
             let panicked = thread::spawn(|| traced(|| boom(1))).join();
             assert!(panicked.is_err());
@@ -120,7 +120,7 @@ fn a_broken_standard_error_is_nobodys_business() {
 
 #[test]
 fn the_caller_may_hold_standard_error() {
-    let seen = child("good_neighbour::the_caller_may_hold_standard_error", || {
+    let seen = child(|| {
         let mut lock = io::stderr().lock();
         assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
         assert!(
@@ -143,14 +143,11 @@ impl PayloadText for panic::PanicHookInfo<'_> {
 
 #[test]
 fn the_source_of_a_stream_may_print_while_the_consumer_holds_standard_output() {
-    let test = "good_neighbour::the_source_of_a_stream_may_print_while_the_consumer_holds_standard_output";
-    let Some(child) = crate::child::of(test) else {
+    let child = crate::child::succeeds(|| {
         let _lock = io::stdout().lock();
         let source = (0..5).inspect(|x| pool_map::pool_println!("read {x}"));
         assert_eq!(source.pool_imap(2, |x| x).sum::<i32>(), 10);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
     let out = String::from_utf8_lossy(&child.stdout);
     assert_eq!(out.matches("(PoolFeeder-1) [").count(), 5, "{out}");
 }

@@ -115,21 +115,19 @@ fn the_source_is_on_the_feeder_and_f_on_the_workers() {
 
 #[test]
 fn feeders_have_names_of_their_own() {
-    let Some(child) = child::of("imap::feeders_have_names_of_their_own") else {
+    child::succeeds(|| {
         let name = |()| thread::current().name().map(str::to_owned);
         let mut first = iter::repeat(()).map(name).pool_imap(1, |name| name);
         let mut second = iter::repeat(()).map(name).pool_imap(1, |name| name);
         assert_eq!(first.next().flatten().as_deref(), Some("PoolFeeder-1"));
         assert_eq!(second.next().flatten().as_deref(), Some("PoolFeeder-2"));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_starts_before_the_first_result_is_asked_for() {
-    let Some(child) = child::of("imap::nothing_starts_before_the_first_result_is_asked_for") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let pulled = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&pulled);
@@ -140,9 +138,7 @@ fn nothing_starts_before_the_first_result_is_asked_for() {
         assert_eq!((stream.len(), crate::threads(), pulled.load(Ordering::Relaxed)), (10, before, 0));
         assert!(stream.next().is_some_and(|first| first.is_ok_and(|first| first == 0)));
         assert!(crate::threads() > before + 2);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
@@ -454,7 +450,7 @@ fn caught_panics_are_results() {
 #[cfg(unix)]
 #[test]
 fn a_panic_is_told_before_it_is_raised() {
-    let seen = seen::child("imap::a_panic_is_told_before_it_is_raised", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).name("Told").build().expect("a thread");
         let mut stream = (0..10).pool_imap(&pool, |x| 10 / (5 - x)).named("quotients");
         assert_eq!(stream.by_ref().take(5).count(), 5);
@@ -470,7 +466,7 @@ fn a_panic_is_told_before_it_is_raised() {
 #[cfg(unix)]
 #[test]
 fn a_panic_that_nobody_got_to_leaves_a_line() {
-    let seen = seen::child("imap::a_panic_that_nobody_got_to_leaves_a_line", || {
+    let seen = seen::child(|| {
         // One that waits for its turn when the stream is dropped…
         let pool = Pool::new(1).expect("a thread");
         let (started, starts) = mpsc::channel();
@@ -558,7 +554,7 @@ fn destructors_that_panic_stay_where_they_are() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_drop_does_not_wait_for_a_source_that_blocks() {
-    let Some(child) = child::of("imap::a_drop_does_not_wait_for_a_source_that_blocks") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let pool = pool(2);
         let [blocks, gate] = [(); 2].map(|()| Arc::new(Gate::default()));
@@ -577,9 +573,7 @@ fn a_drop_does_not_wait_for_a_source_that_blocks() {
         crate::wait_for_threads(before + 1);
         gate.open();
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
@@ -622,7 +616,7 @@ fn meet_again(worker: ThreadId) {
 
 #[test]
 fn a_leased_pool_goes_back_when_the_last_item_is_done() {
-    let Some(child) = child::of("imap::a_leased_pool_goes_back_when_the_last_item_is_done") else {
+    child::succeeds(|| {
         let gate = Arc::new(Gate::default());
         let closed = Arc::clone(&gate);
         let (tell, told) = mpsc::channel();
@@ -640,14 +634,12 @@ fn a_leased_pool_goes_back_when_the_last_item_is_done() {
         assert!(held.iter_mut().all(|stream| stream.next() != Some(worker)), "it is busy");
         gate.open();
         meet_again(worker);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_leased_pool_goes_back_though_the_source_blocks() {
-    let Some(child) = child::of("imap::a_leased_pool_goes_back_though_the_source_blocks") else {
+    child::succeeds(|| {
         let (sender, receiver) = mpsc::channel();
         sender.send(()).expect("the stream listens");
         let mut stream = receiver.into_iter().pool_imap(1, |()| this_thread());
@@ -655,14 +647,12 @@ fn a_leased_pool_goes_back_though_the_source_blocks() {
         drop(stream);
         meet_again(worker);
         drop(sender);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_leased_pool_goes_back_at_the_end_of_its_stream() {
-    let Some(child) = child::of("imap::a_leased_pool_goes_back_at_the_end_of_its_stream") else {
+    child::succeeds(|| {
         for ordered in [true, false] {
             let place = |_| this_thread();
             let mut stream = if ordered { (0..2).pool_imap(1, place) } else { (0..2).pool_imap_unordered(1, place) };
@@ -670,9 +660,7 @@ fn a_leased_pool_goes_back_at_the_end_of_its_stream() {
             meet_again(worker);
             drop(stream);
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
@@ -817,7 +805,7 @@ fn on_an_inline_pool() {
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_fork() {
-    let Some(child) = child::of("imap::after_a_fork") else {
+    child::succeeds(|| {
         let pool = pool(2);
         let mut half = (0..1000).pool_imap(&pool, |x| x).chunk_size(1);
         assert_eq!(half.next(), Some(0));
@@ -838,23 +826,18 @@ fn after_a_fork() {
             pool.spawn(|| 3).join() == 3
         }));
         gate.open();
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn where_threads_cannot_start() {
     // No system has room for such a stack.
-    let stack = [("RUST_MIN_STACK", "1152921504606846976")];
-    let Some(child) = child::with_env("imap::where_threads_cannot_start", &stack) else {
+    child::with_env("RUST_MIN_STACK", "1152921504606846976").succeeds(|| {
         runs_here((0..20).pool_imap(2, |x| (x, thread::current().id())));
         // Workers that start leave the feeder as the one that cannot.
         let pool = Pool::builder().threads(2).stack_size(1 << 20).build().expect("small stacks");
         runs_here((0..20).pool_imap(&pool, |x| (x, thread::current().id())));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 // ---- Bad input -------------------------------------------------------------------------------------------------------
@@ -887,13 +870,12 @@ fn an_option_after_the_start() {
 
 #[test]
 fn bad_input_is_told_of_at_the_callers_line() {
-    let Some(child) = child::of("imap::bad_input_is_told_of_at_the_callers_line") else {
+    let child = child::run(|| {
         let _ = catch_unwind(|| drop((0..8).pool_imap(0, |x| x)));
         let _ = catch_unwind(|| drop((0..8).pool_imap(1, |x| x).max_in_flight(0)));
         let _ = catch_unwind(|| drop(Pool::inline().imap(0..8, |x| x).chunk_size(0)));
         println!("before line {}", line!());
-        return;
-    };
+    });
     let out = String::from_utf8_lossy(&child.stdout);
     let line = out.lines().find_map(|line| line.strip_prefix("before line ")).expect("it says the line");
     let line: u32 = line.parse().expect("a number");

@@ -43,6 +43,7 @@ mod backtrace_variable;
 mod spans;
 mod logger;
 
+#[path = "../../src/testing/child.rs"]
 mod child;
 mod gate;
 mod seen;

@@ -457,7 +457,7 @@ fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_panic_of_an_observer_leaves_a_line() {
-    let seen = crate::seen::child("observe::a_panic_of_an_observer_leaves_a_line", || {
+    let seen = crate::seen::child(|| {
         for at in ['b', 't'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
             (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
@@ -961,30 +961,29 @@ fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
 #[cfg(unix)]
 #[test]
 fn a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line() {
-    let seen =
-        crate::seen::child("observe::a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line", || {
-            let pool = Pool::new(1).expect("a thread");
-            let clumsy = Arc::new(Clumsy { at: 'f', told: Mutex::default() });
-            let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
-            let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
-            let mut results = pool
-                .imap(0..2, move |x: u32| {
-                    if x == 1 {
-                        start.open();
-                        gate.wait();
-                    }
-                })
-                .chunk_size(1)
-                .observe(clumsy);
-            results.next();
-            started.wait();
-            drop(results);
-            // The worker must not wait for whoever waits for it.
-            let lock = std::io::stderr().lock();
-            closed.open();
-            pool.join();
-            drop(lock);
-        });
+    let seen = crate::seen::child(|| {
+        let pool = Pool::new(1).expect("a thread");
+        let clumsy = Arc::new(Clumsy { at: 'f', told: Mutex::default() });
+        let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+        let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
+        let mut results = pool
+            .imap(0..2, move |x: u32| {
+                if x == 1 {
+                    start.open();
+                    gate.wait();
+                }
+            })
+            .chunk_size(1)
+            .observe(clumsy);
+        results.next();
+        started.wait();
+        drop(results);
+        // The worker must not wait for whoever waits for it.
+        let lock = std::io::stderr().lock();
+        closed.open();
+        pool.join();
+        drop(lock);
+    });
     seen.succeeded();
     assert!(seen.stderr.starts_with("[TRACE:PoolWorker-1] panic in the observer at tests/it/observe.rs:"));
     assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);

@@ -124,7 +124,7 @@ fn items_run_under_the_names_of_the_workers() {
 
 #[test]
 fn a_leased_pool_survives_too() {
-    let Some(child) = child::of("pool_survives::a_leased_pool_survives_too") else {
+    child::succeeds(|| {
         let names = || -> BTreeSet<_> {
             let name = |_| thread::current().name().map(str::to_owned);
             (0..100).pool_map(2, name).chunk_size(1).collect()
@@ -137,9 +137,7 @@ fn a_leased_pool_survives_too() {
             catch_unwind(call).expect_err("item 50 panics");
             assert!(names().iter().flatten().all(|name| name == "PoolWorker-1" || name == "PoolWorker-2"));
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
@@ -148,7 +146,7 @@ fn the_last_handle_joins_the_threads() {
     fn threads() -> usize {
         std::fs::read_dir("/proc/self/task").expect("Linux lists the threads").count()
     }
-    let Some(child) = child::of("pool_survives::the_last_handle_joins_the_threads") else {
+    child::succeeds(|| {
         let before = threads();
         for _ in 0..100 {
             let ended = std::sync::Arc::new(AtomicUsize::new(0));
@@ -170,7 +168,5 @@ fn the_last_handle_joins_the_threads() {
         while threads() != before {
             thread::yield_now();
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }

@@ -103,7 +103,7 @@ fn a_pool_ended_by_one_of_its_own_tasks() {
 #[cfg(target_os = "linux")]
 #[test]
 fn one_of_a_thousand_taken_then_all_dropped() {
-    let Some(child) = child::of("shutdown::one_of_a_thousand_taken_then_all_dropped") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let source = || {
             let (pulled, pulls) = mpsc::channel();
@@ -133,9 +133,7 @@ fn one_of_a_thousand_taken_then_all_dropped() {
             assert!(pulls.recv().is_err(), "the source is gone");
         }
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 /// The memory of this process, in KiB.
@@ -149,7 +147,7 @@ fn memory() -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn ten_thousand_pools_leave_no_thread_and_no_memory() {
-    let Some(child) = child::of("shutdown::ten_thousand_pools_leave_no_thread_and_no_memory") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let round = |number: usize| {
             let (pool, ended) = counted(1);
@@ -170,9 +168,7 @@ fn ten_thousand_pools_leave_no_thread_and_no_memory() {
         let after_all = memory();
         // A pool that stayed would hold its stack's first pages and more, 9000 times.
         assert!(after_all < after_some + 9000, "{after_some} KiB, then {after_all} KiB");
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn a_dropped_task_runs_all_the_same() {
 #[cfg(unix)]
 #[test]
 fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
-    let seen = seen::child("task::a_panic_that_nobody_hears_is_printed_and_ends_nothing", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).name("Unheard").build().expect("a thread");
         // Dropped before it panics, under the lock of standard error…
         let lock = std::io::stderr().lock();
@@ -260,7 +260,7 @@ fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_joined_panic_is_told_once() {
-    let seen = seen::child("task::a_joined_panic_is_told_once", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).name("Heard").build().expect("a thread");
         catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic!("on purpose")).join())).expect_err("it panics");
     });

@@ -16,7 +16,8 @@ use std::ops::Range;
 use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic, Trace, traced};
 use rayon::prelude::*;
 
-use crate::seen::{again, child, run};
+use crate::child::test_of;
+use crate::seen::{child, child_of, run};
 
 /// Runs the items from `items.start` on through `f`, in order, as one job of one worker.
 pub(crate) fn each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) {
@@ -60,7 +61,7 @@ pub(crate) const BLOCK: &str = "\
 #[test]
 fn the_default_hook_gives_way() {
     // The canary for the comparison with std's hook: it would add a line of its own.
-    let seen = child("told::the_default_hook_gives_way", || {
+    let seen = child(|| {
         assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
     });
     seen.is(BLOCK);
@@ -113,7 +114,7 @@ fn payloads_of_any_type() {
 
 #[test]
 fn messages_of_any_size_and_shape() {
-    let seen = child("told::messages_of_any_size_and_shape", || {
+    let seen = child(|| {
         let shapes = ["", "\n", "\n\n\n", "\0", "a\rb", "\u{1b}[31m", "\u{202e}right to left", "\u{fffd}\u{10ffff}"];
         let huge = ["x".repeat(10 << 20), "é\n".repeat(1 << 20)];
         for message in shapes.into_iter().map(str::to_owned).chain(huge) {
@@ -132,7 +133,7 @@ fn messages_of_any_size_and_shape() {
 
 #[test]
 fn every_line_of_an_assertion_is_tagged() {
-    let seen = child("told::every_line_of_an_assertion_is_tagged", || {
+    let seen = child(|| {
         raised(|| each(0..1, Trace::Header, |x| assert_eq!(x, 1, "a\nb")));
     });
     seen.is("\
@@ -146,7 +147,7 @@ fn every_line_of_an_assertion_is_tagged() {
 
 #[test]
 fn a_panic_caught_inside_is_one_line() {
-    let seen = child("told::a_panic_caught_inside_is_one_line", || {
+    let seen = child(|| {
         each(7..9, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
     });
     seen.is("\
@@ -157,7 +158,7 @@ fn a_panic_caught_inside_is_one_line() {
 
 #[test]
 fn many_panics_caught_inside_are_counted() {
-    let seen = child("told::many_panics_caught_inside_are_counted", || {
+    let seen = child(|| {
         each(0..1000, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
         raised(|| {
             each(7..8, Trace::Header, |x| {
@@ -180,7 +181,7 @@ fn many_panics_caught_inside_are_counted() {
 
 #[test]
 fn a_payload_raised_again_keeps_its_own_place() {
-    let seen = child("told::a_payload_raised_again_keeps_its_own_place", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Header, |x| {
                 let payload = catch_unwind(|| boom(x)).expect_err("a panic");
@@ -195,7 +196,7 @@ fn a_payload_raised_again_keeps_its_own_place() {
 
 #[test]
 fn a_payload_without_a_hook_has_no_stale_place() {
-    let seen = child("told::a_payload_without_a_hook_has_no_stale_place", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Short, |_| {
                 drop(catch_unwind(|| boom(1)));
@@ -224,7 +225,7 @@ impl Drop for Bomb {
 
 #[test]
 fn destructors_that_panic_go_no_further() {
-    let seen = child("told::destructors_that_panic_go_no_further", || {
+    let seen = child(|| {
         static INDEX: AtomicUsize = AtomicUsize::new(0);
         // Item 1 panics, so item 2 is dropped unused, on the worker.
         let items = (0..3).map(|_| Bomb(0));
@@ -253,7 +254,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
             drop(catch_unwind(|| boom(1)));
         }
     }
-    let seen = child("told::a_destructor_that_catches_its_own_panic_does_not_hide_the_first", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Header, |x| {
                 let _cleans = Cleans;
@@ -267,7 +268,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
 
 #[test]
 fn what_was_caught_over_split_data_is_told_and_nothing_else() {
-    let seen = child("told::what_was_caught_over_split_data_is_told_and_nothing_else", || {
+    let seen = child(|| {
         let f = |x: &i32| catch_unwind(|| assert!(*x != 2, "two")).is_err();
         let map = [1, 2, 3, 4].par_iter().pool_map(1, f).trace(Trace::Header);
         assert_eq!(map.collect_vec(), [false, true, false, false]);
@@ -278,7 +279,7 @@ fn what_was_caught_over_split_data_is_told_and_nothing_else() {
 
 #[test]
 fn an_inner_call_is_told_first() {
-    let seen = child("told::an_inner_call_is_told_first", || {
+    let seen = child(|| {
         // Whoever holds this lock waits for the worker, which therefore must not print.
         let _lock = io::stderr().lock();
         let outer = catch_unwind(|| each(3..4, Trace::Header, |_| each(7..8, Trace::Header, boom)));
@@ -295,7 +296,7 @@ fn an_inner_call_is_told_first() {
 
 #[test]
 fn a_job_without_end_tells_what_its_inner_calls_do() {
-    let seen = child("told::a_job_without_end_tells_what_its_inner_calls_do", || {
+    let seen = child(|| {
         let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
         let inside = pool.clone();
         let (told, tells) = mpsc::channel();
@@ -318,7 +319,7 @@ fn a_job_without_end_tells_what_its_inner_calls_do() {
 
 #[test]
 fn an_inner_panic_that_was_caught_is_not_mistaken() {
-    let seen = child("told::an_inner_panic_that_was_caught_is_not_mistaken", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Header, |x| {
                 drop(catch_unwind(|| each(3..4, Trace::Header, boom)));
@@ -332,7 +333,7 @@ fn an_inner_panic_that_was_caught_is_not_mistaken() {
 
 #[test]
 fn a_double_panic_prints_both_before_the_abort() {
-    let seen = child("told::a_double_panic_prints_both_before_the_abort", || {
+    let seen = child(|| {
         each(7..8, Trace::Short, |x| {
             let _bomb = Bomb(0);
             boom(x);
@@ -356,7 +357,7 @@ fn a_panic_that_cannot_unwind_prints_before_the_abort() {
     extern "C" fn foreign(x: u64) {
         boom(x);
     }
-    let seen = child("told::a_panic_that_cannot_unwind_prints_before_the_abort", || {
+    let seen = child(|| {
         each(7..8, Trace::Header, |x| foreign(x));
     });
     assert_eq!(seen.status.signal(), Some(SIGABRT));
@@ -365,7 +366,7 @@ fn a_panic_that_cannot_unwind_prints_before_the_abort() {
 
 #[test]
 fn panics_besides_the_first_are_lines() {
-    let seen = child("told::panics_besides_the_first_are_lines", || {
+    let seen = child(|| {
         let both = Barrier::new(2);
         let f = |x| {
             both.wait();
@@ -387,7 +388,7 @@ fn panics_besides_the_first_are_lines() {
 
 #[test]
 fn a_panic_that_nobody_reaches_leaves_a_line() {
-    let seen = child("told::a_panic_that_nobody_reaches_leaves_a_line", || {
+    let seen = child(|| {
         // The first batch of a loop has an item for each worker.
         let mut results = (0..2_u64).pool_map(2, |x| {
             if x == 1 {
@@ -403,8 +404,7 @@ fn a_panic_that_nobody_reaches_leaves_a_line() {
 
 #[test]
 fn a_failing_test_shows_the_trace_as_its_own_output() {
-    let test = "told::a_failing_test_shows_the_trace_as_its_own_output";
-    let Some(child) = crate::child::captured(test) else {
+    let fails = || {
         // Somebody else used the workers first, and has been given up by the harness since.
         let pool = pool_map::Pool::new(1).expect("one thread");
         thread::spawn({
@@ -414,8 +414,9 @@ fn a_failing_test_shows_the_trace_as_its_own_output() {
         .join()
         .expect("it does not panic");
         (7..8_u64).pool_map(&pool, boom).for_each(drop);
-        return;
     };
+    let test = test_of(&fails);
+    let child = crate::child::captured().run(fails);
     assert!(!child.status.success());
     let out = String::from_utf8_lossy(&child.stdout);
     let (_, section) = out.split_once(&format!("---- {test} stdout ----")).expect("a section of its own");
@@ -424,7 +425,7 @@ fn a_failing_test_shows_the_trace_as_its_own_output() {
 
 #[test]
 fn a_label_stands_in_the_trace() {
-    let seen = child("told::a_label_stands_in_the_trace", || {
+    let seen = child(|| {
         raised(|| (7..8).pool_map(1, boom).named("parse").trace(Trace::Header).for_each(drop));
     });
     let block = BLOCK.replace("item 7", "item 0").replace("in pool_map called", "in pool_map \"parse\" called");
@@ -433,7 +434,7 @@ fn a_label_stands_in_the_trace() {
 
 #[test]
 fn traced_tags_any_thread() {
-    let seen = child("told::traced_tags_any_thread", || {
+    let seen = child(|| {
         assert_eq!(traced(|| 7), 7);
         let parser = thread::Builder::new().name("parser".into());
         let payload = parser.spawn(|| traced(|| boom(7))).expect("a thread").join().expect_err("a panic");
@@ -532,9 +533,8 @@ fn minor_version() -> u32 {
 
 #[test]
 fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
-    let test = "told::a_program_without_debug_information_shows_names_and_a_stripped_one_none";
     let body = || drop(raised(|| each(7..9, Trace::Short, |x| std::hint::black_box(boom)(x))));
-    let whole = child(test, body);
+    let whole = child(body);
     whole.succeeded();
     assert!(whole.stderr.contains("::boom "), "{}", whole.stderr);
     for (option, shows_names) in [("--strip-debug", true), ("--strip-all", false)] {
@@ -545,7 +545,7 @@ fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
             // There is no such tool here.
             continue;
         }
-        let seen = again(&copy, test, "");
+        let seen = child_of(copy, body);
         seen.succeeded();
         assert!(seen.stderr.starts_with(BLOCK), "{}", seen.stderr);
         assert_eq!(seen.stderr.lines().any(|line| line.ends_with("::boom")), shows_names, "{}", seen.stderr);
