@@ -1,4 +1,4 @@
-//! [`PoolIterator`]: the methods that stand where `map` stood.
+//! [`PoolIterator`]: the methods that take the place of `map`.
 
 use crate::adaptors::imap::{Background, PoolImap};
 use crate::adaptors::map::PoolMap;
@@ -9,19 +9,62 @@ use crate::threads::pool::Pool;
 
 /// Parallel, ordered methods on every [`Iterator`].
 ///
-/// # What `map` has and `pool_map` has not
+/// [What to use](crate#what-to-use) says which method suits which loop.
 ///
-/// | after `map` | here |
+/// # Which methods stream
+///
+/// A [`PoolMap`] is an ordinary lazy iterator. Methods that stream keep the workers busy while the results are consumed. The
+/// others work in batches: the workers run a batch, its results are delivered, then the next batch starts. Between two calls of
+/// `next` no worker may be using what you borrow, so batches are the price of borrowing. They grow until the workers are
+/// busy for nine tenths of a batch.
+///
+/// | how | methods |
+/// |---|---|
+/// | streams | `collect`, `for_each`, `fold`, `count`, `last`, `sum`, `product`, `max`, `min` and their `_by` variants, `reduce`, `unzip`, `partition`; and the same except `collect` after `filter`, `map`, `enumerate`, `inspect`, `chain`… |
+/// | batches | `next`, and so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`; `collect` after another adaptor |
+/// | batches, always | anything through a `Box<dyn Iterator>` or `&mut dyn Iterator`, which only has `next` |
+///
+/// If the body of your loop is heavy, use `for_each` instead of `for`, or a stream that works ahead; both overlap with the
+/// workers. For 200 items of 4 ms on 4 workers and a body of 1 ms, these took as a multiple of the body alone
+/// (`cargo bench -p pool-map-benches --bench streams`):
+///
+/// | `pool_map`, `for` | `pool_map`, `for_each` | `pool_imap`, `for` | [`scope`](crate::scope()), `for` |
+/// |---|---|---|---|
+/// | 1.97 | 1.02 | 1.03 | 1.02 |
+///
+/// # A number of threads, or a pool
+///
+/// The first argument of each method is a number of threads or a [`Pool`]. A number takes that many threads from a process-wide
+/// cache of idle threads, and the call has them alone while it runs. What that means for the threads:
+///
+/// - All of them start, even if there are fewer items: `pool_map(64, f)` over 2 items starts 64 threads.
+/// - Their stack is 2 MiB, where that of `main` is usually 8 MiB. For deep recursion set the environment variable
+///   `RUST_MIN_STACK`, or use a pool with a larger [`stack_size`](crate::PoolBuilder::stack_size).
+/// - On most systems a thread inherits its priority, CPU affinity and signal mask from the thread that starts it. Leased threads
+///   are started by the call that first needs them, so a later call on another thread may use threads with those settings.
+///   Where that matters, make a pool on a thread with the right settings.
+/// - Their thread-locals are dropped when the threads end, which is after ten seconds without work, or never if `main`
+///   returns first. To have them dropped at a known time, use a pool and [`join`](Pool::join) it.
+///
+/// A pool of your own may be shared: its calls, streams and tasks take turns. So items that wait for one another belong on
+/// threads that the call has alone ([why](crate::guide::guarantees#nesting)).
+///
+/// # Differences from `map`
+///
+/// | with `map` | with `pool_map` |
 /// |---|---|
 /// | `rev`, `rfold`, `next_back` | reverse the source: `it.rev().pool_map(n, f)` |
 /// | `cycle` | needs `Clone`: `collect` first, or put `cycle` before `pool_map` |
-/// | an `FnMut` closure | [`pool_map_init`](Self::pool_map_init), or a `Mutex` or an atomic in the closure |
-/// | `f` does not run for an item until that item is asked for | items are read ahead, up to [a limit](PoolMap::max_in_flight) |
+/// | an `FnMut` closure ("cannot assign", "cannot borrow as mutable") | [`pool_map_init`](Self::pool_map_init), or a `Mutex` or an atomic in the closure |
+/// | `f` runs when its result is requested | items are read ahead, up to [a limit](PoolMap::max_in_flight) |
+/// | results, and items, of any type | both are [`Send`] ("cannot be sent between threads safely"): write `Box<dyn Error + Send + Sync>` for `Box<dyn Error>`, and `Arc` for `Rc` |
+/// | a closure over a `Cell` or `RefCell` ("cannot be shared between threads safely") | a `Mutex` or an atomic |
 pub trait PoolIterator: Iterator + Sized {
     /// Maps the items with `f` on the workers of `pool`, and yields the results in the order of the items.
     ///
-    /// `pool` is a number of worker threads, or a [`Pool`]. Given a number, the call leases that many idle
-    /// threads from a process-wide stock while it is at work, and has them alone.
+    /// `pool` is [a number of threads or a `Pool`](#a-number-of-threads-or-a-pool). On a worker of the same pool, and by number
+    /// on any worker of this crate, the call [runs in place](crate#nesting), one item after the other; an attached
+    /// [observer](PoolMap::observe) shows that.
     ///
     /// # Examples
     ///
@@ -48,28 +91,37 @@ pub trait PoolIterator: Iterator + Sized {
     /// }
     ///
     /// assert_eq!(total("1\n2\n3\n".as_bytes()).unwrap(), 6);
-    /// assert_eq!(total("1\ntwo\n".as_bytes()).unwrap_err().to_string(), "invalid digit found in string");
+    /// let error = total("1\ntwo\n".as_bytes()).unwrap_err();
+    /// assert_eq!(error.to_string(), "invalid digit found in string");
     /// ```
     ///
     /// # Order and laziness
     ///
-    /// Results come in the order of the items, whichever is finished first. Nothing is pulled before the first result is asked
-    /// for; from then on items are read ahead, [so many at most](PoolMap::max_in_flight). The source is asked
-    /// for its next item while no result is ready, and between two results as well where it took less than an eighth of the
-    /// time of `f` so far. While it blocks, the results of the items before are held back, so a source that waits for the
-    /// consumer's answer needs `max_in_flight(1)`.
+    /// Results come in the order of the items, whichever finishes first. Nothing is pulled before the first result is requested;
+    /// from then on items are read ahead, up to [a limit](PoolMap::max_in_flight). The source is pulled when no
+    /// result is ready, and between results if that costs less than an eighth of `f`.
+    ///
+    /// While the source blocks, two things wait for it:
+    ///
+    /// - Results that are ready. A source that waits for the consumer's answer needs `max_in_flight(1)`.
+    /// - Items of the block that is being filled. These are at most the items that the source gave within 20 µs to 5 ms (the
+    ///   longer the call has run, the more), and no more than had been pulled before. They start when the source gives
+    ///   its next item or ends.
+    ///
+    /// If your source pauses (a channel, a socket, a terminal), use [`pool_imap`](Self::pool_imap): it hands over each item at
+    /// once.
     ///
     /// # Panics
     ///
-    /// When `pool` is 0, or more threads than a pool can have.
+    /// If `pool` is 0, or more threads than a pool can have.
     ///
-    /// The iterator panics when `f` or the source does: with the same payload, in the same place of the sequence, after
-    /// all results before it. See [the contract](crate#the-contract).
+    /// The iterator panics when `f` or the source does: with the same payload, at the same place in the sequence, after all
+    /// results before it. See [the guarantees](crate::guide::guarantees).
     ///
     /// # Performance
     ///
-    /// `collect`, `for_each`, `sum` (but not into a `Result` or an `Option`) and other methods that take the whole iterator
-    /// overlap with the workers; a `for` loop takes turns with them. See [which methods stream](crate#which-methods-stream).
+    /// `collect`, `for_each`, `sum` (except into a `Result` or an `Option`) and other methods that take the whole iterator
+    /// overlap with the workers. A `for` loop takes turns with them. See [which methods stream](#which-methods-stream).
     #[track_caller]
     fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Map<F>>
     where
@@ -80,9 +132,9 @@ pub trait PoolIterator: Iterator + Sized {
         PoolMap::new(self, pool.to_workers(), Map(f), "pool_map")
     }
 
-    /// Like [`pool_map`](Self::pool_map), with tuples as items and a function of several arguments: `f(a, b)` for `(a, b)`.
+    /// Like [`pool_map`](Self::pool_map), for items that are tuples and a function of several arguments: `f(a, b)` for `(a, b)`.
     ///
-    /// Tuples of 1 to 12 values. For a closure, `pool_map` with a pattern says the same, and its types are inferred:
+    /// Tuples may have 1 to 12 values. With a closure, `pool_map` and a pattern do the same, and types are inferred:
     /// `pool_map(4, |(a, b)| …)`.
     ///
     /// # Examples
@@ -113,9 +165,9 @@ pub trait PoolIterator: Iterator + Sized {
 
     /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator.
     ///
-    /// `init` runs on the worker before its first item, so at most once for each worker and call, and not at all on a worker that
-    /// gets no item. The states are dropped on the caller's thread when the iterator is; which items share one is
-    /// not defined.
+    /// `init` runs on the worker before its first item: at most once for each worker in each call, and never on a worker that
+    /// gets no item. The states are dropped on your thread together with the iterator. Which items share a state is not
+    /// defined.
     ///
     /// # Examples
     ///
@@ -136,7 +188,7 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// # Panics
     ///
-    /// As [`pool_map`](Self::pool_map); a panic of `init` is that of the item for which it ran.
+    /// As [`pool_map`](Self::pool_map). A panic of `init` counts as a panic of the item for which it ran.
     #[track_caller]
     fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolMap<Self, MapInit<N, F>>
     where
@@ -151,8 +203,12 @@ pub trait PoolIterator: Iterator + Sized {
 
     /// Runs `f` on every item, on the workers of `pool`: the loop body itself in parallel.
     ///
-    /// Workers take the items in order, a chunk at a time; items of different chunks start and finish in any order. To consume
-    /// results in order while the workers go on, write `pool_map(pool, f).for_each(…)`.
+    /// Workers take items in order, a chunk at a time. Items of different chunks start and finish in any order. To consume
+    /// results in order while the workers continue, write `pool_map(pool, f).for_each(…)`.
+    ///
+    /// Your thread pulls the source. While the source blocks, the items of the block that is being filled wait for it
+    /// (see [`pool_map`](Self::pool_map)). If your source pauses, use
+    /// [`pool_imap`](Self::pool_imap), which hands over each item at once.
     ///
     /// # Examples
     ///
@@ -179,11 +235,11 @@ pub trait PoolIterator: Iterator + Sized {
         PoolMap::new(self, pool.to_workers(), Map(f), "pool_for_each").for_each(drop);
     }
 
-    /// Like [`pool_map`](Self::pool_map), running ahead in the background while the body of the loop runs.
+    /// Like [`pool_map`](Self::pool_map), but works ahead in the background while the body of your loop runs.
     ///
-    /// The price is that everything is owned and [`Send`], the source too: it is pulled by a thread of its own, the
-    /// *feeder* (`PoolFeeder-1`; `ResizeFeeder-1` for a pool named `Resize`). For borrowed data there is
-    /// [`scope`](crate::adaptors::scope()).
+    /// In return, it owns everything, and everything is [`Send`], the source too. A separate thread pulls the source: the *feeder*
+    /// (`PoolFeeder-1`, or `ResizeFeeder-1` for a pool named `Resize`). For borrowed data, use
+    /// [`scope`](crate::scope()).
     ///
     /// # Examples
     ///
@@ -192,12 +248,12 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// let mut log = Vec::new();
     /// for square in (0..5).pool_imap(2, |x| x * x) {
-    ///     log.push(square); // meanwhile the workers are at the next ones
+    ///     log.push(square); // meanwhile the workers run the next items
     /// }
     /// assert_eq!(log, [0, 1, 4, 9, 16]);
     /// ```
     ///
-    /// Results come as soon as they can, so what is sent may depend on what came out:
+    /// Each result arrives as soon as it and those before it are done, so the source may depend on the results:
     ///
     /// ```
     /// use pool_map::PoolIterator;
@@ -213,24 +269,46 @@ pub trait PoolIterator: Iterator + Sized {
     /// # Ok::<(), mpsc::SendError<i32>>(())
     /// ```
     ///
+    /// Two stages that both work ahead:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let lines = ["1", "2", "3"].into_iter();
+    /// let parsed = lines.pool_imap(2, |line| line.parse::<u32>().expect("a number"));
+    /// let squares: Vec<u32> = parsed.pool_imap(2, |x| x * x).collect();
+    /// assert_eq!(squares, [1, 4, 9]);
+    /// ```
+    ///
+    /// With borrowed data each stage needs a scope of its own, since a stream may only borrow from outside its scope:
+    ///
+    /// ```
+    /// let names = vec!["so".to_owned(), "much".to_owned()];
+    /// let lengths: Vec<usize> = pool_map::scope(2, |outer| {
+    ///     let upper = outer.imap(&names, |name| name.to_uppercase());
+    ///     pool_map::scope(2, |inner| inner.imap(upper, |name| name.len()).collect())
+    /// });
+    /// assert_eq!(lengths, [2, 4]);
+    /// ```
+    ///
     /// # Order and laziness
     ///
-    /// Results come in the order of the items. Nothing is pulled and no thread starts before the first result is asked
-    /// for; from then on the stream runs by itself, as far ahead as [its limit](PoolImap::max_in_flight) lets it. An item
-    /// that was pulled is worked on and delivered without waiting for the source to give the next one.
+    /// Results come in the order of the items. Nothing is pulled and no thread starts before the first result is requested.
+    /// From then on the stream runs by itself, up to [its limit](PoolImap::max_in_flight). An item that was pulled is
+    /// processed and delivered without waiting for the source to give the next one.
     ///
-    /// Where results are asked for on a worker (of any pool), that worker runs the items for which no other one has come
-    /// yet, and waits only for what runs elsewhere.
+    /// If you request results on a worker of the same pool, that worker itself runs the items that no other worker has taken, and
+    /// waits only for those that run elsewhere.
     ///
     /// # Panics
     ///
-    /// When `pool` is 0, or more threads than a pool can have. The iterator panics when `f` or the source does, as that of
+    /// If `pool` is 0, or more threads than a pool can have. The iterator panics when `f` or the source does, as that of
     /// [`pool_map`](Self::pool_map). The panic hook sees a panic of the source on the feeder.
     ///
     /// # Performance
     ///
-    /// The feeder hands over each item by itself, at the price of one lock that is seldom contended; cheap items are
-    /// still worked on in chunks.
+    /// The feeder hands over each item separately, which takes a lock that is rarely contended. Cheap items still run in
+    /// chunks.
     #[track_caller]
     fn pool_imap<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F>>
     where
@@ -243,17 +321,18 @@ pub trait PoolIterator: Iterator + Sized {
         PoolImap::new(self, &workers, Map(f), "pool_imap", true, Background::new(workers.clone()))
     }
 
-    /// Like [`pool_imap`](Self::pool_imap), with each result as soon as it is there, in whatever order that is.
+    /// Like [`pool_imap`](Self::pool_imap), but yields each result as soon as it is ready, in any order.
     ///
-    /// A panic of `f` takes its place when it happens: what was done before is delivered, then it is raised, and the
-    /// iterator is over.
+    /// A panic of `f` takes its place in that order: results that were ready before it are delivered, then it is raised, and
+    /// the iterator is finished.
     ///
     /// # Examples
     ///
     /// ```
     /// use pool_map::PoolIterator;
     ///
-    /// let mut lengths: Vec<usize> = ["to", "be", "or", "not"].into_iter().pool_imap_unordered(2, str::len).collect();
+    /// let words = ["to", "be", "or", "not"].into_iter();
+    /// let mut lengths: Vec<usize> = words.pool_imap_unordered(2, str::len).collect();
     /// lengths.sort();
     /// assert_eq!(lengths, [2, 2, 2, 3]);
     /// ```
@@ -276,7 +355,7 @@ pub trait PoolIterator: Iterator + Sized {
 
 impl<I: Iterator> PoolIterator for I {}
 
-/// The short forms: everything in, a `Vec` out.
+/// Short forms without options.
 impl Pool {
     /// Maps `items` with `f` on this pool's workers: `items.pool_map(&pool, f).collect()`.
     ///
@@ -330,7 +409,7 @@ impl Pool {
         PoolMap::new(tuples.into_iter(), self.to_workers(), StarMap(f), "Pool::starmap").collect()
     }
 
-    /// Maps `items` with `f` ahead of the loop that takes the results: `items.pool_imap(&pool, f)`.
+    /// Maps `items` with `f`, working ahead of the loop that takes the results: `items.pool_imap(&pool, f)`.
     ///
     /// # Examples
     ///
@@ -360,7 +439,7 @@ impl Pool {
         PoolImap::new(items.into_iter(), &workers, Map(f), "Pool::imap", true, Background::new(workers.clone()))
     }
 
-    /// The same, with each result as soon as it is there: `items.pool_imap_unordered(&pool, f)`.
+    /// Like [`imap`](Pool::imap), but yields each result as soon as it is ready: `items.pool_imap_unordered(&pool, f)`.
     ///
     /// # Examples
     ///

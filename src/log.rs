@@ -22,8 +22,10 @@ use crate::base::{stdio, unwind};
 ///   [of the process](crate::set_line_sink) on any thread.
 /// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to standard output, so a test does
 ///   not capture it. A failed write loses the line and nothing else. On Unix it goes to what was standard output when the
-///   first worker wrote a line, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another thread
-///   holds it. Text that [`print!`] left in the buffer of standard output, an unfinished line, then comes out after it.
+///   first pool or call was made, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another
+///   thread holds it. Text that [`print!`] left in the buffer of standard output, an unfinished line, then comes out after
+///   it. That takes one file descriptor, kept until the process ends. Where none was free, the line waits for that lock, and
+///   the worker waits with it for at most 100 ms.
 ///   On other systems the line waits for that lock, and follows such text.
 /// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed the first
 ///   such line is lost with the message of `print!` on standard error, but without its panic; later ones are lost in

@@ -5,6 +5,7 @@
 
 use crate::base::fork::is_forked;
 use crate::engine::flow::{Flow, LeaseSlot, Turn};
+use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
@@ -12,14 +13,14 @@ use crate::engine::work::{Catching, Observed, Work};
 use crate::log;
 use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::text::Trace;
-use crate::panics::{self, Call, TaskPanic};
+use crate::panics::{self, Call};
 use crate::threads::lease::Workers;
 use crate::threads::names::Block;
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::{fmt, mem, thread, vec};
+use std::{fmt, iter, mem, thread, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, ahead of the loop that takes the results.
 ///
@@ -35,27 +36,20 @@ use std::{fmt, mem, thread, vec};
 /// what is at hand and then `None`, though items are left.
 #[must_use = "iterators are lazy: nothing is pulled and no thread starts until a result is asked for"]
 pub struct PoolImap<I: Iterator, W: Work<I::Item>, H = Background> {
-    outlet: Outlet<I, W>,
+    consumer: Consumer<I, W>,
     /// Dropped last: a stream has let go of its workers when its pool may end.
     host: H,
 }
 
 /// What the consumer has of a stream.
-struct Outlet<I: Iterator, W: Work<I::Item>> {
+struct Consumer<I: Iterator, W: Work<I::Item>> {
     stage: Stage<I, W>,
-    /// The results whose turn it is.
-    current: vec::IntoIter<W::Output>,
-    /// The panic whose turn it is after `current`; nothing behind it is delivered.
-    failure: Option<TaskPanic>,
-    /// Nothing comes after `current`: a token has left a gap there.
-    cut: bool,
-    /// How many items `current` was made of, to be counted as delivered once it is empty.
+    /// The chunk whose turn it is.
+    inbox: Inbox<W::Output>,
+    /// How many items that chunk was made of, to be counted as delivered once it is empty.
     handed: usize,
-    /// Results that came out before `current`, and in it.
+    /// Results that came out before that chunk, and in it.
     given: usize,
-    is_ordered: bool,
-    /// Where its traces go.
-    told_by: panics::Outlet,
     /// The size hint of the source before it went to its feeder.
     hint: (usize, Option<usize>),
 }
@@ -123,23 +117,14 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     }
 
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
-        let outlet = Outlet {
-            is_ordered: setup.ordered,
-            told_by: setup.call.outlet(),
-            stage: Stage::Ready(setup),
-            current: Vec::new().into_iter(),
-            failure: None,
-            cut: false,
-            handed: 0,
-            given: 0,
-            hint: (0, None),
-        };
-        PoolImap { outlet, host }
+        let inbox = Inbox::new(setup.call.outlet(), setup.ordered);
+        let stage = Stage::Ready(setup);
+        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None) }, host }
     }
 
     #[track_caller]
     fn setup(&mut self) -> &mut Setup<I, W> {
-        match &mut self.outlet.stage {
+        match &mut self.consumer.stage {
             Stage::Ready(setup) => setup,
             Stage::Running(_) | Stage::Here(..) | Stage::Over => {
                 panic!("an option has to be set before the first result is asked for")
@@ -276,8 +261,8 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     #[track_caller]
     fn with_work<V: Work<I::Item>>(mut self, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
         self.setup();
-        let PoolImap { mut outlet, host } = self;
-        let Stage::Ready(setup) = mem::replace(&mut outlet.stage, Stage::Over) else {
+        let PoolImap { mut consumer, host } = self;
+        let Stage::Ready(setup) = mem::replace(&mut consumer.stage, Stage::Over) else {
             unreachable!("BUG: the stage was looked at above")
         };
         let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
@@ -286,29 +271,33 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     }
 }
 
-impl<I, W, H> PoolImap<I, W, H>
+impl<I, W, H> Chunked<W::Output> for PoolImap<I, W, H>
 where
     I: Iterator,
     W: Work<I::Item>,
     H: Host<I, W>,
 {
-    /// The next result when none is at hand.
+    fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
+        &mut self.consumer.inbox.current
+    }
+
     #[cold]
-    fn advance(&mut self) -> Option<W::Output> {
+    fn refill(&mut self) -> Option<W::Output> {
         loop {
-            self.outlet.raise();
-            if self.outlet.cut {
+            let consumer = &mut self.consumer;
+            consumer.raise();
+            if consumer.inbox.take_gap() {
                 self.end();
+                return None;
             }
-            match &mut self.outlet.stage {
+            match &mut consumer.stage {
                 Stage::Ready(_) => self.start(),
                 Stage::Running(flow) => {
                     // After a fork the other side of the stream is in the parent, with the locks it may hold.
-                    let turn = if is_forked() { Turn::Ended } else { flow.deliver(mem::take(&mut self.outlet.handed)) };
+                    let turn = if is_forked() { Turn::Ended } else { flow.deliver(mem::take(&mut consumer.handed)) };
                     match turn {
                         Turn::Done(done) => {
-                            self.outlet.take_up(done);
-                            if let Some(result) = self.outlet.current.next() {
+                            if let Some(result) = consumer.take_in(done) {
                                 return Some(result);
                             }
                         }
@@ -324,21 +313,28 @@ where
                         }
                     }
                 }
-                Stage::Here(..) => return self.outlet.run_here(),
+                Stage::Here(..) => return consumer.run_here(),
                 Stage::Over => return None,
             }
         }
     }
+}
 
+impl<I, W, H> PoolImap<I, W, H>
+where
+    I: Iterator,
+    W: Work<I::Item>,
+    H: Host<I, W>,
+{
     fn start(&mut self) {
-        let Stage::Ready(setup) = mem::replace(&mut self.outlet.stage, Stage::Over) else { return };
+        let Stage::Ready(setup) = mem::replace(&mut self.consumer.stage, Stage::Over) else { return };
         let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
         let hint = source.size_hint();
-        self.outlet.hint = hint;
+        self.consumer.hint = hint;
         let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, brake, pool_watch));
         let started = self.host.start(source, &flow);
         flow.open(hint, started.is_ok());
-        self.outlet.stage = match started {
+        self.consumer.stage = match started {
             Ok(()) => Stage::Running(flow),
             Err(source) => Stage::Here(source, flow, 0),
         };
@@ -346,29 +342,26 @@ where
 
     /// Lets go of everything: the stream is over.
     fn end(&mut self) {
-        self.outlet.close(false);
+        self.consumer.close();
         self.host.release();
     }
 }
 
-impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
+impl<I: Iterator, W: Work<I::Item>> Consumer<I, W> {
     /// Raises the panic whose turn has come.
     fn raise(&mut self) {
-        if let Some(panic) = self.failure.take() {
-            panic.report();
-            self.close(true);
+        if let Some(panic) = self.inbox.take_failure() {
+            self.close();
             panic.resume();
         }
     }
 
-    fn take_up(&mut self, done: Done<W::Output>) {
-        panics::tell_by(self.told_by, done.notes.concat());
+    /// Takes in the next chunk, and gives its first result.
+    fn take_in(&mut self, done: Done<W::Output>) -> Option<W::Output> {
         self.handed = done.items;
         self.given += done.results.len();
-        // Only a token leaves items out without a panic. Without order, what comes behind the gap is as good.
-        self.cut = self.is_ordered && done.panic.is_none() && done.results.len() < done.items;
-        self.failure = done.panic;
-        self.current = done.results.into_iter();
+        self.inbox.take_in(done);
+        self.inbox.current.next()
     }
 
     /// The next result where there are no workers: one item pulled and run on this thread.
@@ -385,20 +378,19 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
                 Some(result)
             }
             Err(panic) => {
-                panic.report();
+                self.inbox.report(&panic);
                 panic.resume()
             }
         }
     }
 
     /// Drops what will not be delivered any more, and mentions the panics in it.
-    fn close(&mut self, raised: bool) {
-        panics::contain_all(mem::take(&mut self.current));
-        panics::mention(self.failure.take().into_iter().collect(), raised);
+    fn close(&mut self) {
+        self.inbox.settle(iter::empty());
         match mem::replace(&mut self.stage, Stage::Over) {
             // What was the parent's is left to it.
             Stage::Running(flow) if is_forked() => mem::forget(flow),
-            Stage::Running(flow) => flow.stop(raised),
+            Stage::Running(flow) => flow.stop(self.inbox.has_raised()),
             Stage::Here(source, ..) => panics::contain(source),
             Stage::Ready(_) | Stage::Over => {}
         }
@@ -406,11 +398,11 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.stage {
-            Stage::Over => (self.current.len(), Some(self.current.len())),
+            Stage::Over => (self.inbox.current.len(), Some(self.inbox.current.len())),
             Stage::Ready(setup) => setup.source.size_hint(),
             Stage::Here(source, ..) => source.size_hint(),
             Stage::Running(_) => {
-                let out = self.given - self.current.len();
+                let out = self.given - self.inbox.current.len();
                 let (low, high) = self.hint;
                 (low.saturating_sub(out), high.map(|high| high.saturating_sub(out)))
             }
@@ -418,9 +410,9 @@ impl<I: Iterator, W: Work<I::Item>> Outlet<I, W> {
     }
 }
 
-impl<I: Iterator, W: Work<I::Item>> Drop for Outlet<I, W> {
+impl<I: Iterator, W: Work<I::Item>> Drop for Consumer<I, W> {
     fn drop(&mut self) {
-        self.close(false);
+        self.close();
     }
 }
 
@@ -434,29 +426,18 @@ where
 
     #[inline]
     fn next(&mut self) -> Option<W::Output> {
-        match self.outlet.current.next() {
-            None => self.advance(),
-            result => result,
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.outlet.size_hint()
+        self.consumer.size_hint()
     }
 
-    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    fn fold<A, G>(mut self, init: A, g: G) -> A
     where
         G: FnMut(A, W::Output) -> A,
     {
-        let mut folded = init;
-        while let Some(result) = self.next() {
-            folded = g(folded, result);
-            // The rest of a chunk needs no look at anything else.
-            for result in self.outlet.current.by_ref() {
-                folded = g(folded, result);
-            }
-        }
-        folded
+        self.fold_results(init, g)
     }
 }
 
@@ -478,7 +459,7 @@ where
 
 impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match &self.outlet.stage {
+        let stage = match &self.consumer.stage {
             Stage::Ready(_) => "not started",
             Stage::Running(_) => "running",
             Stage::Here(..) => "on the caller's thread",

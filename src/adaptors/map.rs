@@ -8,6 +8,7 @@
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
 use crate::base::current_worker::Worker;
+use crate::engine::inbox::Chunked;
 use crate::engine::puller::Exchange;
 use crate::engine::sizing::Sizer;
 use crate::engine::source::Plain;
@@ -239,10 +240,21 @@ where
         drop(self);
         outcome
     }
+}
 
-    /// The next result when none is at hand.
+impl<I, W> Chunked<W::Output> for PoolMap<I, W>
+where
+    I: Iterator,
+    I::Item: Send,
+    W: Work<I::Item>,
+{
+    fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
+        &mut self.delivery.inbox.current
+    }
+
+    /// Runs a batch.
     #[cold]
-    fn next_batch(&mut self) -> Option<W::Output> {
+    fn refill(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
             if self.delivery.finished(self.exchange.brake.is_cancelled()) {
                 self.exchange.finish();
@@ -263,7 +275,7 @@ where
             let took = exchange.shut(&mut delivery.ready);
             delivery.grow_batch(took, exchange.workers());
         }
-        self.delivery.current.next()
+        self.delivery.inbox.current.next()
     }
 }
 
@@ -277,10 +289,7 @@ where
 
     #[inline]
     fn next(&mut self) -> Option<W::Output> {
-        match self.delivery.current.next() {
-            None => self.next_batch(),
-            result => result,
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

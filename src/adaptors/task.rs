@@ -35,7 +35,7 @@ use std::{fmt, mem};
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
 pub struct Task<R> {
-    /// Shared with the errand that runs it, and with the tokens that may cancel it.
+    /// Shared with the job that runs it, and with the tokens that may cancel it.
     state: Arc<TaskState<R>>,
 }
 
@@ -120,7 +120,7 @@ impl Pool {
             Some((_, queue)) => {
                 queue.task_spawned();
                 let job = TaskJob { state: Arc::clone(&state), queue: Arc::clone(queue) };
-                queue.push(Job::new(Owner::NOBODY, move || job.state.run()));
+                queue.push(Job::new(Owner::NOBODY, move || job.state.run()).watched());
             }
             None => state.run(),
         }

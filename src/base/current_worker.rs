@@ -80,7 +80,7 @@ thread_local! {
     pub(crate) static CURRENT_WORKER: RefCell<Option<CurrentWorker>> = const { RefCell::new(None) };
 }
 
-/// What `look` makes of this thread's badge; `None` off our workers, and in a thread-local's destructor.
+/// What `look` makes of this thread's place in a pool; `None` off our workers, and in a thread-local's destructor.
 fn with_current<R>(look: impl FnOnce(&CurrentWorker) -> R) -> Option<R> {
     CURRENT_WORKER.try_with(|current| current.borrow().as_ref().map(look)).ok().flatten()
 }

@@ -1,16 +1,16 @@
 //! The shared state of a stream: what the consumer, its feeder and the workers meet at.
 //!
 //! The **feeder** is a thread that pulls the source, one item at a time, while there is room. Each item is at once where a
-//! worker can take it, so none ever waits for the source to give the next. **Pullers**, errands on the workers, take what
+//! worker can take it, so none ever waits for the source to give the next. **Jobs** on the workers take what
 //! is there, a chunk at a time, run it, and put the results into their place in the line. The **consumer** takes them from
 //! the front. Nobody holds the lock while user code runs: `next` of the source, `f`, any destructor.
 //!
 //! To keep cheap items cheap, no item wakes a worker that needs not be woken:
 //!
-//! - While some puller is *looking* (it was called and has not come yet, or it naps), nobody else is called. It will see
+//! - While some job is *looking* (it was called and has not come yet, or it naps), nobody else is called. It will see
 //!   whatever there is by then, and whoever leaves items behind calls the next. So where a thousand items come in the
 //!   time that waking takes, they wake one worker.
-//! - A puller that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
+//! - A job that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
 
 use crate::engine::block::Queued;
 use crate::engine::puller::WATCH_AFTER;
@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use std::{mem, thread, vec};
 
-/// How long a puller naps that finds less than a chunk.
+/// How long a job naps that finds less than a chunk.
 const NAP: Duration = Duration::from_micros(50);
 
 /// How often the consumer gives way at the end of a stream before it waits for the others to let go.
@@ -52,12 +52,12 @@ pub(crate) struct Flow<T, W: Work<T>> {
     /// The observer of the pool; those of the call itself are in `work`.
     pool_watch: Option<Box<ObserverRef<'static>>>,
     pub(crate) brake: Arc<StopFlag>,
-    /// How many pullers there may be.
+    /// How many jobs there may be.
     workers: usize,
-    desk: Mutex<Desk<T, W::Output>>,
-    /// Notified when a napping puller has nothing more to wait for.
+    state: Mutex<State<T, W::Output>>,
+    /// Notified when a napping job has nothing more to wait for.
     nap: Condvar,
-    /// A leased pool, kept by each puller until it has left: the next lease is to have it alone. Not by the feeder, whose source
+    /// A leased pool, kept by each job until it has left: the next lease is to have it alone. Not by the feeder, whose source
     /// may block for ever.
     kept: OnceLock<Weak<LeaseSlot>>,
     /// The jobs of the workers, from the start on. Not the pool: the feeder, which may block for ever, is not to keep that.
@@ -65,7 +65,7 @@ pub(crate) struct Flow<T, W: Work<T>> {
 }
 
 /// What one lock guards. No user code runs under it.
-struct Desk<T, R> {
+struct State<T, R> {
     window: Window<Items<T>, Done<R>>,
     /// The items behind all those in `window`: the block that the feeder is filling.
     open: Vec<T>,
@@ -82,10 +82,10 @@ struct Desk<T, R> {
     is_fed: bool,
     /// Chunks that are being run: taken, and not handed in.
     running: usize,
-    /// Pullers that were called and have not left; at most one for each worker.
-    pullers: usize,
-    /// Pullers among them that are about to look for items. While any item is queued, this is not 0, or each of the
-    /// workers has a puller, which will look when it is done with its chunk. That is what keeps a stream alive.
+    /// Workers that were called and have not left; at most one for each worker.
+    jobs: usize,
+    /// Workers among them that are about to look for items. While any item is queued, this is not 0, or each of the
+    /// workers has a job, which will look when it is done with its chunk. That is what keeps a stream alive.
     looking: usize,
     /// How many of those nap.
     napping: usize,
@@ -115,9 +115,9 @@ enum Until {
     Work,
 }
 
-/// What a puller does next.
+/// What a job does next.
 enum Next<T> {
-    /// Runs this, after it has called another puller if need be.
+    /// Runs this, after it has called another job if need be.
     Run {
         chunk: Chunk<Items<T>>,
         help: bool,
@@ -135,10 +135,10 @@ pub(crate) enum Turn<R> {
     Panicked(Payload),
 }
 
-impl<T, R> Desk<T, R> {
+impl<T, R> State<T, R> {
     fn new(sizer: Sizer, ordered: bool) -> Self {
         let since = Instant::now();
-        let mut desk = Desk {
+        let mut state = State {
             window: if ordered { Window::new() } else { Window::unordered() },
             open: Vec::new(),
             sizer,
@@ -150,15 +150,15 @@ impl<T, R> Desk<T, R> {
             source: Source::Open,
             is_fed: false,
             running: 0,
-            pullers: 0,
+            jobs: 0,
             looking: 0,
             napping: 0,
             feeder_waits: false,
             consumer_waits: None,
             stopped: false,
         };
-        desk.plan(since);
-        desk
+        state.plan(since);
+        state
     }
 
     fn in_flight(&self) -> usize {
@@ -200,11 +200,11 @@ impl<T, R> Desk<T, R> {
         self.sizer.take(now.saturating_duration_since(self.since), self.queued(), !self.source.is_open())
     }
 
-    /// Counts a puller in if items wait that nobody is about to look for; then it has to be called.
-    fn wants_puller(&mut self, workers: usize) -> bool {
-        let wants = self.queued() > 0 && self.looking == 0 && self.pullers < workers;
+    /// Counts a job in if items wait that nobody is about to look for; then it has to be called.
+    fn wants_job(&mut self, workers: usize) -> bool {
+        let wants = self.queued() > 0 && self.looking == 0 && self.jobs < workers;
         if wants {
-            self.pullers += 1;
+            self.jobs += 1;
             self.looking += 1;
         }
         wants
@@ -262,7 +262,7 @@ impl<T, W: Work<T>> Flow<T, W> {
             pool_watch,
             brake,
             workers,
-            desk: Mutex::new(Desk::new(sizer, ordered)),
+            state: Mutex::new(State::new(sizer, ordered)),
             nap: Condvar::new(),
             kept: OnceLock::new(),
             pool: OnceLock::new(),
@@ -367,9 +367,9 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     /// Waits until nothing is queued or at work: what is spawned is withdrawn after that.
     fn wait_for_workers(&self) {
-        let mut desk = self.desk.lock();
-        while !desk.stopped && (desk.queued() > 0 || desk.running > 0) {
-            MutexGuard::unlocked(&mut desk, || self.brake.feeder.wait());
+        let mut state = self.state.lock();
+        while !state.stopped && (state.queued() > 0 || state.running > 0) {
+            MutexGuard::unlocked(&mut state, || self.brake.feeder.wait());
         }
     }
 
@@ -377,64 +377,64 @@ impl<T, W: Work<T>> Flow<T, W> {
     where
         I: Iterator<Item = T>,
     {
-        let mut desk = self.desk.lock();
-        while let (true, Some(open)) = (self.has_room(&mut desk), source.as_mut()) {
+        let mut state = self.state.lock();
+        while let (true, Some(open)) = (self.has_room(&mut state), source.as_mut()) {
             // User code. It may block for ever, and the consumer may be gone when it returns.
-            match MutexGuard::unlocked(&mut desk, || panics::catch(|| next(open))) {
-                Ok(Some(item)) if self.brake.goes_on() => desk.push(item),
-                Ok(Some(item)) => MutexGuard::unlocked(&mut desk, || panics::contain(item)),
-                Ok(None) => Self::end_source(&mut desk, source, Source::Ended),
-                Err(payload) => Self::end_source(&mut desk, source, Source::Panicked(payload)),
+            match MutexGuard::unlocked(&mut state, || panics::catch(|| next(open))) {
+                Ok(Some(item)) if self.brake.goes_on() => state.push(item),
+                Ok(Some(item)) => MutexGuard::unlocked(&mut state, || panics::contain(item)),
+                Ok(None) => Self::end_source(&mut state, source, Source::Ended),
+                Err(payload) => Self::end_source(&mut state, source, Source::Panicked(payload)),
             }
-            self.announce(&mut desk, scope);
+            self.announce(&mut state, scope);
         }
     }
 
     /// Drops the source before anybody hears of its end: when a stream gives `None`, nothing of it is left.
-    fn end_source<I>(desk: &mut MutexGuard<'_, Desk<T, W::Output>>, source: &mut Option<I>, how: Source) {
-        MutexGuard::unlocked(desk, || panics::contain(source.take()));
-        desk.is_fed = true;
-        if desk.source.is_open() {
-            desk.source = how;
+    fn end_source<I>(state: &mut MutexGuard<'_, State<T, W::Output>>, source: &mut Option<I>, how: Source) {
+        MutexGuard::unlocked(state, || panics::contain(source.take()));
+        state.is_fed = true;
+        if state.source.is_open() {
+            state.source = how;
         } else {
             // The consumer wants nothing more.
-            MutexGuard::unlocked(desk, || panics::contain(how));
+            MutexGuard::unlocked(state, || panics::contain(how));
         }
     }
 
     /// Waits until one more item may be pulled; false if none ever may.
-    fn has_room(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
-        while desk.source.is_open() && self.brake.goes_on() {
-            if desk.in_flight() < desk.limit {
+    fn has_room(&self, state: &mut MutexGuard<'_, State<T, W::Output>>) -> bool {
+        while state.source.is_open() && self.brake.goes_on() {
+            if state.in_flight() < state.limit {
                 return true;
             }
-            desk.feeder_waits = true;
+            state.feeder_waits = true;
             // Nothing more comes that a nap could wait for.
-            self.end_naps(desk);
-            MutexGuard::unlocked(desk, || self.brake.feeder.wait());
-            desk.feeder_waits = false;
+            self.end_naps(state);
+            MutexGuard::unlocked(state, || self.brake.feeder.wait());
+            state.feeder_waits = false;
         }
         false
     }
 
     /// Tells of an item that has come, or of the end, those who need to know.
-    fn announce(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, scope: WorkersScope<'_>) {
-        let open = desk.source.is_open();
-        if !open || desk.queued() >= desk.chunk {
-            self.end_naps(desk);
+    fn announce(&self, state: &mut MutexGuard<'_, State<T, W::Output>>, scope: WorkersScope<'_>) {
+        let open = state.source.is_open();
+        if !open || state.queued() >= state.chunk {
+            self.end_naps(state);
         }
-        if desk.wants_puller(self.workers) {
-            MutexGuard::unlocked(desk, || scope.spawn());
+        if state.wants_job(self.workers) {
+            MutexGuard::unlocked(state, || scope.spawn());
         }
-        let concerned = if open { desk.consumer_waits == Some(Until::Work) } else { desk.consumer_waits.is_some() };
+        let concerned = if open { state.consumer_waits == Some(Until::Work) } else { state.consumer_waits.is_some() };
         if concerned {
-            desk.consumer_waits = None;
+            state.consumer_waits = None;
             self.brake.consumer.set();
         }
     }
 
-    fn end_naps(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) {
-        if desk.napping > 0 {
+    fn end_naps(&self, state: &mut MutexGuard<'_, State<T, W::Output>>) {
+        if state.napping > 0 {
             self.nap.notify_one();
         }
     }
@@ -443,7 +443,7 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     /// What one job does on a worker. It was counted in when it was spawned.
     fn work_on(&self, scope: &WorkersScope<'_>) {
-        self.desk.lock().looking -= 1;
+        self.state.lock().looking -= 1;
         let mut done = None;
         loop {
             match self.exchange(done.take(), |now| scope.should_yield(now)) {
@@ -475,58 +475,64 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     fn hand_back(&self, left: Left<Items<T>>) {
-        let mut desk = self.desk.lock();
-        if desk.stopped {
-            drop(desk);
+        let mut state = self.state.lock();
+        if state.stopped {
+            drop(state);
             return left.blocks.into_iter().for_each(Queued::abandon);
         }
-        left.into_blocks().for_each(|block| desk.window.put_back(block));
+        left.into_blocks().for_each(|block| state.window.put_back(block));
     }
 
     /// Hands over a chunk and takes the next.
     fn exchange(&self, done: Option<(u64, Done<W::Output>)>, should_yield: impl FnOnce(Instant) -> bool) -> Next<T> {
         let now = Instant::now();
         let has_worked = done.is_some();
-        let mut desk = self.desk.lock();
+        let mut state = self.state.lock();
         if let Some((first, done)) = done {
-            self.hand_in(&mut desk, first, done, now);
+            self.hand_in(&mut state, first, done, now);
         }
-        if has_worked && desk.queued() > 0 && should_yield(now) {
-            desk.looking += 1;
+        if has_worked && state.queued() > 0 && should_yield(now) {
+            state.looking += 1;
             return Next::StepBack;
         }
         // Who has just come was called for what is there; who comes back and finds something, will find more soon.
-        if has_worked && desk.queued() > 0 && desk.is_scant() {
-            if desk.looking > 0 {
-                desk.pullers -= 1;
+        if has_worked && state.queued() > 0 && state.is_scant() {
+            if state.looking > 0 {
+                state.jobs -= 1;
                 return Next::Leave;
             }
-            desk.looking += 1;
-            desk.napping += 1;
-            self.nap.wait_for(&mut desk, NAP);
-            desk.napping -= 1;
-            desk.looking -= 1;
+            state.looking += 1;
+            state.napping += 1;
+            self.nap.wait_for(&mut state, NAP);
+            state.napping -= 1;
+            state.looking -= 1;
         }
-        let most = desk.most(now);
-        if let Some(chunk) = desk.take(most) {
-            self.brake.wants_no_items_if(desk.queued() > 0);
-            return Next::Run { chunk, help: desk.wants_puller(self.workers) };
+        let most = state.most(now);
+        if let Some(chunk) = state.take(most) {
+            self.brake.wants_no_items_if(state.queued() > 0);
+            return Next::Run { chunk, help: state.wants_job(self.workers) };
         }
-        desk.pullers -= 1;
-        if desk.running > 0 {
+        state.jobs -= 1;
+        if state.running > 0 {
             self.brake.ask_for_items();
         }
         Next::Leave
     }
 
     /// Puts what came of a chunk into its place in the line.
-    fn hand_in(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>, first: u64, done: Done<W::Output>, now: Instant) {
-        desk.measure(&done, now);
-        desk.running -= 1;
-        if desk.stopped {
-            let is_last = desk.running == 0;
+    fn hand_in(
+        &self,
+        state: &mut MutexGuard<'_, State<T, W::Output>>,
+        first: u64,
+        done: Done<W::Output>,
+        now: Instant,
+    ) {
+        state.measure(&done, now);
+        state.running -= 1;
+        if state.stopped {
+            let is_last = state.running == 0;
             // Nobody will ask for it. What it has to say of panics is said here.
-            return MutexGuard::unlocked(desk, || {
+            return MutexGuard::unlocked(state, || {
                 panics::contain_all(done.results);
                 panics::mention_there(self.call.outlet(), &done.notes, done.panic);
                 if is_last {
@@ -534,11 +540,11 @@ impl<T, W: Work<T>> Flow<T, W> {
                 }
             });
         }
-        let front = desk.window.complete(first, done);
-        if front && desk.consumer_waits.take().is_some() {
+        let front = state.window.complete(first, done);
+        if front && state.consumer_waits.take().is_some() {
             self.brake.consumer.set();
         }
-        if desk.is_fed && desk.running == 0 && desk.queued() == 0 {
+        if state.is_fed && state.running == 0 && state.queued() == 0 {
             // It waits for the last chunk.
             self.brake.feeder.set();
         }
@@ -547,7 +553,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// At the end of a stream whose source has ended, waits until no other thread holds anything of it: they are about to let
     /// go.
     pub(crate) fn wait_for_others(&self) {
-        if !self.desk.lock().is_fed {
+        if !self.state.lock().is_fed {
             return;
         }
         self.withdraw_jobs();
@@ -575,41 +581,41 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a
     /// worker that must not wait for the pool it runs what waits for a worker, and waits only for what runs elsewhere.
     pub(crate) fn deliver(&self, handed: usize) -> Turn<W::Output> {
-        let mut desk = self.desk.lock();
-        desk.delivered += handed as u64;
+        let mut state = self.state.lock();
+        state.delivered += handed as u64;
         loop {
-            if desk.feeder_waits && desk.has_room_to_tell_of() {
-                desk.feeder_waits = false;
+            if state.feeder_waits && state.has_room_to_tell_of() {
+                state.feeder_waits = false;
                 self.brake.feeder.set();
             }
             let cancelled = self.brake.is_cancelled();
             if cancelled {
                 // The token may not have come so far. Nothing may be queued behind the gap that is made here.
                 self.brake.stop_at(0);
-                let items = desk.take_back();
+                let items = state.take_back();
                 self.brake.feeder.set();
-                if !items.is_empty() && desk.window.is_ordered() {
+                if !items.is_empty() && state.window.is_ordered() {
                     // Nor does a panic of the source come out from behind it.
-                    let source = mem::replace(&mut desk.source, Source::Ended);
-                    MutexGuard::unlocked(&mut desk, || panics::contain(source));
+                    let source = mem::replace(&mut state.source, Source::Ended);
+                    MutexGuard::unlocked(&mut state, || panics::contain(source));
                 }
-                MutexGuard::unlocked(&mut desk, || items.into_iter().for_each(Queued::abandon));
+                MutexGuard::unlocked(&mut state, || items.into_iter().for_each(Queued::abandon));
             }
-            if let Some(done) = desk.window.deliver() {
+            if let Some(done) = state.window.deliver() {
                 return Turn::Done(done);
             }
-            if desk.queued() == 0 && desk.window.is_empty() && (cancelled || !desk.source.is_open()) {
-                return match mem::replace(&mut desk.source, Source::Ended) {
+            if state.queued() == 0 && state.window.is_empty() && (cancelled || !state.source.is_open()) {
+                return match mem::replace(&mut state.source, Source::Ended) {
                     Source::Panicked(payload) => Turn::Panicked(payload),
                     Source::Open | Source::Ended => Turn::Ended,
                 };
             }
             let permit = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
             let helps = matches!(permit, Some(None));
-            if !(helps && self.run_one(&mut desk)) {
-                desk.consumer_waits = Some(if helps { Until::Work } else { Until::Front });
-                MutexGuard::unlocked(&mut desk, || self.waiting(|| self.wait_at_event()));
-                desk.consumer_waits = None;
+            if !(helps && self.run_one(&mut state)) {
+                state.consumer_waits = Some(if helps { Until::Work } else { Until::Front });
+                MutexGuard::unlocked(&mut state, || self.waiting(|| self.wait_at_event()));
+                state.consumer_waits = None;
             }
         }
     }
@@ -617,20 +623,18 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// Waits for the consumer's event. After a while, idle workers share what the jobs have given to rayon.
     fn wait_at_event(&self) {
         if !self.brake.consumer.wait_for(WATCH_AFTER) {
-            if let Some((_, queue)) = self.pool.get() {
-                queue.watch_rayon();
-            }
+            let _watched = self.pool.get().map(|(_, queue)| queue.watch_rayon());
             self.brake.consumer.wait();
         }
     }
 
     /// Runs the next chunk on the consumer's thread; false if none waits.
-    fn run_one(&self, desk: &mut MutexGuard<'_, Desk<T, W::Output>>) -> bool {
-        let most = desk.most(Instant::now());
-        let Some(chunk) = desk.take(most) else { return false };
+    fn run_one(&self, state: &mut MutexGuard<'_, State<T, W::Output>>) -> bool {
+        let most = state.most(Instant::now());
+        let Some(chunk) = state.take(most) else { return false };
         let first = chunk.first;
-        let done = MutexGuard::unlocked(desk, || self.waiting(|| self.run(chunk, &|_| false)));
-        self.hand_in(desk, first, done, Instant::now());
+        let done = MutexGuard::unlocked(state, || self.waiting(|| self.run(chunk, &|_| false)));
+        self.hand_in(state, first, done, Instant::now());
         true
     }
 
@@ -648,14 +652,14 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// the source's `next`. `raised` says whether the consumer has raised a panic of this stream.
     pub(crate) fn stop(&self, raised: bool) {
         self.brake.stop_at(0);
-        let mut desk = self.desk.lock();
-        desk.stopped = true;
-        let items = desk.take_back();
-        let line: Vec<Done<W::Output>> = std::iter::from_fn(|| desk.window.deliver_any()).collect();
-        let source = mem::replace(&mut desk.source, Source::Ended);
-        let is_over = desk.running == 0;
-        self.end_naps(&mut desk);
-        drop(desk);
+        let mut state = self.state.lock();
+        state.stopped = true;
+        let items = state.take_back();
+        let line: Vec<Done<W::Output>> = std::iter::from_fn(|| state.window.deliver_any()).collect();
+        let source = mem::replace(&mut state.source, Source::Ended);
+        let is_over = state.running == 0;
+        self.end_naps(&mut state);
+        drop(state);
         self.brake.feeder.set();
         self.withdraw_jobs();
         items.into_iter().for_each(Queued::abandon);
@@ -677,6 +681,10 @@ impl<T, W: Work<T>> Flow<T, W> {
 impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.work_on(scope);
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
     }
 
     fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
@@ -711,11 +719,11 @@ impl<T, W: Work<T>> Drop for Flow<T, W> {
         // On whatever thread it was that let go last; its panics would end that thread.
         panics::contain(self.work.take());
         panics::contain(self.pool_watch.take());
-        panics::contain(mem::replace(&mut self.desk.get_mut().source, Source::Ended));
+        panics::contain(mem::replace(&mut self.state.get_mut().source, Source::Ended));
     }
 }
 
-/// The threads of a stream in any order: what each does from one look at the desk to the next is a step. Only the waits at
+/// The threads of a stream in any order: what each does from one look at the state to the next is a step. Only the waits at
 /// the bells are made up here, as the knowledge of who waits for what.
 #[cfg(test)]
 mod tests {
@@ -727,58 +735,58 @@ mod tests {
     use std::panic::resume_unwind;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// A desk of two workers, with `queued` items on it.
-    fn desk(queued: u64, set: impl FnOnce(&mut Sizer)) -> Desk<u64, u64> {
+    /// A state of two workers, with `queued` items on it.
+    fn state(queued: u64, set: impl FnOnce(&mut Sizer)) -> State<u64, u64> {
         let mut sizer = Sizer::new::<u64, u64>(2);
         set(&mut sizer);
-        let mut desk = Desk::new(sizer, true);
-        (0..queued).for_each(|item| desk.push(item));
-        desk
+        let mut state = State::new(sizer, true);
+        (0..queued).for_each(|item| state.push(item));
+        state
     }
 
     #[test]
     fn items_are_queued_by_the_chunk_and_come_back_in_order() {
-        let mut desk = desk(3, |sizer| sizer.fix_chunk(8));
-        assert!(desk.open.capacity() >= 8, "room for all of them");
-        assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (3, 0, 3));
-        (3..9).for_each(|item| desk.push(item));
-        assert_eq!((desk.open.len(), desk.window.queued_items(), desk.queued()), (1, 8, 9));
-        assert!(desk.take_back().into_iter().flat_map(Queued::into_vec).eq(0..9));
-        assert_eq!(desk.queued(), 0);
+        let mut state = state(3, |sizer| sizer.fix_chunk(8));
+        assert!(state.open.capacity() >= 8, "room for all of them");
+        assert_eq!((state.open.len(), state.window.queued_items(), state.queued()), (3, 0, 3));
+        (3..9).for_each(|item| state.push(item));
+        assert_eq!((state.open.len(), state.window.queued_items(), state.queued()), (1, 8, 9));
+        assert!(state.take_back().into_iter().flat_map(Queued::into_vec).eq(0..9));
+        assert_eq!(state.queued(), 0);
     }
 
     #[test]
     fn the_end_of_a_stream_is_shared_out() {
-        let mut desk = desk(100, |sizer| sizer.worked(1000, Duration::from_micros(1)));
-        let now = desk.since;
-        assert_eq!(desk.most(now), 8192);
-        desk.source = Source::Ended;
-        assert_eq!(desk.most(now), 25, "two parts for each worker");
+        let mut state = state(100, |sizer| sizer.worked(1000, Duration::from_micros(1)));
+        let now = state.since;
+        assert_eq!(state.most(now), 8192);
+        state.source = Source::Ended;
+        assert_eq!(state.most(now), 25, "two parts for each worker");
     }
 
     #[test]
     fn less_than_a_chunk_is_scant_while_more_may_come() {
-        let of = |queued| desk(queued, |sizer| sizer.fix_chunk(4));
+        let of = |queued| state(queued, |sizer| sizer.fix_chunk(4));
         assert_eq!([1, 3, 4, 5].map(|queued| of(queued).is_scant()), [true, true, false, false]);
-        assert!(!Desk { source: Source::Ended, ..of(3) }.is_scant());
-        assert!(!Desk { feeder_waits: true, ..of(3) }.is_scant());
+        assert!(!State { source: Source::Ended, ..of(3) }.is_scant());
+        assert!(!State { feeder_waits: true, ..of(3) }.is_scant());
     }
 
     #[test]
     fn the_feeder_is_told_of_room_for_two_chunks_or_a_quarter() {
         let in_flight = |chunk, limit, most: u64| {
-            let desk = |pulled| Desk { chunk, limit, pulled, ..desk(0, |_| {}) };
-            desk(most).has_room_to_tell_of() && !desk(most + 1).has_room_to_tell_of()
+            let state = |pulled| State { chunk, limit, pulled, ..state(0, |_| {}) };
+            state(most).has_room_to_tell_of() && !state(most + 1).has_room_to_tell_of()
         };
         assert!(in_flight(1, 5, 4) && in_flight(8, 100, 84) && in_flight(8, 40, 30) && in_flight(8, 3, 2));
     }
 
     #[test]
     fn a_puller_is_called_for_items_that_nobody_is_about_to_see() {
-        let wants = |queued, looking, pullers| {
-            let mut desk = Desk { pullers, looking, ..desk(queued, |_| {}) };
-            let wants = desk.wants_puller(2);
-            assert_eq!((desk.looking - looking, desk.pullers - pullers), (usize::from(wants), usize::from(wants)));
+        let wants = |queued, looking, jobs| {
+            let mut state = State { jobs, looking, ..state(queued, |_| {}) };
+            let wants = state.wants_job(2);
+            assert_eq!((state.looking - looking, state.jobs - jobs), (usize::from(wants), usize::from(wants)));
             wants
         };
         assert!(wants(1, 0, 0) && wants(1, 0, 1));
@@ -787,16 +795,16 @@ mod tests {
 
     #[test]
     fn what_was_measured_changes_the_plan() {
-        let mut desk = desk(0, |_| {});
-        assert_eq!(desk.chunk, 1);
+        let mut state = state(0, |_| {});
+        assert_eq!(state.chunk, 1);
         let done =
             Done { results: vec![0; 10], items: 10, panic: None, notes: Vec::new(), busy: Duration::from_micros(10) };
-        desk.measure(&done, desk.since);
-        assert_eq!(desk.chunk, 20, "20 µs of items of 1 µs");
+        state.measure(&done, state.since);
+        assert_eq!(state.chunk, 20, "20 µs of items of 1 µs");
     }
 
-    /// What a puller that hands in a chunk does next, or one that comes for the first time: with one item queued of the four
-    /// that make a chunk, `looking` other pullers about to look, and whether another errand waits.
+    /// What a job that workers_jobs in a chunk does next, or one that comes for the first time: with one item queued of the four
+    /// that make a chunk, `looking` other jobs about to look, and whether others wait.
     fn next_step(has_worked: bool, looking: usize, other: bool) -> (&'static str, [usize; 3]) {
         let mut sizer = Sizer::new::<u64, u64>(2);
         sizer.fix_chunk(4);
@@ -804,23 +812,23 @@ mod tests {
         let flow = Flow::new(Map(|item: u64| item), call, 2, sizer, true, brake, None);
         let mut done = None;
         {
-            let mut desk = flow.desk.lock();
-            (desk.pullers, desk.looking) = (2, looking);
+            let mut state = flow.state.lock();
+            (state.jobs, state.looking) = (2, looking);
             if has_worked {
-                (0..4).for_each(|item| desk.push(item));
-                let first = desk.take(4).expect("four items").first;
+                (0..4).for_each(|item| state.push(item));
+                let first = state.take(4).expect("four items").first;
                 let results = vec![0; 4];
                 done = Some((first, Done { results, items: 4, panic: None, notes: Vec::new(), busy: Duration::ZERO }));
             }
-            desk.push(4);
+            state.push(4);
         }
         let step = match flow.exchange(done, |_| other) {
             Next::Run { .. } => "run",
             Next::StepBack => "step back",
             Next::Leave => "leave",
         };
-        let desk = flow.desk.lock();
-        (step, [desk.pullers, desk.looking, desk.napping])
+        let state = flow.state.lock();
+        (step, [state.jobs, state.looking, state.napping])
     }
 
     #[test]
@@ -841,17 +849,17 @@ mod tests {
         let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
         let flow = Flow::new(Map(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&brake), None);
         {
-            let mut desk = flow.desk.lock();
-            (0..=queued).for_each(|item| desk.push(item));
-            let first = desk.take(1).expect("one item or more").first;
+            let mut state = flow.state.lock();
+            (0..=queued).for_each(|item| state.push(item));
+            let first = state.take(1).expect("one item or more").first;
             let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
-            flow.hand_in(&mut desk, first, done, Instant::now());
-            desk.source = Source::Panicked(Box::new("the source"));
+            flow.hand_in(&mut state, first, done, Instant::now());
+            state.source = Source::Panicked(Box::new("the source"));
         }
         brake.note_cancelled();
         assert!(brake.goes_on(), "the token has not come so far");
         assert!(matches!(flow.deliver(0), Turn::Done(done) if done.results == [0]));
-        assert_eq!(flow.desk.lock().queued(), 0);
+        assert_eq!(flow.state.lock().queued(), 0);
         let goes_on = brake.goes_on();
         (matches!(flow.deliver(1), Turn::Panicked(_)), goes_on)
     }
@@ -884,7 +892,7 @@ mod tests {
         workers_scope::share(&queue, &shared, |scope| flow.pull_all(&mut source, |_| next(), scope));
         assert_eq!(queue.waiting(), 0, "nobody is called for it");
         assert_eq!(alive.load(Ordering::Relaxed), 0);
-        assert_eq!(flow.desk.lock().pulled, 0);
+        assert_eq!(flow.state.lock().pulled, 0);
     }
 
     /// What is done in one run.
@@ -929,19 +937,19 @@ mod tests {
         }
     }
 
-    /// Where a puller stands.
-    enum Hand {
+    /// Where a job stands.
+    enum Stage {
         Called,
         Took(Chunk<vec::IntoIter<Item>>),
         Ran(u64, Done<u64>),
     }
 
-    impl Hand {
+    impl Stage {
         fn stands(&self) -> (u8, u64) {
             match self {
-                Hand::Called => (0, 0),
-                Hand::Took(chunk) => (1, chunk.first),
-                Hand::Ran(first, done) => (2, done.results.first().copied().unwrap_or(*first)),
+                Stage::Called => (0, 0),
+                Stage::Took(chunk) => (1, chunk.first),
+                Stage::Ran(first, done) => (2, done.results.first().copied().unwrap_or(*first)),
             }
         }
     }
@@ -950,7 +958,7 @@ mod tests {
     enum Actor {
         Feeder,
         Consumer,
-        Puller(usize),
+        Job(usize),
     }
 
     /// How a stream ended for its consumer.
@@ -983,18 +991,18 @@ mod tests {
         let queue = Arc::new(JobQueue::new(*workers));
         let shared: Arc<dyn Shared> = Arc::clone(&flow) as _;
 
-        let mut hands: Vec<Hand> = Vec::new();
+        let mut workers_jobs: Vec<Stage> = Vec::new();
         let (mut pulled, mut fed, mut stepped_back) = (0, false, 0);
         let (mut results, mut handed, mut end) = (Vec::new(), 0, None);
         loop {
             let (feeder_waits, consumer_waits) = {
-                let desk = flow.desk.lock();
-                (desk.feeder_waits, desk.consumer_waits.is_some())
+                let state = flow.state.lock();
+                (state.feeder_waits, state.consumer_waits.is_some())
             };
-            let called = hands.iter().position(|hand| matches!(hand, Hand::Called));
-            let is_one_of_many = |at: &usize| Some(*at) == called || !matches!(hands[*at], Hand::Called);
-            let mut actors: Vec<_> = (0..hands.len()).filter(is_one_of_many).map(Actor::Puller).collect();
-            // At its end the consumer rings for the feeder, without a word at the desk.
+            let called = workers_jobs.iter().position(|job| matches!(job, Stage::Called));
+            let is_one_of_many = |at: &usize| Some(*at) == called || !matches!(workers_jobs[*at], Stage::Called);
+            let mut actors: Vec<_> = (0..workers_jobs.len()).filter(is_one_of_many).map(Actor::Job).collect();
+            // At its end the consumer rings for the feeder, without a word at the state.
             actors.extend((!fed && (!feeder_waits || end.is_some())).then_some(Actor::Feeder));
             actors.extend((end.is_none() && !consumer_waits).then_some(Actor::Consumer));
             if actors.is_empty() {
@@ -1005,34 +1013,34 @@ mod tests {
             match actor {
                 Actor::Feeder => {
                     // As in `feed` and `has_room`.
-                    let mut desk = flow.desk.lock();
-                    desk.feeder_waits = false;
-                    if !desk.source.is_open() || !flow.brake.goes_on() {
+                    let mut state = flow.state.lock();
+                    state.feeder_waits = false;
+                    if !state.source.is_open() || !flow.brake.goes_on() {
                         fed = true;
-                    } else if desk.in_flight() < desk.limit {
+                    } else if state.in_flight() < state.limit {
                         if *bad_source == Some(pulled) {
-                            desk.source = Source::Panicked(Box::new("source"));
+                            state.source = Source::Panicked(Box::new("source"));
                         } else if pulled == *items {
-                            desk.source = Source::Ended;
+                            state.source = Source::Ended;
                         } else {
-                            desk.push(Item::new(pulled, &alive));
+                            state.push(Item::new(pulled, &alive));
                             pulled += 1;
                         }
-                        workers_scope::share(&queue, &shared, |scope| flow.announce(&mut desk, scope));
-                        drop(desk);
+                        workers_scope::share(&queue, &shared, |scope| flow.announce(&mut state, scope));
+                        drop(state);
                         // No thread is behind this queue.
                         let posted = queue.withdraw(workers_scope::owner_of(&*flow));
-                        hands.extend(std::iter::repeat_with(|| Hand::Called).take(posted));
+                        workers_jobs.extend(std::iter::repeat_with(|| Stage::Called).take(posted));
                     } else {
-                        desk.feeder_waits = true;
-                        flow.end_naps(&mut desk);
+                        state.feeder_waits = true;
+                        flow.end_naps(&mut state);
                     }
                 }
                 Actor::Consumer => {
                     let (is_ready, is_over) = {
-                        let desk = flow.desk.lock();
-                        let is_ready = desk.window.map_line(Option::is_some).first() == Some(&true);
-                        (is_ready, desk.queued() == 0 && desk.window.is_empty() && !desk.source.is_open())
+                        let state = flow.state.lock();
+                        let is_ready = state.window.map_line(Option::is_some).first() == Some(&true);
+                        (is_ready, state.queued() == 0 && state.window.is_empty() && !state.source.is_open())
                     };
                     if is_ready || is_over {
                         match flow.deliver(std::mem::take(&mut handed)) {
@@ -1052,62 +1060,65 @@ mod tests {
                         }
                     } else {
                         // What `deliver` does before it waits.
-                        let mut desk = flow.desk.lock();
-                        desk.delivered += std::mem::take(&mut handed) as u64;
-                        if desk.feeder_waits && desk.has_room_to_tell_of() {
-                            desk.feeder_waits = false;
+                        let mut state = flow.state.lock();
+                        state.delivered += std::mem::take(&mut handed) as u64;
+                        if state.feeder_waits && state.has_room_to_tell_of() {
+                            state.feeder_waits = false;
                         }
-                        desk.consumer_waits = Some(Until::Front);
+                        state.consumer_waits = Some(Until::Front);
                     }
                 }
-                Actor::Puller(at) => match std::mem::replace(&mut hands[at], Hand::Called) {
-                    Hand::Took(chunk) => {
+                Actor::Job(at) => match std::mem::replace(&mut workers_jobs[at], Stage::Called) {
+                    Stage::Took(chunk) => {
                         let (first, before) = (chunk.first, runs.lock().len());
+                        // However slow this machine is, nothing is handed back.
+                        flow.brake.wants_no_items_if(true);
+                        flow.brake.settle_unless(|| false);
                         let done = flow.run(chunk, &|_| false);
                         assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
-                        hands[at] = Hand::Ran(first, done);
+                        workers_jobs[at] = Stage::Ran(first, done);
                     }
                     stage => {
                         let done = match stage {
-                            Hand::Ran(first, done) => Some((first, done)),
-                            Hand::Called | Hand::Took(_) => {
-                                flow.desk.lock().looking -= 1;
+                            Stage::Ran(first, done) => Some((first, done)),
+                            Stage::Called | Stage::Took(_) => {
+                                flow.state.lock().looking -= 1;
                                 None
                             }
                         };
                         let gives_way = done.is_some() && stepped_back < *others && way.choose(2) == 1;
                         match flow.exchange(done, |_| gives_way) {
                             Next::Run { chunk, help } => {
-                                hands[at] = Hand::Took(chunk);
-                                hands.extend(help.then_some(Hand::Called));
+                                workers_jobs[at] = Stage::Took(chunk);
+                                workers_jobs.extend(help.then_some(Stage::Called));
                             }
                             Next::StepBack => stepped_back += 1,
-                            Next::Leave => drop(hands.swap_remove(at)),
+                            Next::Leave => drop(workers_jobs.swap_remove(at)),
                         }
                     }
                 },
             }
 
             // What always holds.
-            let desk = flow.desk.lock();
-            assert_eq!(desk.pullers, hands.len(), "{setting:?}");
-            assert!(hands.len() <= *workers, "{setting:?}");
-            assert!(desk.in_flight() <= *limit, "{setting:?}");
-            let looking = hands.iter().filter(|hand| matches!(hand, Hand::Called)).count();
-            assert_eq!(desk.looking, looking, "{setting:?}");
-            let is_looked_after = desk.queued() == 0 || looking > 0 || hands.len() == *workers;
+            let state = flow.state.lock();
+            assert_eq!(state.jobs, workers_jobs.len(), "{setting:?}");
+            assert!(workers_jobs.len() <= *workers, "{setting:?}");
+            assert!(state.in_flight() <= *limit, "{setting:?}");
+            let looking = workers_jobs.iter().filter(|job| matches!(job, Stage::Called)).count();
+            assert_eq!(state.looking, looking, "{setting:?}");
+            let is_looked_after = state.queued() == 0 || looking > 0 || workers_jobs.len() == *workers;
             assert!(is_looked_after, "items wait for nobody: {setting:?}");
             let line =
-                desk.window.map_line(|done| done.as_ref().map(|done| (done.results.clone(), done.panic.is_some())));
+                state.window.map_line(|done| done.as_ref().map(|done| (done.results.clone(), done.panic.is_some())));
             let front = line.first().is_some_and(Option::is_some);
-            assert!(!front || desk.consumer_waits.is_none(), "the consumer sleeps beside its result: {setting:?}");
-            let waits = (desk.feeder_waits, desk.consumer_waits.is_some(), desk.source.is_open(), desk.delivered);
-            let blocks = (desk.window.queued_items(), desk.open.len(), flow.brake.stop());
-            drop(desk);
-            let mut stands: Vec<_> = hands.iter().map(Hand::stands).collect();
+            assert!(!front || state.consumer_waits.is_none(), "the consumer sleeps beside its result: {setting:?}");
+            let waits = (state.feeder_waits, state.consumer_waits.is_some(), state.source.is_open(), state.delivered);
+            let blocks = (state.window.queued_items(), state.open.len(), flow.brake.stop());
+            drop(state);
+            let mut stands: Vec<_> = workers_jobs.iter().map(Stage::stands).collect();
             stands.sort_unstable();
-            let state = (pulled, fed, stepped_back, &results, handed, end, waits, blocks);
-            if way.was_here(format!("{state:?} {stands:?} {line:?}")) {
+            let seen = (pulled, fed, stepped_back, &results, handed, end, waits, blocks);
+            if way.was_here(format!("{seen:?} {stands:?} {line:?}")) {
                 return;
             }
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod block;
 pub(crate) mod flow;
+pub(crate) mod inbox;
 pub(crate) mod puller;
 pub(crate) mod run_chunk;
 pub(crate) mod sizing;

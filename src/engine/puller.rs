@@ -29,13 +29,13 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     pub(crate) call: Arc<Call>,
     /// The observer of the pool; those of the call itself are in `work`.
     pool_watch: Option<ObserverRef<'static>>,
-    /// One state for each worker, in the hands of its puller while that runs.
+    /// One state for each worker; its job has it while that runs.
     states: States<W::State>,
     /// What lets nothing more start: a panic, the caller, a token.
     pub(crate) brake: Arc<StopFlag>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
-    desk: Mutex<Desk<B, W::Output>>,
+    state: Mutex<State<B, W::Output>>,
 }
 
 /// What wakes the caller.
@@ -55,7 +55,7 @@ const AWAKE: Duration = Duration::from_micros(20);
 pub(crate) const WATCH_AFTER: Duration = Duration::from_micros(200);
 
 /// What one lock guards. No user code runs under it.
-struct Desk<B: Block, R> {
+struct State<B: Block, R> {
     window: Window<B, Done<R>>,
     sizer: Sizer,
     /// Jobs that were started and have not left; at most one for each worker.
@@ -64,7 +64,7 @@ struct Desk<B: Block, R> {
     running: usize,
     /// True when no more items will be queued for now, so that the rest is to be shared out evenly.
     last: bool,
-    /// Whether a puller has taken a block to cut a chunk off it, and will put back the rest.
+    /// Whether a job has taken a block to cut a chunk off it, and will put back the rest.
     is_cutting: bool,
     /// The caller wants no more results.
     is_stopped: bool,
@@ -84,7 +84,7 @@ impl<S> Drop for States<S> {
     }
 }
 
-impl<B: Block, R> Desk<B, R> {
+impl<B: Block, R> State<B, R> {
     fn elapsed(&self, now: Instant) -> Duration {
         self.before + now.saturating_duration_since(self.since)
     }
@@ -125,7 +125,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
             states: States(std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect()),
             brake: Arc::new(StopFlag::new()),
             front_ready: AtomicBool::new(false),
-            desk: Mutex::new(Desk {
+            state: Mutex::new(State {
                 window: Window::new(),
                 sizer,
                 workers: 0,
@@ -143,7 +143,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     // What the user sets before the start.
 
     pub(crate) fn sizer_mut(&mut self) -> &mut Sizer {
-        &mut self.desk.get_mut().sizer
+        &mut self.state.get_mut().sizer
     }
 
     pub(crate) fn call_mut(&mut self) -> &mut Call {
@@ -155,7 +155,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer, Arc<StopFlag>) {
-        (self.work, self.call, self.desk.into_inner().sizer, self.brake)
+        (self.work, self.call, self.state.into_inner().sizer, self.brake)
     }
 
     // Who watches.
@@ -184,34 +184,34 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// Begins a stretch in which the workers are at work.
     pub(crate) fn open(&self) -> Plan {
-        let mut desk = self.desk.lock();
-        desk.since = Instant::now();
-        desk.last = false;
-        desk.plan()
+        let mut state = self.state.lock();
+        state.since = Instant::now();
+        state.last = false;
+        state.plan()
     }
 
     /// No more items will be queued in this stretch.
     pub(crate) fn close(&self) {
-        self.desk.lock().last = true;
+        self.state.lock().last = true;
     }
 
-    /// Ends the stretch when all pullers have left: moves what finished to `ready`, drops what nobody took, and gives how
+    /// Ends the stretch when all jobs have left: moves what finished to `ready`, drops what nobody took, and gives how
     /// long it took.
     pub(crate) fn shut(&self, ready: &mut VecDeque<Done<W::Output>>) -> Duration {
-        let mut desk = self.desk.lock();
-        debug_assert_eq!(desk.running, 0, "BUG: the scope ended before its jobs");
+        let mut state = self.state.lock();
+        debug_assert_eq!(state.running, 0, "BUG: the scope ended before its jobs");
         // Those that no worker has come to were withdrawn.
-        desk.workers = 0;
-        let took = desk.since.elapsed();
-        desk.before += took;
-        self.move_ready(&mut desk, ready);
-        let queued = desk.window.abandon();
-        drop(desk);
+        state.workers = 0;
+        let took = state.since.elapsed();
+        state.before += took;
+        self.move_ready(&mut state, ready);
+        let queued = state.window.abandon();
+        drop(state);
         queued.into_iter().for_each(Queued::abandon);
         took
     }
 
-    /// The number of workers, and of pullers at most.
+    /// The number of workers, and of jobs at most.
     pub(crate) fn workers(&self) -> usize {
         self.states.0.len()
     }
@@ -226,88 +226,88 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         self.front_ready.load(Ordering::Relaxed)
     }
 
-    /// Queues items, `first` being the index of the first. Gives how many pullers the caller has to start.
+    /// Queues items, `first` being the index of the first. Gives how many jobs the caller has to start.
     pub(crate) fn submit(&self, first: u64, items: B, pull: Duration, last: bool) -> (Plan, usize) {
         let count = items.size();
         for watch in self.watches() {
             watch.pulled(count, pull);
         }
-        let mut desk = self.desk.lock();
-        desk.sizer.pulled(count, pull);
-        desk.window.push(first, items);
+        let mut state = self.state.lock();
+        state.sizer.pulled(count, pull);
+        state.window.push(first, items);
         self.brake.wants_no_items_if(true);
-        desk.last = last;
-        let plan = desk.plan();
-        let missing = self.states.0.len() - desk.workers;
-        let queued = desk.window.queued_items();
+        state.last = last;
+        let plan = state.plan();
+        let missing = self.states.0.len() - state.workers;
+        let queued = state.window.queued_items();
         // One for each chunk, so that a consumer that is the slowest of all need not share its core with workers that
         // find nothing; the rest of a source is shared out in smaller parts.
-        let hands = if last { queued } else { queued.div_ceil(plan.chunk) };
-        let wanted = missing.min(hands);
-        desk.workers += wanted;
+        let chunks = if last { queued } else { queued.div_ceil(plan.chunk) };
+        let wanted = missing.min(chunks);
+        state.workers += wanted;
         (plan, wanted)
     }
 
     /// Moves what is ready at the front of the line to `ready`.
     pub(crate) fn collect(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
-        let mut desk = self.desk.lock();
-        self.move_ready(&mut desk, ready);
-        desk.plan()
+        let mut state = self.state.lock();
+        self.move_ready(&mut state, ready);
+        state.plan()
     }
 
     /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
     pub(crate) fn wait(&self, ready: &mut VecDeque<Done<W::Output>>, scope: WorkersScope<'_>) -> Plan {
-        let mut desk = self.desk.lock();
-        self.move_ready(&mut desk, ready);
-        if ready.is_empty() && desk.elapsed(Instant::now()) < AWAKE {
-            self.stay_awake(&mut desk);
-            self.move_ready(&mut desk, ready);
+        let mut state = self.state.lock();
+        self.move_ready(&mut state, ready);
+        if ready.is_empty() && state.elapsed(Instant::now()) < AWAKE {
+            self.stay_awake(&mut state);
+            self.move_ready(&mut state, ready);
         }
-        if let Some(nap) = desk.sizer.nap(desk.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
-            self.sleep(&mut desk, Until::Dry, |event| {
+        if let Some(nap) = state.sizer.nap(state.elapsed(Instant::now())).filter(|_| ready.is_empty()) {
+            self.sleep(&mut state, Until::Dry, |event| {
                 event.wait_for(nap);
             });
-            self.move_ready(&mut desk, ready);
+            self.move_ready(&mut state, ready);
         }
         while ready.is_empty() {
-            debug_assert!(!desk.window.is_empty(), "BUG: nothing to wait for");
+            debug_assert!(!state.window.is_empty(), "BUG: nothing to wait for");
             if self.brake.is_cancelled() {
-                Self::give_up_queued(&mut desk);
-                self.move_ready(&mut desk, ready);
+                Self::give_up_queued(&mut state);
+                self.move_ready(&mut state, ready);
                 if !ready.is_empty() {
                     break;
                 }
             }
-            self.sleep_while_watched(&mut desk, Until::Front, scope);
-            self.move_ready(&mut desk, ready);
+            self.sleep_while_watched(&mut state, Until::Front, scope);
+            self.move_ready(&mut state, ready);
         }
-        desk.plan()
+        state.plan()
     }
 
     /// Waits until everything queued is done, or the call is cancelled.
     pub(crate) fn wait_for_all(&self, scope: WorkersScope<'_>) {
-        let mut desk = self.desk.lock();
+        let mut state = self.state.lock();
         loop {
             if self.brake.is_cancelled() {
-                Self::give_up_queued(&mut desk);
+                Self::give_up_queued(&mut state);
             }
-            if !desk.is_at_work() {
+            if !state.is_at_work() {
                 break;
             }
-            self.sleep_while_watched(&mut desk, Until::Dry, scope);
+            self.sleep_while_watched(&mut state, Until::Dry, scope);
         }
     }
 
     /// Lets nothing wait for a worker any more, however long the workers are busy with something else.
-    fn give_up_queued(desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
-        let items = desk.give_up_queued();
-        MutexGuard::unlocked(desk, || items.into_iter().for_each(Queued::abandon));
+    fn give_up_queued(state: &mut MutexGuard<'_, State<B, W::Output>>) {
+        let items = state.give_up_queued();
+        MutexGuard::unlocked(state, || items.into_iter().for_each(Queued::abandon));
     }
 
     /// Waits until the workers run dry, for the first moments of a call.
-    fn stay_awake(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
-        let elapsed = desk.elapsed(Instant::now());
-        self.sleep(desk, Until::Dry, |event| {
+    fn stay_awake(&self, state: &mut MutexGuard<'_, State<B, W::Output>>) {
+        let elapsed = state.elapsed(Instant::now());
+        self.sleep(state, Until::Dry, |event| {
             let start = Instant::now();
             while !event.is_set() && elapsed + start.elapsed() < AWAKE {
                 thread::yield_now();
@@ -316,54 +316,54 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     /// Wakes the caller, if it waits.
-    fn call(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>) {
-        if desk.caller_waits.take().is_some() {
+    fn call(&self, state: &mut MutexGuard<'_, State<B, W::Output>>) {
+        if state.caller_waits.take().is_some() {
             self.brake.consumer.set();
         }
     }
 
     /// Waits at the event of the caller, without the lock, for what `until` says.
-    fn sleep(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, until: Until, wait: impl FnOnce(&Event)) {
-        desk.caller_waits = Some(until);
-        MutexGuard::unlocked(desk, || wait(&self.brake.consumer));
-        desk.caller_waits = None;
+    fn sleep(&self, state: &mut MutexGuard<'_, State<B, W::Output>>, until: Until, wait: impl FnOnce(&Event)) {
+        state.caller_waits = Some(until);
+        MutexGuard::unlocked(state, || wait(&self.brake.consumer));
+        state.caller_waits = None;
     }
 
     /// The same for as long as it takes. After a while, idle workers share what the jobs have given to rayon.
     fn sleep_while_watched(
         &self,
-        desk: &mut MutexGuard<'_, Desk<B, W::Output>>,
+        state: &mut MutexGuard<'_, State<B, W::Output>>,
         until: Until,
         scope: WorkersScope<'_>,
     ) {
-        self.sleep(desk, until, |event| {
+        self.sleep(state, until, |event| {
             if !event.wait_for(WATCH_AFTER) {
-                scope.watch_rayon();
+                let _watched = scope.watch_rayon();
                 event.wait();
             }
         });
     }
 
-    fn move_ready(&self, desk: &mut MutexGuard<'_, Desk<B, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
+    fn move_ready(&self, state: &mut MutexGuard<'_, State<B, W::Output>>, ready: &mut VecDeque<Done<W::Output>>) {
         self.front_ready.store(false, Ordering::Relaxed);
-        ready.extend(std::iter::from_fn(|| desk.window.deliver()));
+        ready.extend(std::iter::from_fn(|| state.window.deliver()));
     }
 
     /// Lets nothing more start: the caller wants no more results.
     pub(crate) fn stop(&self) {
         self.brake.stop_at(0);
-        let mut desk = self.desk.lock();
-        desk.is_stopped = true;
-        let queued = desk.window.abandon();
-        drop(desk);
+        let mut state = self.state.lock();
+        state.is_stopped = true;
+        let queued = state.window.abandon();
+        drop(state);
         queued.into_iter().for_each(Queued::abandon);
     }
 
     /// Runs one item here, on the caller's thread.
     pub(crate) fn run_here(&self, index: u64, item: B::Item) -> Result<W::Output, TaskPanic> {
-        let mut state = self.states.0[0].lock().take();
-        let outcome = self.runner(&|_| false).run_here(&self.watches(), &mut state, index, item);
-        *self.states.0[0].lock() = state;
+        let mut worker_state = self.states.0[0].lock().take();
+        let outcome = self.runner(&|_| false).run_here(&self.watches(), &mut worker_state, index, item);
+        *self.states.0[0].lock() = worker_state;
         outcome
     }
 
@@ -375,7 +375,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         B: Block<Item: Send> + Send,
     {
         let index = current_worker::index().expect("BUG: jobs run on workers");
-        let mut state = self.states.0[index].lock().take();
+        let mut worker_state = self.states.0[index].lock().take();
         let mut done = None;
         let gives_way = loop {
             match self.exchange(done, |now| scope.should_yield(now)) {
@@ -386,17 +386,17 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
                     let first = chunk.first;
                     self.brake.settle_unless(|| scope.others_wait());
                     let should_yield = |now| scope.should_yield(now);
-                    let (chunk, left) = self.runner(&should_yield).run(self.watches(), chunk, &mut state);
+                    let (completed, left) = self.runner(&should_yield).run(self.watches(), chunk, &mut worker_state);
                     if let Some(left) = left {
                         self.hand_back(left);
                     }
-                    done = Some((first, chunk));
+                    done = Some((first, completed));
                 }
                 Next::Yield => break true,
                 Next::Leave => break false,
             }
         };
-        *self.states.0[index].lock() = state;
+        *self.states.0[index].lock() = worker_state;
         if gives_way {
             scope.spawn();
         }
@@ -408,26 +408,26 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// What is left of a chunk waits again for a worker.
     fn hand_back(&self, left: Left<B>) {
-        let mut desk = self.desk.lock();
-        if desk.is_stopped {
-            drop(desk);
+        let mut state = self.state.lock();
+        if state.is_stopped {
+            drop(state);
             return left.blocks.into_iter().for_each(Queued::abandon);
         }
-        left.into_blocks().for_each(|block| desk.window.put_back(block));
+        left.into_blocks().for_each(|block| state.window.put_back(block));
     }
 
     /// Takes the next chunk of data whose splitting is code of the user's, which runs without a lock.
-    fn cut(desk: &mut MutexGuard<'_, Desk<B, W::Output>>, most: usize) -> Option<Chunk<B>> {
-        let mut chunk = desk.window.take_block()?;
+    fn cut(state: &mut MutexGuard<'_, State<B, W::Output>>, most: usize) -> Option<Chunk<B>> {
+        let mut chunk = state.window.take_block()?;
         if chunk.items.size() <= most {
             return Some(chunk);
         }
-        desk.is_cutting = true;
-        let rest = MutexGuard::unlocked(desk, || chunk.cut(most));
-        desk.is_cutting = false;
+        state.is_cutting = true;
+        let rest = MutexGuard::unlocked(state, || chunk.cut(most));
+        state.is_cutting = false;
         match rest {
-            Some((_, rest)) if desk.is_stopped => MutexGuard::unlocked(desk, || rest.abandon()),
-            Some(rest) => desk.window.put_back(rest),
+            Some((_, rest)) if state.is_stopped => MutexGuard::unlocked(state, || rest.abandon()),
+            Some(rest) => state.window.put_back(rest),
             None => {}
         }
         Some(chunk)
@@ -440,56 +440,56 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         should_yield: impl FnOnce(Instant) -> bool,
     ) -> Next<Chunk<B>> {
         let now = Instant::now();
-        let mut desk = self.desk.lock();
+        let mut state = self.state.lock();
         let mut front = false;
         let has_worked = done.is_some();
         if let Some((first, done)) = done {
-            desk.running -= 1;
-            desk.sizer.worked(done.results.len(), done.busy);
-            front = desk.window.complete(first, done);
+            state.running -= 1;
+            state.sizer.worked(done.results.len(), done.busy);
+            front = state.window.complete(first, done);
             if front {
                 self.front_ready.store(true, Ordering::Relaxed);
             }
         }
-        let queued = desk.window.queued_items();
+        let queued = state.window.queued_items();
         if has_worked && queued > 0 && should_yield(now) {
-            if front && desk.caller_waits == Some(Until::Front) {
-                self.call(&mut desk);
+            if front && state.caller_waits == Some(Until::Front) {
+                self.call(&mut state);
             }
             // It stays counted, and comes back.
             return Next::Yield;
         }
-        let most = desk.sizer.take(desk.elapsed(now), queued, desk.last);
+        let most = state.sizer.take(state.elapsed(now), queued, state.last);
         let chunk = if B::CUTS_BY_USER {
-            if front && desk.caller_waits == Some(Until::Front) {
+            if front && state.caller_waits == Some(Until::Front) {
                 // However long the cutting takes.
-                self.call(&mut desk);
+                self.call(&mut state);
             }
-            if desk.is_cutting {
+            if state.is_cutting {
                 // It may not take what lies behind that block. Whoever cuts it stays, and calls for help then.
-                desk.workers -= 1;
+                state.workers -= 1;
                 return Next::Leave;
             }
-            Self::cut(&mut desk, most)
+            Self::cut(&mut state, most)
         } else {
-            desk.window.take(most)
+            state.window.take(most)
         };
         // Whoever leaves is struck off under the same lock that showed the queue empty, so the next to queue items knows.
         // Whoever stays calls in one more if there is still more to do than workers.
-        let help = chunk.is_some() && desk.window.queued_items() > 0 && desk.workers < self.states.0.len();
+        let help = chunk.is_some() && state.window.queued_items() > 0 && state.workers < self.states.0.len();
         if chunk.is_none() {
-            desk.workers -= 1;
-            if desk.running > 0 && !desk.is_stopped {
+            state.workers -= 1;
+            if state.running > 0 && !state.is_stopped {
                 self.brake.ask_for_items();
             }
         } else {
-            desk.running += 1;
-            desk.workers += usize::from(help);
-            self.brake.wants_no_items_if(desk.window.queued_items() > 0);
+            state.running += 1;
+            state.workers += usize::from(help);
+            self.brake.wants_no_items_if(state.window.queued_items() > 0);
         }
-        let dry = chunk.is_none() && (desk.running == 0 || !desk.last);
-        if dry || (front && desk.caller_waits == Some(Until::Front)) {
-            self.call(&mut desk);
+        let dry = chunk.is_none() && (state.running == 0 || !state.last);
+        if dry || (front && state.caller_waits == Some(Until::Front)) {
+            self.call(&mut state);
         }
         chunk.map_or(Next::Leave, |chunk| Next::Run { chunk, help })
     }
@@ -565,18 +565,18 @@ mod tests {
     #[test]
     fn help_is_called_while_there_is_more_to_do_than_jobs() {
         let exchange = exchange(4, vec![0, 1, 2], true);
-        exchange.desk.lock().workers = 1;
+        exchange.state.lock().workers = 1;
         let (first, help) = next_of(&exchange, None);
         assert!(first.is_some() && help, "two are queued");
         let (second, help) = next_of(&exchange, None);
         assert!(second.is_some() && help, "one is queued");
         let (third, help) = next_of(&exchange, None);
-        assert!(third.is_some() && !help && exchange.desk.lock().workers == 3, "none is queued");
+        assert!(third.is_some() && !help && exchange.state.lock().workers == 3, "none is queued");
         for chunk in [first, second, third].into_iter().flatten() {
             let (chunk, help) = next_of(&exchange, Some(finished(chunk)));
             assert!(chunk.is_none() && !help);
         }
-        assert_eq!(exchange.desk.lock().workers, 0);
+        assert_eq!(exchange.state.lock().workers, 0);
     }
 
     /// Whether a caller that waits for `until` is called by what `step` does.
@@ -585,12 +585,12 @@ mod tests {
         until: Until,
         step: impl FnOnce(&Exchange<B, W>) -> R,
     ) -> (R, bool) {
-        exchange.desk.lock().caller_waits = Some(until);
+        exchange.state.lock().caller_waits = Some(until);
         let event = &exchange.brake.consumer;
         event.wait_for(Duration::ZERO);
         let end = step(exchange);
         let called = event.is_set();
-        assert_ne!(called, exchange.desk.lock().caller_waits.is_some());
+        assert_ne!(called, exchange.state.lock().caller_waits.is_some());
         (end, called)
     }
 
@@ -603,7 +603,7 @@ mod tests {
             assert!(!called, "one more is queued");
             let (second, called) = calls(&exchange, Until::Front, take);
             assert!(!called, "and runs");
-            exchange.desk.lock().workers = 2;
+            exchange.state.lock().workers = 2;
             // Where more is to come, whoever finds nothing calls for it; else the last to leave says that all is done.
             let (_, called) = calls(&exchange, Until::Dry, |exchange| next_of(exchange, Some(finished(second))));
             assert_eq!(called, !last);
@@ -611,7 +611,7 @@ mod tests {
             assert!(called);
         }
         let exchange = exchange(2, vec![0, 1, 2, 3], true);
-        exchange.desk.lock().workers = 2;
+        exchange.state.lock().workers = 2;
         let [first, second] = [(); 2].map(|()| next_of(&exchange, None).0.expect("a chunk"));
         let (_, called) = calls(&exchange, Until::Front, |exchange| next_of(exchange, Some(finished(second))));
         assert!(!called, "it is not the front of the line");
@@ -672,7 +672,7 @@ mod tests {
         let here = Arc::clone(&exchange);
         let items = Cuttable { numbers: items.into_iter(), first: Some(Box::new(move || first(&here))) };
         exchange.submit(1, items, Duration::ZERO, true);
-        exchange.desk.lock().workers = 2;
+        exchange.state.lock().workers = 2;
         exchange
     }
 
@@ -681,7 +681,7 @@ mod tests {
         for stops in [false, true] {
             let exchange = cutting(vec![1, 2, 3], move |exchange| {
                 let (chunk, help) = next_of(exchange, None);
-                assert!(chunk.is_none() && !help && exchange.desk.lock().workers == 1, "it has left");
+                assert!(chunk.is_none() && !help && exchange.state.lock().workers == 1, "it has left");
                 if stops {
                     exchange.stop();
                 }
@@ -689,7 +689,7 @@ mod tests {
             let chunk = next_of(&exchange, None).0.expect("a chunk");
             let (next, help) = next_of(&exchange, Some(finished(chunk)));
             assert_eq!(next.expect("it was cut off").items.into_vec(), [1]);
-            assert_eq!((help, exchange.desk.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
+            assert_eq!((help, exchange.state.lock().window.queued_items()), (!stops, if stops { 0 } else { 2 }));
         }
     }
 
@@ -712,7 +712,7 @@ mod tests {
         let exchange = exchange(2, vec![0, 1], true);
         let first = next_of(&exchange, None).0.expect("a chunk");
         assert!(matches!(exchange.exchange(Some(finished(first)), |_| true), Next::Yield));
-        assert_eq!(exchange.desk.lock().workers, 2, "it comes back");
+        assert_eq!(exchange.state.lock().workers, 2, "it comes back");
         let second = next_of(&exchange, None).0.expect("a chunk");
         assert!(matches!(exchange.exchange(Some(finished(second)), |_| true), Next::Leave), "nothing is left");
     }
@@ -721,13 +721,13 @@ mod tests {
     fn what_a_token_gives_up_is_a_gap_in_the_line() {
         let exchange = exchange(2, vec![0, 1, 2], true);
         let first = next_of(&exchange, None).0.expect("a chunk");
-        Exchange::<Numbers, Same>::give_up_queued(&mut exchange.desk.lock());
+        Exchange::<Numbers, Same>::give_up_queued(&mut exchange.state.lock());
         assert!(next_of(&exchange, Some(finished(first))).0.is_none());
         let mut ready = VecDeque::new();
         exchange.collect(&mut ready);
         let line: Vec<_> = ready.iter().map(|done| (done.results.len(), done.items)).collect();
         assert_eq!(line, [(1, 1), (0, 2)]);
-        assert!(exchange.desk.lock().window.is_empty());
+        assert!(exchange.state.lock().window.is_empty());
     }
 
     #[test]
@@ -736,12 +736,12 @@ mod tests {
         let mut took = exchange.shut(&mut VecDeque::new());
         exchange.open();
         exchange.close();
-        assert!(exchange.desk.lock().last, "the rest is shared out");
+        assert!(exchange.state.lock().last, "the rest is shared out");
         took += exchange.shut(&mut VecDeque::new());
         exchange.open();
-        let desk = exchange.desk.lock();
-        assert!(!desk.last);
-        assert_eq!(desk.elapsed(desk.since + AWAKE), took + AWAKE);
+        let state = exchange.state.lock();
+        assert!(!state.last);
+        assert_eq!(state.elapsed(state.since + AWAKE), took + AWAKE);
     }
 
     /// What is done in one run.
@@ -858,7 +858,7 @@ mod tests {
         let mut caught = u64::MAX;
         let (mut over, mut closed) = (false, false);
         loop {
-            let asleep = exchange.desk.lock().caller_waits.is_some();
+            let asleep = exchange.state.lock().caller_waits.is_some();
             // Pullers that have not begun are all the same.
             let called = jobs.iter().position(|job| matches!(job, Stage::Called));
             let mut actors: Vec<_> = (0..jobs.len())
@@ -879,6 +879,9 @@ mod tests {
                         let first = chunk.first;
                         let before = runs.lock().len();
                         let asked = handed_back < *hands_back && way.choose(2) == 1;
+                        // However slow this machine is, nothing is handed back unasked.
+                        exchange.brake.wants_no_items_if(true);
+                        exchange.brake.settle_unless(|| false);
                         if asked {
                             exchange.brake.interrupt();
                         }
@@ -908,7 +911,7 @@ mod tests {
                         let is_called =
                             |(at, job): (usize, &_)| (at != actor || comes_back) && matches!(job, Stage::Called);
                         let all_come = jobs.len() == *workers || jobs.iter().enumerate().any(is_called);
-                        let none_wait = exchange.desk.lock().window.queued_items() == 0;
+                        let none_wait = exchange.state.lock().window.queued_items() == 0;
                         assert!(all_come || none_wait, "a worker was not called: {setting:?}");
                         match next {
                             Next::Run { chunk, .. } => jobs[actor] = Stage::Took(chunk),
@@ -933,14 +936,14 @@ mod tests {
                 closed = true;
             } else {
                 // `wait` and `wait_for_all` without their sleep.
-                let mut desk = exchange.desk.lock();
+                let mut state = exchange.state.lock();
                 if !batch {
-                    exchange.move_ready(&mut desk, &mut ready);
+                    exchange.move_ready(&mut state, &mut ready);
                 }
                 if !ready.is_empty() {
-                } else if if *batch { desk.is_at_work() } else { seen.out > 0 } {
-                    assert!(desk.workers > 0, "nobody will wake the caller: {setting:?}");
-                    desk.caller_waits = Some(if *batch { Until::Dry } else { Until::Front });
+                } else if if *batch { state.is_at_work() } else { seen.out > 0 } {
+                    assert!(state.workers > 0, "nobody will wake the caller: {setting:?}");
+                    state.caller_waits = Some(if *batch { Until::Dry } else { Until::Front });
                 } else {
                     over = true;
                 }
@@ -952,18 +955,18 @@ mod tests {
             }
 
             // What always holds.
-            let desk = exchange.desk.lock();
-            assert_eq!(desk.workers, jobs.len(), "{setting:?}");
+            let state = exchange.state.lock();
+            assert_eq!(state.workers, jobs.len(), "{setting:?}");
             assert!(jobs.len() <= *workers, "{setting:?}");
             assert!(seen.out <= *limit, "{setting:?}");
-            let work_waits = desk.window.queued_items() > 0;
+            let work_waits = state.window.queued_items() > 0;
             assert!(!work_waits || !jobs.is_empty(), "items wait for nobody: {setting:?}");
 
-            let waits = desk.caller_waits;
+            let waits = state.caller_waits;
             let line =
-                desk.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
-            let front = desk.window.is_front_ready();
-            drop(desk);
+                state.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
+            let front = state.window.is_front_ready();
+            drop(state);
             let mut stands: Vec<_> = jobs.iter().map(Stage::stands).collect();
             stands.sort_unstable();
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");

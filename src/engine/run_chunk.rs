@@ -75,8 +75,8 @@ enum Look {
 /// What comes out of a chunk besides the results.
 struct End<B: Block> {
     job: JobEnd,
-    /// The item that looked closer, and was not to start.
-    held: Option<B::Item>,
+    /// The item that looked closer, and is to be handed back. In a box, since items may be large and stacks small.
+    held: Option<Box<B::Item>>,
     rest: Option<B::Items>,
 }
 
@@ -139,7 +139,7 @@ impl<W> Runner<'_, W> {
         match (held, rest) {
             (Some(held), Some(rest)) => {
                 items = done;
-                let blocks = Queued::left(held, rest, count - done);
+                let blocks = Queued::left(*held, rest, count - done);
                 left = Some(Left { first: first + done as u64, blocks });
             }
             (None, Some(rest)) if B::is_to_drop(&rest) => {
@@ -181,7 +181,7 @@ impl<W> Runner<'_, W> {
                         match self.look_closer(first, count, index, start) {
                             Look::GoOn(until) => looks_from = until,
                             Look::HandBack => {
-                                *held = Some(item);
+                                set_aside(held, item);
                                 break;
                             }
                             Look::Stop => return panics::contain(item),
@@ -200,7 +200,7 @@ impl<W> Runner<'_, W> {
                     match self.look_closer(first, count, index, start) {
                         Look::GoOn(until) => looks_from = until,
                         Look::HandBack => {
-                            *held = Some(item);
+                            set_aside(held, item);
                             panics::stop();
                         }
                         Look::Stop => {
@@ -251,8 +251,7 @@ impl<W> Runner<'_, W> {
                     match self.look_closer(first, count, index, since) {
                         Look::GoOn(until) => looks_from = until,
                         Look::HandBack => {
-                            held = Some(item);
-                            return;
+                            return set_aside(&mut held, item);
                         }
                         Look::Stop => return panics::contain(item),
                     }
@@ -319,6 +318,12 @@ impl<W> Runner<'_, W> {
             run_here_watched::<T, W>(call, watches, index, run)
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn set_aside<T>(held: &mut Option<Box<T>>, item: T) {
+    *held = Some(Box::new(item));
 }
 
 #[cold]

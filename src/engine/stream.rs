@@ -4,6 +4,7 @@
 //! batch. What is left over between two batches is the [`Delivery`].
 
 use crate::engine::block::Block;
+use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::puller::Exchange;
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
@@ -62,7 +63,7 @@ where
     S: Source<Item: Send, Block: Send>,
     W: Work<S::Item>,
 {
-    /// Makes `delivery.current` hold a result; false if there are no more.
+    /// Makes the inbox hold a result; false if there are no more.
     pub(crate) fn advance(&mut self, scope: WorkersScope<'_>) -> bool {
         while !self.delivery.advance() {
             if self.delivery.finished(self.exchange.brake.is_cancelled()) {
@@ -93,7 +94,7 @@ where
             None => results.extend(self),
             Some(scope) => {
                 while self.advance(scope) {
-                    results.extend(mem::take(&mut self.delivery.current));
+                    results.extend(mem::take(&mut self.delivery.inbox.current));
                 }
             }
         }
@@ -140,7 +141,7 @@ where
     /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
     pub(crate) fn run_here(&mut self) -> Option<W::Output> {
         if self.delivery.advance() {
-            return self.delivery.current.next();
+            return self.delivery.inbox.current.next();
         }
         if self.delivery.finished(self.exchange.brake.is_cancelled()) {
             return None;
@@ -157,7 +158,27 @@ where
         self.delivery.pulled += 1;
         match self.exchange.run_here(index, item) {
             Ok(result) => Some(result),
-            Err(panic) => self.delivery.fail(panic),
+            Err(panic) => {
+                self.delivery.inbox.report(&panic);
+                self.delivery.fail(panic)
+            }
+        }
+    }
+}
+
+impl<S, W> Chunked<W::Output> for Stream<'_, S, W>
+where
+    S: Source<Item: Send, Block: Send>,
+    W: Work<S::Item>,
+{
+    fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
+        &mut self.delivery.inbox.current
+    }
+
+    fn refill(&mut self) -> Option<W::Output> {
+        match self.scope {
+            Some(scope) => self.advance(scope).then(|| self.delivery.inbox.current.next()).flatten(),
+            None => self.run_here(),
         }
     }
 }
@@ -171,36 +192,18 @@ where
 
     #[inline]
     fn next(&mut self) -> Option<W::Output> {
-        loop {
-            if let Some(result) = self.delivery.current.next() {
-                return Some(result);
-            }
-            let Some(scope) = self.scope else {
-                return self.run_here();
-            };
-            if !self.advance(scope) {
-                return None;
-            }
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.delivery.size_hint(self.supply)
     }
 
-    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    fn fold<A, G>(mut self, init: A, g: G) -> A
     where
         G: FnMut(A, W::Output) -> A,
     {
-        let mut folded = init;
-        while let Some(result) = self.next() {
-            folded = g(folded, result);
-            // The rest of a chunk needs no look at anything else.
-            for result in self.delivery.current.by_ref() {
-                folded = g(folded, result);
-            }
-        }
-        folded
+        self.fold_results(init, g)
     }
 }
 
@@ -210,28 +213,18 @@ fn start(scope: WorkersScope<'_>, jobs: usize) {
 
 /// What the caller keeps of a call: how far it is, and what is at hand.
 pub(crate) struct Delivery<R> {
-    /// Where its traces go.
-    outlet: Outlet,
-    /// The results whose turn it is.
-    pub(crate) current: vec::IntoIter<R>,
-    /// What finished after them, in order.
+    /// The chunk whose turn it is.
+    pub(crate) inbox: Inbox<R>,
+    /// What finished after it, in order.
     pub(crate) ready: VecDeque<Done<R>>,
-    /// The panic whose turn it is after `current`; nothing behind it is delivered.
-    failure: Option<TaskPanic>,
-    /// The items of the present chunk that gave no result because of `failure`.
-    pub(crate) lost: usize,
-    /// A token has left a gap after `current`: nothing behind it is delivered.
-    cut: bool,
     /// Items pulled so far, so also the index of the next one.
     pub(crate) pulled: u64,
-    /// Items whose chunk has not become `current` yet.
+    /// Items whose chunk has not come to `inbox` yet.
     out: usize,
     /// Whether the source is to be asked again.
     source: SourceState,
     /// Nothing more is delivered, whatever is left.
     pub(crate) over: bool,
-    /// A panic of an item was raised: other panics of the call are mentioned as such.
-    raised: bool,
     /// How large the next batch is: so many times the smallest one.
     batch: usize,
     /// How much to pull, as last computed from the measurements.
@@ -241,17 +234,12 @@ pub(crate) struct Delivery<R> {
 impl<R> Delivery<R> {
     pub(crate) fn new(outlet: Outlet) -> Self {
         Delivery {
-            outlet,
-            current: Vec::new().into_iter(),
+            inbox: Inbox::new(outlet, true),
             ready: VecDeque::new(),
-            failure: None,
-            lost: 0,
-            cut: false,
             pulled: 0,
             out: 0,
             source: SourceState::Open,
             over: false,
-            raised: false,
             batch: 1,
             plan: Plan::default(),
         }
@@ -259,7 +247,7 @@ impl<R> Delivery<R> {
 
     /// Items pulled and not yet delivered.
     fn in_flight(&self) -> usize {
-        self.out + self.current.len() + self.lost
+        self.out + self.inbox.in_flight()
     }
 
     pub(crate) fn size_hint(&self, supply: &impl Source) -> (usize, Option<usize>) {
@@ -271,23 +259,19 @@ impl<R> Delivery<R> {
         (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
     }
 
-    /// Makes `current` hold a result from what is ready; false if nothing is. Raises a panic whose turn has come.
+    /// Makes the inbox hold a result from what is ready; false if nothing is. Raises a panic whose turn has come.
     pub(crate) fn advance(&mut self) -> bool {
-        while self.current.len() == 0 {
-            if let Some(panic) = self.failure.take() {
+        while self.inbox.current.len() == 0 {
+            if let Some(panic) = self.inbox.take_failure() {
                 self.fail(panic);
             }
-            if mem::take(&mut self.cut) {
+            if self.inbox.take_gap() {
                 self.over = true;
                 self.settle();
             }
             let Some(done) = self.ready.pop_front() else { return false };
-            panics::tell_by(self.outlet, done.notes.concat());
             self.out -= done.items;
-            self.lost = done.items - done.results.len();
-            self.cut = self.lost > 0 && done.panic.is_none();
-            self.failure = done.panic;
-            self.current = done.results.into_iter();
+            self.inbox.take_in(done);
         }
         true
     }
@@ -303,11 +287,9 @@ impl<R> Delivery<R> {
         self.over
     }
 
-    /// Prints the trace and raises the panic again: the sequential loop would have stopped here.
+    /// Raises a panic that was reported: the sequential loop would have stopped here.
     fn fail(&mut self, panic: TaskPanic) -> ! {
         self.over = true;
-        self.raised = true;
-        panic.report();
         self.settle();
         panic.resume()
     }
@@ -324,14 +306,7 @@ impl<R> Delivery<R> {
 
     /// Drops what will not be delivered any more, and mentions the panics in it.
     pub(crate) fn settle(&mut self) {
-        panics::contain_all(mem::take(&mut self.current));
-        let mut panics: Vec<_> = self.failure.take().into_iter().collect();
-        for done in self.ready.drain(..) {
-            panics::tell_by(self.outlet, done.notes.concat());
-            panics.extend(done.panic);
-            panics::contain_all(done.results);
-        }
-        panics::mention(panics, self.raised);
+        self.inbox.settle(self.ready.drain(..));
     }
 }
 
@@ -378,18 +353,18 @@ mod tests {
         delivery.out = 7;
         delivery.ready.push_back(done(vec![0, 1], 2, 0));
         assert!(delivery.advance());
-        assert_eq!((delivery.out, delivery.current.len(), delivery.lost), (5, 2, 0));
+        assert_eq!((delivery.out, delivery.inbox.current.len(), delivery.inbox.in_flight()), (5, 2, 2));
         assert_eq!((delivery.in_flight(), delivery.size_hint(&Plain(0..30))), (7, (37, Some(37))));
         delivery.source = SourceState::Ended;
         assert_eq!(delivery.size_hint(&Plain(0..30)), (7, Some(7)));
-        assert_eq!(delivery.current.by_ref().count(), 2);
+        assert_eq!(delivery.inbox.current.by_ref().count(), 2);
         assert!(!delivery.advance() && !delivery.finished(false), "five are still out");
         // A chunk that was cut short: its results are delivered, and nothing behind it.
         delivery.ready.push_back(done(vec![2], 3, 0));
         delivery.ready.push_back(done(vec![5, 6], 2, 0));
         assert!(delivery.advance());
-        assert_eq!((delivery.out, delivery.lost, delivery.in_flight()), (2, 2, 5));
-        assert_eq!(delivery.current.next(), Some(2));
+        assert_eq!((delivery.out, delivery.inbox.in_flight(), delivery.in_flight()), (2, 3, 5));
+        assert_eq!(delivery.inbox.current.next(), Some(2));
         assert!(!delivery.advance() && delivery.finished(true));
         assert_eq!(delivery.size_hint(&Plain(0..30)), (0, Some(0)));
     }

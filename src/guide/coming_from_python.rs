@@ -1,8 +1,8 @@
-//! The names of Python's pools beside ours, each with a line that runs.
+//! Python's pools and this crate side by side, with an example for each name.
 //!
-//! They are threads here, not processes: nothing is pickled or copied, a closure may use what is around it, and there is
-//! no lock that only one of them can hold. [`multiprocessing.Pool`], [`multiprocessing.pool.ThreadPool`] and the executors
-//! of [`concurrent.futures`] therefore all become the one [`Pool`](crate::Pool).
+//! The workers here are threads, not processes: nothing is pickled or copied, a closure may use local variables, and there is
+//! no global interpreter lock. So [`multiprocessing.Pool`], [`multiprocessing.pool.ThreadPool`] and the executors of
+//! [`concurrent.futures`] all become [`Pool`](crate::Pool).
 //!
 //! [`multiprocessing.Pool`]: https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.Pool
 //! [`multiprocessing.pool.ThreadPool`]: https://docs.python.org/3/library/multiprocessing.html#multiprocessing.pool.ThreadPool
@@ -12,14 +12,14 @@
 //! |---|---|
 //! | `Pool(4)`, `ThreadPool(4)`, `ThreadPoolExecutor(4)`, `ProcessPoolExecutor(4)` | [`Pool::new(4)?`](#pool) |
 //! | `Pool()` | [`Pool::global()`](#pool-without-a-number) |
-//! | `Pool(initializer=…, initargs=…)` | [`on_start`](#initializer), or [`pool_map_init`](#initializer) for what is used in `f` |
+//! | `Pool(initializer=…, initargs=…)` | [`on_start`](#initializer), or [`pool_map_init`](#initializer) for a state that `f` uses |
 //! | `ThreadPoolExecutor(thread_name_prefix="Resize")` | [`.name("Resize")`](#thread_name_prefix) |
-//! | `Pool(maxtasksperchild=…)` | [no](#what-there-is-not) |
+//! | `Pool(maxtasksperchild=…)` | [not supported](#not-supported) |
 //! | `pool.map(f, items)` | [`pool.map(items, f)`](#map) |
 //! | `pool.map(f, items, chunksize=10)` | [`.chunk_size(10)`](#chunksize) |
 //! | `pool.imap(f, items)` | [`pool.imap(items, f)`](#imap) |
 //! | `pool.imap_unordered(f, items)` | [`pool.imap_unordered(items, f)`](#imap_unordered) |
-//! | `imap(…).next(timeout)` | [no](#what-there-is-not) |
+//! | `imap(…).next(timeout)` | [not supported](#not-supported) |
 //! | `pool.starmap(f, pairs)` | [`pool.starmap(pairs, f)`](#starmap) |
 //! | `pool.apply(f, args)` | [`pool.install(\|\| f(…))`](#apply) |
 //! | `pool.apply_async(f, args)`, `executor.submit(f, …)` | [`pool.spawn(move \|\| f(…))`](#apply_async-submit) |
@@ -38,16 +38,16 @@
 //! | `joblib`'s `n_jobs=1` | [`Pool::inline()`](#n_jobs1), or `POOL_MAP_INLINE=1` in the environment |
 //! | `multiprocessing.current_process().name` | [`Worker::current()`](#current_process) |
 //!
-//! # What there is not
+//! # Not supported
 //!
-//! - **Killing an item.** A thread cannot be ended from outside without leaving its locks locked and its memory in use.
-//!   [`CancelToken`](crate::CancelToken) lets nothing more start; an item that is to end early has to look at the token.
-//! - **`maxtasksperchild`.** It is there to give back the memory that a process has leaked. Threads share theirs; a leak is
-//!   to be mended where it is.
-//! - **`next(timeout)`** of an `imap`. Take it from a thread that sends into a channel, and use `recv_timeout` there.
-//! - **`contexts`, `initializer` per process, pickling errors**: there are no processes.
+//! - **Killing an item.** Ending a thread from outside would leave its locks locked and its memory allocated. A
+//!   [`CancelToken`](crate::CancelToken) keeps further items from starting; to end early, an item has to check the token itself.
+//! - **`maxtasksperchild`.** In Python it frees memory that a process has leaked. Threads share their memory, so fix the leak at
+//!   its source.
+//! - **`next(timeout)`** of an `imap`. Iterate on a thread that sends the results into a channel, and use `recv_timeout`.
+//! - **Contexts, per-process initializers, pickling errors.** There are no processes.
 //!
-//! # Line by line
+//! # Examples
 //!
 //! ## Pool
 //!
@@ -70,9 +70,12 @@
 //!
 //! ```
 //! use pool_map::{Pool, PoolIterator};
-//! let pool = Pool::builder().threads(2).on_start(|worker| println!("{} is up", worker.name())).build()?; // initializer=…
+//! let pool = Pool::builder()
+//!     .threads(2)
+//!     .on_start(|worker| println!("{} is up", worker.name())) // initializer=…
+//!     .build()?;
 //! let lines = (1..4).pool_map_init(&pool, String::new, |buffer, x| {
-//!     buffer.push('*'); // each worker has a buffer of its own
+//!     buffer.push('*'); // each worker has its own buffer
 //!     x
 //! });
 //! assert_eq!(lines.sum::<u32>(), 6);
@@ -83,7 +86,8 @@
 //!
 //! ```
 //! use pool_map::Pool;
-//! let pool = Pool::builder().threads(2).name("Resize").build()?; // ThreadPoolExecutor(2, thread_name_prefix="Resize")
+//! // ThreadPoolExecutor(2, thread_name_prefix="Resize")
+//! let pool = Pool::builder().threads(2).name("Resize").build()?;
 //! assert_eq!(pool.worker_names(), ["Resize-1", "Resize-2"]);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -101,7 +105,8 @@
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
 //! use pool_map::PoolIterator;
-//! let squares: Vec<u32> = (0..5).pool_map(&pool, |x| x * x).chunk_size(10).collect(); // pool.map(square, range(5), chunksize=10)
+//! // pool.map(square, range(5), chunksize=10)
+//! let squares: Vec<u32> = (0..5).pool_map(&pool, |x| x * x).chunk_size(10).collect();
 //! assert_eq!(squares, [0, 1, 4, 9, 16]);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -121,7 +126,8 @@
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
 //! let mut seen = 0;
-//! for square in pool.imap_unordered(0..5, |x| x * x) { // for square in pool.imap_unordered(square, range(5)):
+//! // for square in pool.imap_unordered(square, range(5)):
+//! for square in pool.imap_unordered(0..5, |x| x * x) {
 //!     seen += square;
 //! }
 //! assert_eq!(seen, 30);
@@ -132,7 +138,8 @@
 //!
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
-//! assert_eq!(pool.starmap([(2, 5), (3, 2)], u32::pow), [32, 9]); // pool.starmap(pow, [(2, 5), (3, 2)])
+//! // pool.starmap(pow, [(2, 5), (3, 2)])
+//! assert_eq!(pool.starmap([(2, 5), (3, 2)], u32::pow), [32, 9]);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
 //!
@@ -158,7 +165,8 @@
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
 //! # fn f() -> Result<u32, String> { Ok(5) }
-//! let task = pool.spawn(|| match f() { // pool.apply_async(f, callback=print, error_callback=log)
+//! // pool.apply_async(f, callback=print, error_callback=log)
+//! let task = pool.spawn(|| match f() {
 //!     Ok(x) => println!("{x}"),
 //!     Err(error) => eprintln!("{error}"),
 //! });
@@ -171,12 +179,13 @@
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
 //! let mut squares = pool.imap(0..5, |x| x * x); // result = pool.map_async(square, range(5))
-//! let first = squares.next(); // it has begun; nothing begins before the first result is asked for
+//! let first = squares.next(); // this starts it: streams are lazy
 //! let all: Vec<u32> = first.into_iter().chain(squares).collect(); // result.get()
 //! assert_eq!(all, [0, 1, 4, 9, 16]);
 //!
 //! let inside = pool.clone();
-//! let task = pool.spawn(move || inside.map(0..5, |x| x * x)); // in the background, on one worker
+//! // In the background, on one worker:
+//! let task = pool.spawn(move || inside.map(0..5, |x| x * x));
 //! assert_eq!(task.join(), [0, 1, 4, 9, 16]);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -185,7 +194,8 @@
 //!
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
-//! let sums = pool.starmap([1, 2, 3].into_iter().zip([10, 20, 30]), |a, b| a + b); // list(executor.map(add, [1, 2, 3], [10, 20, 30]))
+//! // list(executor.map(add, [1, 2, 3], [10, 20, 30]))
+//! let sums = pool.starmap([1, 2, 3].into_iter().zip([10, 20, 30]), |a, b| a + b);
 //! assert_eq!(sums, [11, 22, 33]);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -194,7 +204,8 @@
 //!
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
-//! let squares = pool.imap(0.., |x: u64| x * x).max_in_flight(8); // executor.map(square, count(), buffersize=8)
+//! // executor.map(square, count(), buffersize=8)
+//! let squares = pool.imap(0.., |x: u64| x * x).max_in_flight(8);
 //! assert_eq!(squares.take(3).collect::<Vec<_>>(), [0, 1, 4]);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -203,7 +214,7 @@
 //!
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
-//! assert_eq!(pool.spawn(|| 5).join(), 5); // pool.apply_async(five).get(): what it raised is raised again
+//! assert_eq!(pool.spawn(|| 5).join(), 5); // pool.apply_async(five).get(), which re-raises too
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
 //!
@@ -214,7 +225,7 @@
 //! use std::time::Duration;
 //! match pool.spawn(|| 5).join_timeout(Duration::from_secs(60)) { // result.get(timeout=60)
 //!     Ok(x) => assert_eq!(x, 5),
-//!     Err(task) => println!("{task:?} still runs"), // except TimeoutError:
+//!     Err(task) => println!("{task:?} is not done yet"), // except TimeoutError:
 //! }
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -236,7 +247,7 @@
 //! # let pool = pool_map::Pool::new(4)?;
 //! match pool.spawn(|| "x".parse::<u32>().unwrap()).try_join() { // if result.successful():
 //!     Ok(x) => println!("{x}"),
-//!     Err(panic) => println!("{panic}"), // the trace, with the worker and the place
+//!     Err(panic) => println!("{panic}"), // the trace, with the worker and the line
 //! }
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -248,7 +259,7 @@
 //! use pool_map::CancelToken;
 //! let token = CancelToken::new();
 //! let task = pool.spawn(|| 5).cancel_on(&token);
-//! token.cancel(); // future.cancel(): if it has not started
+//! token.cancel(); // future.cancel(), which only works before it starts
 //! assert!(matches!(task.try_join(), Ok(5) | Err(_)));
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -258,7 +269,7 @@
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
 //! let task = pool.spawn(|| 5);
-//! pool.join(); // pool.close(); pool.join()
+//! pool.join(); // pool.close(); pool.join(), tasks that tasks have spawned included
 //! assert!(task.is_finished());
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -267,8 +278,8 @@
 //!
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
-//! drop(pool.imap(0.., |x: u64| x)); // nothing more starts of it
-//! drop(pool); // pool.terminate(): what is queued is dropped; what runs is waited for
+//! drop(pool.imap(0.., |x: u64| x)); // no further item of it starts
+//! drop(pool); // pool.terminate(): drops queued tasks, waits for running ones
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
 //!
@@ -285,7 +296,8 @@
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
 //! use pool_map::Worker;
-//! let name = pool.install(|| Worker::current().unwrap().name().to_owned()); // current_process().name
+//! // current_process().name
+//! let name = pool.install(|| Worker::current().unwrap().name().to_owned());
 //! assert!(name.starts_with("PoolWorker-"));
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```

@@ -1,5 +1,6 @@
 //! Guides: pages of documentation, without code.
 
 pub mod coming_from_python;
+pub mod guarantees;
 pub mod more_machines;
 pub mod seeing;

@@ -4,6 +4,7 @@
 //! A block of text is first put together without its tag; [`tag`] then puts `[TRACE:worker]` before every line of it,
 //! so that no message, however many lines it has, can bring a line into the output that does not say where it is from.
 
+use std::borrow::Cow;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
@@ -336,15 +337,15 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// The whole block: header, call, and as many of `frames` as `level` allows. Ends with a line feed.
     pub(crate) fn block(&self, frames: &Frames, level: Trace, style: Style) -> String {
-        let mut body = join([&self.item(""), self.verb, self.place]);
+        let mut body = join([&self.item(""), self.verb, &escape(self.place)]);
         let _ = writeln!(body, ": {}", cut(self.message).replace('\n', "\n    "));
         let _ = write!(body, "  in {}", self.method);
         if let Some(label) = self.label {
             let _ = write!(body, " {label:?}");
         }
-        let _ = write!(body, " called at {}", self.site);
+        let _ = write!(body, " called at {}", escape(self.site));
         if let Some(caller) = self.caller {
-            let _ = write!(body, ", on thread '{caller}'");
+            let _ = write!(body, ", on thread '{}'", escape(caller));
         }
         body.push('\n');
         match level {
@@ -357,12 +358,13 @@ impl Report<'_> {
 
     /// One line, for a panic that is not raised again. A message of several lines is cut to its first.
     pub(crate) fn line(&self, aside: LineKind, style: Style) -> String {
+        let place = &*escape(self.place);
         let body = match aside {
-            LineKind::Caught => join([&self.item(":"), "panic caught inside the closure", self.place]),
-            LineKind::Contained => join([&self.item(":"), "panic in a destructor", self.place]),
-            LineKind::Observer => join([&self.item(":"), "panic in the observer", self.place]),
-            LineKind::Stopping => join(["  also panicked while stopping:", &self.item(""), self.place]),
-            LineKind::Unreached => join([&self.item(""), self.verb, self.place]),
+            LineKind::Caught => join([&self.item(":"), "panic caught inside the closure", place]),
+            LineKind::Contained => join([&self.item(":"), "panic in a destructor", place]),
+            LineKind::Observer => join([&self.item(":"), "panic in the observer", place]),
+            LineKind::Stopping => join(["  also panicked while stopping:", &self.item(""), place]),
+            LineKind::Unreached => join([&self.item(""), self.verb, place]),
         };
         let closing = match aside {
             LineKind::Unreached => " (not reached: the iterator was dropped before it)",
@@ -376,6 +378,9 @@ impl Report<'_> {
         self.item.map_or_else(String::new, |item| format!("item {item}{after}"))
     }
 }
+
+/// How many panics of one kind get a line of their own before the rest are only counted.
+pub(super) const LINES: usize = 8;
 
 /// Why a panic gets a line only.
 #[derive(Clone, Copy, Debug)]
@@ -399,7 +404,7 @@ pub(crate) fn more(worker: &str, count: usize, what: &str, style: Style) -> Stri
 
 /// Puts the tag before each line of `body`.
 fn tag(worker: &str, body: &str, style: Style) -> String {
-    let tag = style.paint("1;31", &format!("[TRACE:{worker}]").replace(['\n', '\r'], " "));
+    let tag = style.paint("1;31", &format!("[TRACE:{}]", escape(&worker.replace(['\n', '\r'], " "))));
     body.lines().fold(String::new(), |mut tagged, line| {
         let _ = writeln!(tagged, "{}", format!("{tag} {line}").trim_end());
         tagged
@@ -407,7 +412,7 @@ fn tag(worker: &str, body: &str, style: Style) -> String {
 }
 
 /// Joins what is not empty by single spaces.
-fn join<const N: usize>(parts: [&str; N]) -> String {
+pub(super) fn join<const N: usize>(parts: [&str; N]) -> String {
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join(" ")
 }
@@ -434,7 +439,9 @@ fn push_frames(body: &mut String, frames: &[Frame], style: Style) {
     let names = GAP + widths.filter(|width| *width <= WIDEST).max().unwrap_or(0);
     for (number, frame) in frames.iter().enumerate() {
         let line = match frame.place() {
-            Some(place) => format!("  {number:>digits$}: {:<names$}at {place}", format!("{} ", frame.function)),
+            Some(place) => {
+                format!("  {number:>digits$}: {:<names$}at {}", format!("{} ", frame.function), escape(&place))
+            }
             None => format!("  {number:>digits$}: {}", frame.function),
         };
         let line = if frame.is_runtime { style.paint("2", &line) } else { line };
@@ -443,15 +450,37 @@ fn push_frames(body: &mut String, frames: &[Frame], style: Style) {
     }
 }
 
-/// Cuts a message that would fill screens.
+/// Shows what would steer a terminal or turn the text around it. Tabs and the ends of lines stay.
+fn escape(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| match character {
+        '\n' | '\t' => false,
+        // Marks, embeddings, overrides and isolates of bidirectional text, and the separators of lines.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        other => other.is_control(),
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.replace("\r\n", "\n").chars() {
+        match character {
+            '\r' => escaped.push_str("\\r"),
+            steering if steers(steering) => escaped.extend(steering.escape_unicode()),
+            plain => escaped.push(plain),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Cuts a message that would fill screens, and makes it fit to be shown.
 fn cut(message: &str) -> String {
     const MOST: usize = 4096;
 
     if message.len() <= MOST {
-        return message.to_owned();
+        return escape(message).into_owned();
     }
     let end = (0..=MOST).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-    format!("{} ... ({} more bytes)", &message[..end], message.len() - end)
+    format!("{} ... ({} more bytes)", escape(&message[..end]), message.len() - end)
 }
 
 /// The place of a panic or of a call as `file:line:column`.
@@ -618,6 +647,31 @@ mod tests {
         assert_eq!(report.block(&Frames::default(), Trace::Header, Style::Plain), text);
         let line = report.line(LineKind::Caught, Style::Plain);
         assert!(line.ends_with("examples/trace.rs:23:5: numbers\n"), "{line}");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_shown_as_what_it_is() {
+        let report = Report {
+            worker: "w\u{7}\r\n",
+            place: "at a\u{1b}[2J.rs:1:1",
+            message: "a\rb \u{1b}[31mred\u{9b}0m\u{0}\u{7f}\ttab \u{202e}evil\u{2069}\r\nnext é",
+            site: "b\u{8}.rs:2:2",
+            caller: Some("c\u{85}"),
+            ..REPORT
+        };
+        let text = "\
+[TRACE:w\\u{7}  ] item 0 panicked at a\\u{1b}[2J.rs:1:1: a\\rb \\u{1b}[31mred\\u{9b}0m\\u{0}\\u{7f}\ttab \\u{202e}evil\\u{2069}
+[TRACE:w\\u{7}  ]     next é
+[TRACE:w\\u{7}  ]   in pool_map called at b\\u{8}.rs:2:2, on thread 'c\\u{85}'
+";
+        assert_eq!(report.block(&Frames::default(), Trace::Header, Style::Plain), text);
+        let line = report.line(LineKind::Caught, Style::Plain);
+        assert!(line.chars().all(|c| !c.is_control() || c == '\t' || c == '\n') && line.contains("a\\rb"), "{line}");
+        assert!(!escape("\u{2028}\u{61c}\u{200f}").contains(['\u{2028}', '\u{61c}', '\u{200f}']));
+        assert_eq!(
+            cut(&("x".repeat(4095) + "\u{1b}\u{1b}")),
+            format!("{}\\u{{1b}} ... (1 more bytes)", "x".repeat(4095))
+        );
     }
 
     #[test]

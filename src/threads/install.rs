@@ -37,7 +37,7 @@ pub(super) fn run<R: Send>(queue: &Arc<JobQueue>, op: impl FnOnce() -> R + Send)
         let start = Instant::now();
         while !install.done.is_set() {
             if start.elapsed() > WATCH_AFTER {
-                scope.watch_rayon();
+                let _watched = scope.watch_rayon();
                 return install.done.wait();
             }
             thread::yield_now();

@@ -32,6 +32,8 @@ pub(crate) struct Job {
     owner: Owner,
     /// Without it, the job asks by itself soon enough, or has no way to give way.
     interrupt: Option<Arc<dyn Interrupt>>,
+    /// Whether an idle worker looks at rayon's queues from the start, since nobody may be waiting for this job.
+    is_watched: bool,
     run: Run,
 }
 
@@ -50,7 +52,12 @@ impl Owner {
 
 impl Job {
     pub(crate) fn new(owner: Owner, run: impl FnOnce() + Send + 'static) -> Job {
-        Job { owner, interrupt: None, run: Box::new(run) }
+        Job { owner, interrupt: None, is_watched: false, run: Box::new(run) }
+    }
+
+    /// What it does with rayon is shared from the start.
+    pub(crate) fn watched(self) -> Job {
+        Job { is_watched: true, ..self }
     }
 
     pub(crate) fn with_interrupt(self, interrupt: Option<Arc<dyn Interrupt>>) -> Job {
@@ -88,6 +95,8 @@ pub(super) struct State {
     pub(super) looking: usize,
     /// Idle workers among them that look at rayon's queues from time to time.
     pub(super) watchers: usize,
+    /// How many threads want that somebody does.
+    watched: usize,
     /// Whether a worker has ever found a job of rayon's.
     pub(super) has_seen_rayon: bool,
     /// No job is taken in any more.
@@ -110,6 +119,7 @@ impl JobQueue {
             running: Vec::new(),
             looking: 0,
             watchers: 0,
+            watched: 0,
             has_seen_rayon: false,
             is_closed: false,
             is_over: false,
@@ -159,9 +169,12 @@ impl JobQueue {
         Some(job)
     }
 
-    /// Runs a job on this thread, a worker. `unlocked` is to run it without the lock.
-    pub(super) fn begin(state: &mut State, job: Job) -> (Run, Option<Arc<dyn Interrupt>>) {
+    /// A worker begins with a job.
+    pub(super) fn begin(&self, state: &mut State, job: Job) -> (Run, Option<Arc<dyn Interrupt>>) {
         state.busy += 1;
+        if job.is_watched || state.watched > 0 {
+            self.wake_watcher(state);
+        }
         state.running.extend(job.interrupt.clone());
         (job.run, job.interrupt)
     }
@@ -227,12 +240,21 @@ impl JobQueue {
         self.wake_all(&mut state);
     }
 
-    /// Has an idle worker look at rayon's queues from now on, if none does: a job has been running for a while, and what it
-    /// does with rayon can be shared.
-    pub(crate) fn watch_rayon(&self) {
+    /// While what this returns lives, an idle worker looks at rayon's queues if there is one: somebody has waited for a job for
+    /// a while, and what that does with rayon can be shared.
+    pub(crate) fn watch_rayon(&self) -> Watched<'_> {
         let mut state = self.state.lock();
-        if state.is_at_work() && state.watchers == 0 {
-            self.wake_one(&mut state);
+        state.watched += 1;
+        if state.is_at_work() {
+            self.wake_watcher(&mut state);
+        }
+        Watched(self)
+    }
+
+    /// Wakes a worker to look at rayon's queues, if none does.
+    fn wake_watcher(&self, state: &mut State) {
+        if state.watchers == 0 {
+            self.wake_one(state);
         }
     }
 
@@ -290,6 +312,15 @@ impl State {
 
     fn is_quiet(&self) -> bool {
         self.tasks == 0 && !self.is_at_work() && self.jobs.is_empty()
+    }
+}
+
+/// See [`JobQueue::watch_rayon`].
+pub(crate) struct Watched<'a>(&'a JobQueue);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().watched -= 1;
     }
 }
 

@@ -221,26 +221,26 @@ pub(crate) fn lease(threads: NonZeroUsize) -> Lease {
     if is_inline() {
         return Lease { pool: Some(Pool::inline()), goes_back: false };
     }
-    let idle = if is_forked() { None } else { CACHE.lock().shelf.take(threads.get()) };
+    let idle = if is_forked() { None } else { CACHE.lock().idle_pools.take(threads.get()) };
     let pool = idle.or_else(|| Pool::new(threads.get()).ok()).unwrap_or_else(Pool::inline);
     Lease { pool: Some(pool), goes_back: true }
 }
 
 // ---- The cache ------------------------------------------------------------------------------------------------------
 
-static CACHE: Mutex<Cache> = Mutex::new(Cache { shelf: IdlePools::new(), has_reaper: false });
+static CACHE: Mutex<Cache> = Mutex::new(Cache { idle_pools: IdlePools::new(), has_reaper: false });
 
 /// The idle pools of the process. No pool is made or ended while this is locked.
 struct Cache {
     /// Keyed by number of threads; none of these pools has another handle.
-    shelf: IdlePools<Pool>,
-    /// Whether a `PoolReaper` lives, or is just being started. True whenever the shelf is not empty.
+    idle_pools: IdlePools<Pool>,
+    /// Whether a `PoolReaper` lives, or is just being started. True whenever the list of idle pools is not empty.
     has_reaper: bool,
 }
 
 fn give_back(pool: Pool) {
     let mut cache = CACHE.lock();
-    let over = cache.shelf.put(pool.threads(), pool, Instant::now());
+    let over = cache.idle_pools.put(pool.threads(), pool, Instant::now());
     let had_reaper = mem::replace(&mut cache.has_reaper, true);
     drop(cache);
     drop(over);
@@ -258,20 +258,20 @@ impl Cache {
     /// Empties the cache where no reaper could be had.
     fn close(&mut self) -> Vec<Pool> {
         self.has_reaper = false;
-        self.shelf.take_all()
+        self.idle_pools.take_all()
     }
 }
 
 /// Ends the pools whose time has come, until it finds the cache empty.
 ///
-/// It sleeps to the next deadline, and nothing needs to wake it earlier: whatever happens to the shelf meanwhile, its
-/// next deadline only moves further away. An empty shelf is noticed at that time, not at once, so that a loop which
+/// It sleeps to the next deadline, and nothing needs to wake it earlier: whatever happens to the list of idle pools meanwhile, its
+/// next deadline only moves further away. An empty list is noticed at that time, not at once, so that a loop which
 /// leases and returns one pool in turn does not start a thread each time.
 fn reap() {
     loop {
         let mut cache = CACHE.lock();
-        let expired = cache.shelf.take_expired(Instant::now());
-        let deadline = cache.shelf.deadline();
+        let expired = cache.idle_pools.take_expired(Instant::now());
+        let deadline = cache.idle_pools.deadline();
         cache.has_reaper = deadline.is_some();
         drop(cache);
         drop(expired);
@@ -286,7 +286,7 @@ struct IdlePools<P> {
     idle: Vec<Idle<P>>,
 }
 
-/// One pool on the shelf.
+/// One pool on the list of idle pools.
 struct Idle<P> {
     threads: usize,
     since: Instant,
@@ -304,7 +304,7 @@ impl<P> IdlePools<P> {
         Some(self.idle.remove(last).pool)
     }
 
-    /// Puts a pool on the shelf and returns those that it pushes off, the oldest ones.
+    /// Puts a pool on the list of idle pools and returns those that it pushes off, the oldest ones.
     fn put(&mut self, threads: usize, pool: P, now: Instant) -> Vec<P> {
         self.idle.push(Idle { threads, since: now, pool });
         let mut total = 0_usize;
@@ -318,7 +318,7 @@ impl<P> IdlePools<P> {
         self.idle.drain(..over).map(|idle| idle.pool).collect()
     }
 
-    /// When the oldest pool will have been idle for long; `None` when the shelf is empty.
+    /// When the oldest pool will have been idle for long; `None` when the list of idle pools is empty.
     fn deadline(&self) -> Option<Instant> {
         self.idle.first().map(|oldest| oldest.since + KEPT_IDLE)
     }
@@ -463,41 +463,41 @@ mod tests {
 
     #[test]
     fn a_shelf_lends_the_newest_of_the_size() {
-        let mut shelf = IdlePools::new();
+        let mut idle_pools = IdlePools::new();
         let now = Instant::now();
         for (threads, name) in [(4, "a"), (4, "b"), (2, "c")] {
-            assert!(shelf.put(threads, name, now).is_empty());
+            assert!(idle_pools.put(threads, name, now).is_empty());
         }
-        assert_eq!(shelf.take(4), Some("b"));
-        assert_eq!(shelf.take(4), Some("a"));
-        assert_eq!(shelf.take(4), None);
-        assert_eq!(shelf.take_all(), ["c"]);
+        assert_eq!(idle_pools.take(4), Some("b"));
+        assert_eq!(idle_pools.take(4), Some("a"));
+        assert_eq!(idle_pools.take(4), None);
+        assert_eq!(idle_pools.take_all(), ["c"]);
     }
 
     #[test]
     fn a_full_shelf_lets_the_oldest_go() {
-        let mut shelf = IdlePools::new();
+        let mut idle_pools = IdlePools::new();
         let now = Instant::now();
-        assert!(shelf.put(60, "a", now).is_empty());
-        assert!(shelf.put(60, "b", now).is_empty());
-        assert!(shelf.put(8, "c", now).is_empty());
-        assert_eq!(shelf.put(1, "d", now), ["a"]);
-        assert_eq!(shelf.put(MOST_IDLE_THREADS + 1, "e", now), ["b", "c", "d"]);
-        assert_eq!(shelf.put(1, "f", now), ["e"]);
+        assert!(idle_pools.put(60, "a", now).is_empty());
+        assert!(idle_pools.put(60, "b", now).is_empty());
+        assert!(idle_pools.put(8, "c", now).is_empty());
+        assert_eq!(idle_pools.put(1, "d", now), ["a"]);
+        assert_eq!(idle_pools.put(MOST_IDLE_THREADS + 1, "e", now), ["b", "c", "d"]);
+        assert_eq!(idle_pools.put(1, "f", now), ["e"]);
     }
 
     #[test]
     fn a_pool_expires_after_its_time() {
-        let mut shelf = IdlePools::new();
+        let mut idle_pools = IdlePools::new();
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        shelf.put(1, "a", start);
-        shelf.put(1, "b", start + second);
-        assert_eq!(shelf.deadline(), Some(start + KEPT_IDLE));
-        assert!(shelf.take_expired(start + KEPT_IDLE / 2).is_empty());
-        assert_eq!(shelf.take_expired(start + KEPT_IDLE), ["a"]);
-        assert_eq!(shelf.deadline(), Some(start + second + KEPT_IDLE));
-        assert_eq!(shelf.take_expired(start + 2 * KEPT_IDLE), ["b"]);
-        assert_eq!(shelf.deadline(), None);
+        idle_pools.put(1, "a", start);
+        idle_pools.put(1, "b", start + second);
+        assert_eq!(idle_pools.deadline(), Some(start + KEPT_IDLE));
+        assert!(idle_pools.take_expired(start + KEPT_IDLE / 2).is_empty());
+        assert_eq!(idle_pools.take_expired(start + KEPT_IDLE), ["a"]);
+        assert_eq!(idle_pools.deadline(), Some(start + second + KEPT_IDLE));
+        assert_eq!(idle_pools.take_expired(start + 2 * KEPT_IDLE), ["b"]);
+        assert_eq!(idle_pools.deadline(), None);
     }
 }

@@ -11,8 +11,9 @@
 //! - after each job, until there is nothing, since the job may have left something behind (`rayon::spawn`);
 //! - while another worker is at a job, for that one may have something to share. Idle workers look in growing intervals.
 //!
-//! A worker that starts a job while the pool is idle does not wake another one for this: it would cost more than a short
-//! call. Whoever waits for the call does it once that has lasted ([`JobQueue::watch_rayon`]).
+//! A worker that starts the job of a call while the pool is idle does not wake another one for this: it would cost more than a
+//! short call. Whoever waits for the call asks for it once that has lasted ([`JobQueue::watch_rayon`]). For tasks and streams,
+//! which may have nobody who waits, it does.
 
 use super::job_queue::{Job, JobQueue, State};
 use crate::base::unwind;
@@ -58,7 +59,7 @@ impl JobQueue {
     }
 
     fn run(&self, state: &mut MutexGuard<'_, State>, job: Job) {
-        let (run, interrupt) = JobQueue::begin(state, job);
+        let (run, interrupt) = self.begin(state, job);
         MutexGuard::unlocked(state, || {
             // A job catches what it runs. This is for the destructors of what it holds.
             if let Err(payload) = unwind::catch(run) {

@@ -1,6 +1,6 @@
 //! Work that borrows, lent to the workers of a pool for as long as a call lasts.
 
-use super::job_queue::{Interrupt, Job, JobQueue, Owner};
+use super::job_queue::{Interrupt, Job, JobQueue, Owner, Watched};
 use crate::base::scoped_job::{self, JobHandle};
 use std::any::Any;
 use std::ptr;
@@ -11,6 +11,11 @@ use std::time::Instant;
 pub(crate) trait Lent: Sync {
     /// Runs on a worker. No panic comes out.
     fn work(&self, scope: &WorkersScope<'_>);
+
+    /// Whether its jobs run though nobody may be waiting for them.
+    fn runs_ahead(&self) -> bool {
+        false
+    }
 
     /// What tells its jobs that others wait.
     fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
@@ -142,6 +147,7 @@ impl WorkersScope<'_> {
                 })
             }
         };
+        let job = if self.lent().runs_ahead() { job.watched() } else { job };
         self.queue.push(job.with_interrupt(self.lent().interrupt()));
     }
 
@@ -167,8 +173,8 @@ impl WorkersScope<'_> {
         self.queue.has_waiting_job()
     }
 
-    /// Has an idle worker look for what the jobs have given to rayon, if none does.
-    pub(crate) fn watch_rayon(&self) {
-        self.queue.watch_rayon();
+    /// Has an idle worker look for what the jobs have given to rayon, while what this returns lives.
+    pub(crate) fn watch_rayon(&self) -> Watched<'_> {
+        self.queue.watch_rayon()
     }
 }

@@ -7,10 +7,11 @@ use std::io::{self, Write as _};
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{env, thread};
 
-use pool_map::{PoolIterator, Trace, traced};
+use pool_map::{Pool, PoolIterator, Trace, traced};
 
+use crate::gate::Gate;
 use crate::seen::{child, child_with};
 use crate::told::{BLOCK, boom, catch_each, each, raised};
 
@@ -104,6 +105,82 @@ fn the_first_call_may_come_during_unwinding() {
     seen.succeeded();
     assert_eq!(seen.count("(location not recorded: the call began while its thread was panicking): boom 7"), 1);
     assert_eq!(seen.count(BLOCK), 1, "{}", seen.stderr);
+}
+
+/// Calls that are made in one another, so that some are made on workers.
+fn nested_sum() -> u64 {
+    (0..4_u64).pool_map(2, |x| (0..x).pool_map(2, |y| y).sum::<u64>()).sum()
+}
+
+type WayToCall = (&'static str, fn() -> u64);
+
+fn ways_to_call() -> [WayToCall; 5] {
+    fn on_a_plain_thread() -> u64 {
+        thread::spawn(nested_sum).join().expect("it does not panic")
+    }
+    fn stream() -> u64 {
+        (0..4_u64).pool_imap(2, |x| (0..x).pool_map(2, |y| y).sum::<u64>()).sum()
+    }
+    fn tasks() -> u64 {
+        let pool = Pool::new(2).expect("two threads");
+        let inner = pool.clone();
+        pool.spawn(move || inner.spawn(|| 4).join()).join()
+    }
+    fn panics() -> u64 {
+        let inner = |x| (0..1_u64).pool_map(2, |_| boom(x)).catch_panics().next().expect("a result");
+        let panic = (0..1).pool_map(2, inner).next().expect("a result").expect_err("a panic");
+        let reason = "(location not recorded: the call began while its thread was panicking): boom 0";
+        assert!(panic.to_string().contains(reason), "{panic}");
+        4
+    }
+    [
+        ("nested", nested_sum),
+        ("a plain thread", on_a_plain_thread),
+        ("stream", stream),
+        ("tasks", tasks),
+        ("panics", panics),
+    ]
+}
+
+#[test]
+fn the_first_call_may_be_made_by_a_panic_hook() {
+    for (way, _) in ways_to_call() {
+        let child = crate::child::with_env("WAY_TO_CALL", way).succeeds(|| {
+            let way = env::var("WAY_TO_CALL").expect("the parent sets it");
+            let (_, call) = ways_to_call().into_iter().find(|(name, _)| *name == way).expect("a way");
+            panic::set_hook(Box::new(move |info| {
+                if info.payload_as_text() == "boom 7" {
+                    println!("sum: {}", call());
+                }
+            }));
+            assert!(thread::spawn(|| boom(7)).join().is_err());
+            // By now it can be installed.
+            while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
+                thread::yield_now();
+            }
+        });
+        assert!(String::from_utf8_lossy(&child.stdout).contains("sum: 4"), "{way}: {child:?}");
+    }
+}
+
+#[test]
+fn the_first_call_does_not_wait_for_the_hook_of_another_thread() {
+    crate::child::succeeds(|| {
+        let [runs, gate] = [(); 2].map(|()| Arc::new(Gate::default()));
+        let (in_hook, opened) = (Arc::clone(&runs), Arc::clone(&gate));
+        panic::set_hook(Box::new(move |_| {
+            in_hook.open();
+            opened.wait();
+        }));
+        let panics = thread::spawn(|| boom(7));
+        runs.wait();
+        assert_eq!(nested_sum(), 4);
+        gate.open();
+        assert!(panics.join().is_err());
+        while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
+            thread::yield_now();
+        }
+    });
 }
 
 #[test]

@@ -162,6 +162,40 @@ fn a_closed_pipe_loses_lines_and_nothing_else() {
     assert_eq!(err.matches("failed printing to stdout").count(), 1, "{err}");
 }
 
+#[cfg(unix)]
+#[test]
+fn without_a_free_descriptor_no_line_is_lost() {
+    let child = child::run(|| {
+        let pool = Pool::new(1).expect("a thread starts");
+        assert_eq!(pool.map([1], |x| x), [1]);
+        let all_taken = crate::take_all_descriptors();
+        let lock = std::io::stdout().lock();
+        pool.install(|| pool_println!("while there is none"));
+        drop((lock, all_taken));
+        pool.install(|| pool_println!("with some free again"));
+    });
+    let messages: Vec<_> = lines_of(&child).into_iter().map(|(_, message)| message).collect();
+    assert_eq!(messages, ["while there is none", "with some free again"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn nor_where_there_never_was_one() {
+    let child = child::run(|| {
+        let all_taken = crate::take_all_descriptors();
+        let pool = Pool::new(1).expect("a thread starts");
+        pool.install(|| pool_println!("the first"));
+        let lock = std::io::stdout().lock();
+        pool.install(|| pool_println!("while another thread has the lock"));
+        drop(lock);
+        pool.install(|| pool_println!("after it"));
+        drop(all_taken);
+        pool.install(|| pool_println!("the last"));
+    });
+    let messages: Vec<_> = lines_of(&child).into_iter().map(|(_, message)| message).collect();
+    assert_eq!(messages, ["the first", "while another thread has the lock", "after it", "the last"]);
+}
+
 #[test]
 fn a_pools_sink_wins_over_the_processs() {
     let child = child::run(|| {

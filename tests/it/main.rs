@@ -64,3 +64,13 @@ fn wait_for_threads(count: usize) {
         std::thread::yield_now();
     }
 }
+
+/// Takes all descriptors that this process may have. They are free again when what this returns is dropped.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn take_all_descriptors() -> Vec<std::fs::File> {
+    let few = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+    // SAFETY: `few` is a limit as the function wants it.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) }, 0);
+    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+}

@@ -1,4 +1,4 @@
-//! `tests/README.md` names tests that exist and lines that stand where it says.
+//! `tests/README.md` names tests that exist and lines that stand where it says; the public pages are short and narrow.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,6 @@ fn is_there(test: &str) -> bool {
     match *parts {
         ["compile_fail", name] => read("src/testing/compile_fail.rs").contains(&format!("\nstruct {name};")),
         [module, name] => is_in(&read(&format!("tests/it/{module}.rs")), name),
-        ["panics", "tests", name] => is_in(&read("src/panics/mod.rs"), name),
         [module, "tests", name] => is_in(&read(&format!("src/{module}.rs")), name),
         [folder, module, "tests", name] => is_in(&read(&format!("src/{folder}/{module}.rs")), name),
         _ => false,
@@ -85,4 +84,46 @@ fn the_lines_that_carry_the_rest_stand_where_it_says() {
         assert!(source.contains(&code), "{row:?}");
         assert!(!instead.is_empty() && quoted(tests).all(is_there), "{row:?}");
     }
+}
+
+/// What a line of documentation says.
+fn comment(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    line.strip_prefix("//!").or_else(|| line.strip_prefix("///"))
+}
+
+/// The lines of a page, each with whether it is code. In Rust files, those of its documentation.
+fn page(path: &str) -> Vec<(bool, String)> {
+    let text = read(path);
+    let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
+    let lines = text.lines().filter_map(|line| if is_rust { comment(line) } else { Some(line) });
+    let mut is_code = false;
+    let mut page = Vec::new();
+    for line in lines {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        page.push((is_code && !is_fence, line.strip_prefix(' ').filter(|_| is_rust).unwrap_or(line).to_owned()));
+    }
+    page
+}
+
+#[test]
+fn no_code_of_a_page_is_wider_than_92_characters() {
+    let guides = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide")).expect("the guides");
+    let guides = guides.map(|entry| entry.expect("a file").file_name().into_string().expect("a name in UTF-8"));
+    let guides = guides.map(|name| format!("src/guide/{name}"));
+    for path in guides.chain(["README.md", "src/lib.rs", "src/iter.rs"].map(String::from)) {
+        for (is_code, line) in page(&path) {
+            let is_shown = is_code && !line.starts_with("# ");
+            assert!(!is_shown || line.chars().count() <= 92, "{path}: {line}");
+        }
+    }
+}
+
+#[test]
+fn the_front_page_has_at_most_60_lines_of_text() {
+    let front = page("src/lib.rs");
+    let first_table = front.iter().position(|(_, line)| line.starts_with("| ")).expect("what to use");
+    assert!(first_table < 40, "line {first_table}");
+    assert!(front.iter().filter(|(_, line)| !line.is_empty()).count() <= 60);
 }

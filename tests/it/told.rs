@@ -4,11 +4,11 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::{env, fs, mem, thread};
 
 use std::ops::Range;
@@ -65,6 +65,20 @@ fn the_default_hook_gives_way() {
         assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
     });
     seen.is(BLOCK);
+}
+
+#[test]
+fn the_debugging_output_of_a_panic_holds_its_location() {
+    // The canary for what the hook looks at to see whether an abort follows.
+    let seen = child(|| {
+        panic::set_hook(Box::new(|info| {
+            let (all, location) = (format!("{info:?}"), format!("{:?}", info.location().expect("std has one")));
+            let fields = all.replacen(&location, "", 1);
+            eprintln!("[TRACE:hook] {} {}", !fields.contains("told.rs"), fields.contains("can_unwind: true"));
+        }));
+        assert_eq!(raised(|| boom(7)), "boom 7");
+    });
+    seen.is("[TRACE:hook] true true\n");
 }
 
 #[test]
@@ -127,6 +141,7 @@ fn messages_of_any_size_and_shape() {
     let lines = || seen.stderr.split('\n').filter(|line| !line.is_empty());
     assert!(lines().all(|line| line.starts_with("[TRACE:PoolWorker-1]")), "{}", seen.stderr);
     assert_eq!(seen.count("in pool_map called at"), 10, "{}", seen.stderr);
+    assert!(!seen.stderr.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{}", seen.stderr);
     // Each of the two large ones is cut.
     assert!(seen.stderr.len() < 200 << 10, "{} bytes", seen.stderr.len());
 }
@@ -292,6 +307,39 @@ fn an_inner_call_is_told_first() {
 [TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
 "
     ));
+}
+
+#[test]
+fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
+    let seen = child(|| {
+        let inner = |_| each(7..8, Trace::Off, boom);
+        let panic = catch_each(3..4, Trace::Header, inner).expect("a panic");
+        eprintln!("{panic}");
+        let innermost = |_| each(7..8, Trace::Short, boom);
+        let inner = |_| each(5..6, Trace::Header, innermost);
+        let panic = catch_each(3..4, Trace::Short, inner).expect("a panic");
+        assert!(panic.frames()[0].function().ends_with("boom"), "{panic}");
+        assert!(panic.to_string().contains("runtime frames"), "{panic}");
+        // What was printed when it was raised again.
+        eprintln!("[TRACE:end]");
+        eprintln!("{}", panic.to_string().lines().take(2).collect::<Vec<_>>().join("\n"));
+    });
+    let (_, by_itself) = seen.stderr.split_once("[TRACE:end]\n").expect("the end");
+    assert_eq!(
+        by_itself,
+        "\
+[TRACE:PoolWorker-1] item 3 re-raised the panic of an inner call at tests/it/told.rs:N:N \
+(pool_map at tests/it/told.rs:N:N, item 5; pool_map at tests/it/told.rs:N:N, item 7): boom 7
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+"
+    );
+    // Nobody has printed the first one.
+    let first = "\
+[TRACE:PoolWorker-1] item 3 re-raised the panic of an inner call (pool_map at tests/it/told.rs:N:N, item 7): boom 7
+[TRACE:PoolWorker-1]   in pool_map called at tests/it/told.rs:N:N, on thread 'main'
+";
+    assert!(seen.stderr.contains(first), "{}", seen.stderr);
+    assert_eq!(seen.count("panic above"), 1, "{}", seen.stderr);
 }
 
 #[test]
@@ -485,6 +533,94 @@ fn stops() {
     assert_eq!((0..).pool_imap(2, |x| x).take(500).count(), 500);
 }
 ";
+
+/// Panics of which nobody hears but by standard error, and no lock of it is free.
+fn panic_unheard() {
+    let pool = Pool::builder().name("Unheard").threads(1).trace(Trace::Header).build().expect("a thread");
+    let all_taken = crate::take_all_descriptors();
+    let lock = io::stderr().lock();
+    let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
+    assert!(traced.join().is_err());
+
+    let [gate, inside] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+    let dropped = Arc::clone(&gate);
+    drop(pool.spawn(move || {
+        dropped.wait();
+        boom(8);
+    }));
+    gate.wait();
+    let dropped = Arc::clone(&inside);
+    let stream = pool.imap(0..2, move |x| {
+        if x == 1 {
+            dropped.wait();
+            boom(9);
+        }
+    });
+    let mut stream = stream.chunk_size(1);
+    assert_eq!(stream.next(), Some(()));
+    drop(stream);
+    inside.wait();
+    pool.join();
+    drop((lock, all_taken));
+}
+
+#[test]
+fn without_a_free_descriptor_nothing_is_lost() {
+    let seen = child(|| {
+        each(0..1, Trace::Header, drop);
+        panic_unheard();
+    });
+    seen.succeeded();
+    let lines = [
+        "[TRACE:plain] panicked at tests/it/told.rs:N:N: boom 7\n",
+        "[TRACE:Unheard-1] task panicked at tests/it/told.rs:N:N: boom 8\n",
+        "[TRACE:Unheard-1] item 1 panicked at tests/it/told.rs:N:N: boom 9 (not reached: the iterator was dropped before \
+         it)\n",
+    ];
+    for line in lines {
+        assert_eq!(seen.count(line), 1, "{line}{}", seen.stderr);
+    }
+}
+
+#[test]
+fn nor_where_there_never_was_one() {
+    let seen = child(|| {
+        let all_taken = crate::take_all_descriptors();
+        let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
+        assert!(traced.join().is_err());
+        // The lines come when the lock is free, and the thread does not wait for that.
+        let lock = io::stderr().lock();
+        let traced = thread::Builder::new().name("late".to_owned()).spawn(|| pool_map::traced(|| boom(8)));
+        assert!(traced.expect("a thread").join().is_err());
+        drop(lock);
+        // Whoever writes now waits for those before.
+        let traced = thread::Builder::new().name("last".to_owned()).spawn(|| pool_map::traced(|| boom(9)));
+        assert!(traced.expect("a thread").join().is_err());
+        drop(all_taken);
+    });
+    seen.succeeded();
+    for (name, number) in [("plain", 7), ("late", 8), ("last", 9)] {
+        let line = format!("[TRACE:{name}] panicked at tests/it/told.rs:N:N: boom {number}\n");
+        assert_eq!(seen.count(&line), 1, "{}", seen.stderr);
+    }
+}
+
+#[test]
+fn last_words_need_no_free_descriptor() {
+    let seen = child(|| {
+        each(0..1, Trace::Header, drop);
+        let _all_taken = crate::take_all_descriptors();
+        each(7..8, Trace::Header, |x| {
+            let _bomb = Bomb(0);
+            boom(x);
+        });
+    });
+    assert_eq!(seen.status.signal(), Some(SIGABRT));
+    for message in ["boom 7", "the last bomb"] {
+        let line = format!("[TRACE:PoolWorker-1] item 7 panicked at tests/it/told.rs:N:N: {message}\n");
+        assert_eq!(seen.count(&line), 1, "{}", seen.stderr);
+    }
+}
 
 // Cargo builds a program in it.
 #[test(minutes = 5)]

@@ -8,6 +8,7 @@
 mod split;
 mod whole;
 
+use crate::engine::inbox::Chunked;
 use crate::engine::puller::Exchange;
 use crate::engine::sizing::Sizer;
 use crate::engine::star::StarFn;
@@ -459,7 +460,7 @@ where
     }
 }
 
-/// Gives the results a chunk at a time, whatever the data they are made from.
+/// Where [`Results`] get their chunks, whatever the data they are made from.
 trait Chunks<R> {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<R>>;
     fn size_hint(&self) -> (usize, Option<usize>);
@@ -472,7 +473,7 @@ where
 {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
         match self.scope {
-            Some(scope) => self.advance(scope).then(|| mem::take(&mut self.delivery.current)),
+            Some(scope) => self.advance(scope).then(|| mem::take(&mut self.delivery.inbox.current)),
             None => self.run_here().map(|result| vec![result].into_iter()),
         }
     }
@@ -503,17 +504,27 @@ impl<'a, R> Results<'a, R> {
     }
 }
 
+impl<R> Chunked<R> for Results<'_, R> {
+    fn current(&mut self) -> &mut vec::IntoIter<R> {
+        &mut self.current
+    }
+
+    fn refill(&mut self) -> Option<R> {
+        loop {
+            self.current = self.chunks.next_chunk()?;
+            if let Some(result) = self.current.next() {
+                return Some(result);
+            }
+        }
+    }
+}
+
 impl<R> Iterator for Results<'_, R> {
     type Item = R;
 
     #[inline]
     fn next(&mut self) -> Option<R> {
-        loop {
-            if let Some(result) = self.current.next() {
-                return Some(result);
-            }
-            self.current = self.chunks.next_chunk()?;
-        }
+        self.next_result()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -522,19 +533,11 @@ impl<R> Iterator for Results<'_, R> {
         (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
     }
 
-    fn fold<A, G>(mut self, init: A, mut g: G) -> A
+    fn fold<A, G>(mut self, init: A, g: G) -> A
     where
         G: FnMut(A, R) -> A,
     {
-        let mut folded = init;
-        while let Some(result) = self.next() {
-            folded = g(folded, result);
-            // The rest of a chunk needs no look at anything else.
-            for result in self.current.by_ref() {
-                folded = g(folded, result);
-            }
-        }
-        folded
+        self.fold_results(init, g)
     }
 }
 

@@ -1,0 +1,117 @@
+//! [`Call`]: what all jobs of one call have in common, as far as their panics are concerned.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::thread;
+
+use super::hook::{self, Presence};
+use super::output::Outlet;
+use super::span::TraceContext;
+use super::text::{self, Trace};
+
+/// What all jobs of one call have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// `pool_map`, or whichever method was called.
+    pub(super) method: &'static str,
+    /// Where the user called it.
+    pub(super) site: &'static Location<'static>,
+    /// The label that the user gave to the call.
+    pub(super) label: Option<Arc<str>>,
+    /// The name of the thread that called; `None` for `traced`, which has no thread but its own.
+    pub(super) caller: Option<String>,
+    /// What the job is a part of.
+    pub(super) subject: Subject,
+    pub(super) trace: Trace,
+    pub(super) outlet: Outlet,
+    /// What was current where the call was made.
+    pub(super) surroundings: TraceContext,
+    /// Whether our panic hook was there when the call was made.
+    pub(super) hook: Presence,
+}
+
+/// What a trace speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Items, each with its index.
+    Items,
+    /// A task.
+    Task,
+    /// A closure on some thread.
+    Closure,
+}
+
+impl Call {
+    /// Describes a call of `method` made by the current thread, and sees to it that the hook is in place.
+    #[track_caller]
+    pub(crate) fn here(method: &'static str, trace: Option<Trace>) -> Call {
+        let hook = hook::install();
+        let trace = trace.unwrap_or_default();
+        let (subject, outlet, surroundings) = (Subject::Items, Outlet::default(), TraceContext::here());
+        let (site, caller) = (Location::caller(), Some(thread_name()));
+        Call { method, site, label: None, caller, subject, trace, outlet, surroundings, hook }
+    }
+
+    /// The same for a task, which has no items.
+    #[track_caller]
+    pub(crate) fn task(method: &'static str, trace: Option<Trace>) -> Call {
+        Call { subject: Subject::Task, ..Call::here(method, trace) }
+    }
+
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    pub(crate) fn method(&self) -> &'static str {
+        self.method
+    }
+
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
+    pub(crate) fn set_label(&mut self, label: String) {
+        self.label = Some(Arc::from(label));
+    }
+
+    pub(crate) fn with_outlet(self, outlet: Outlet) -> Call {
+        Call { outlet, ..self }
+    }
+
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.outlet
+    }
+
+    /// The same for a job that is about none of its items.
+    pub(crate) fn without_items(&self) -> Call {
+        Call { subject: Subject::Closure, ..self.clone() }
+    }
+
+    /// Whether each item of the call runs in a span of its own.
+    pub(crate) fn spans_items(&self) -> bool {
+        self.surroundings.span_items(self.label())
+    }
+
+    /// Runs one item, in a span of its own where that is wanted.
+    #[inline]
+    pub(crate) fn in_item_span<R>(&self, index: u64, f: impl FnOnce() -> R) -> R {
+        self.surroundings.item(self.label(), index, f)
+    }
+
+    pub(crate) fn set_trace(&mut self, trace: Trace) {
+        self.trace = trace;
+    }
+
+    /// The text about `self` for one line, as in `pool_map at src/lib.rs:30:9`.
+    pub(super) fn place(&self) -> String {
+        format!("{} at {}", self.method, place(self.site))
+    }
+}
+
+pub(super) fn place(location: &Location<'_>) -> String {
+    text::place(location.file(), location.line(), location.column())
+}
+
+pub(super) fn thread_name() -> String {
+    thread::current().name().unwrap_or("unnamed thread").to_owned()
+}

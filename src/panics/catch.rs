@@ -1,0 +1,158 @@
+//! The catch: a job is run, what it raised is caught, and what it wrote down about its panics is sorted out.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::base::unwind::{Payload, catch, resume};
+
+use super::call::{Call, thread_name};
+use super::hook::{self, Presence};
+use super::job::{Event, JOB, Job, POSITION};
+use super::output::tell_by;
+use super::record::PanicRecord;
+use super::task_panic::{Stopped, TaskPanic};
+use super::text::{self, LINES, LineKind, Style};
+
+/// How one job ended.
+#[derive(Debug)]
+pub(crate) struct JobEnd {
+    /// The panic that ended it early.
+    pub(crate) panic: Option<TaskPanic>,
+    /// Tagged lines which the caller has to [tell](tell_by), before the panic: what the closure caught, and inner calls.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Runs one job, whose first item is `first`.
+///
+/// The body sets the cell it is given to the index of each item before it runs it. Neither a panic of the body nor one
+/// of what it has captured comes out of here. Jobs may lie on top of each other on one thread: a worker that waits
+/// inside rayon may take up another one.
+pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
+    let job = Box::new(Job::new(call));
+    // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
+    let hook = if hook::is_installed() { Presence::Installed } else { call.hook };
+    let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
+    // An item as a job of its own within a job of the same call is in the caller's surroundings already.
+    let is_inside = below.as_ref().is_some_and(|job| Arc::ptr_eq(&job.call, call));
+    let (outcome, item) = POSITION.with(|position| {
+        let item_below = position.replace(first);
+        let run = || __rust_begin_short_backtrace(|| body(position));
+        let around = || if is_inside { run() } else { call.surroundings.around(run) };
+        let outcome = hook::inherit(call.hook, || catch(around));
+        (outcome, position.replace(item_below))
+    });
+    let job = JOB.try_with(|slot| slot.replace(below)).ok().flatten();
+    let (events, forgotten) = job.map_or_else(Default::default, |job| (job.events, job.forgotten));
+    sort_out(call, item, outcome.err(), events, forgotten, hook)
+}
+
+/// Runs one item as a job of its own. Its notes go where those of an inner call go.
+pub(crate) fn run_item<R>(call: &Arc<Call>, index: u64, f: impl FnOnce() -> R) -> Result<R, TaskPanic> {
+    let mut result = None;
+    let end = run_job(call, index, |_| result = Some(f()));
+    tell_by(call.outlet, end.notes.concat());
+    match end.panic {
+        Some(panic) => Err(panic),
+        None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
+    }
+}
+
+/// The frame at which a trace ends: below it there is nothing of the user's. Std's short backtraces know the name.
+#[inline(never)]
+fn __rust_begin_short_backtrace<R>(f: impl FnOnce() -> R) -> R {
+    let result = f();
+    // Keeps the call from becoming a jump, which would leave no frame.
+    std::hint::black_box(());
+    result
+}
+
+/// Finds the event that belongs to the payload, and words the others.
+fn sort_out(
+    call: &Arc<Call>,
+    item: u64,
+    payload: Option<Payload>,
+    events: Vec<Event>,
+    forgotten: usize,
+    hook: Presence,
+) -> JobEnd {
+    if payload.is_none() && events.is_empty() {
+        // The usual end, of which a loop has many.
+        return JobEnd { panic: None, notes: Vec::new() };
+    }
+    // The last that fits: a destructor may have caught a panic of its own after the one that goes on.
+    let own = payload.as_deref().and_then(|payload| events.iter().rposition(|event| event.is_of(payload)));
+    let mut notes = Vec::new();
+    let mut record = None;
+    let mut caught = Caught::new(forgotten);
+    for (at, event) in events.into_iter().enumerate() {
+        match event {
+            Event::Told(text) => notes.push(text),
+            Event::Raised(raised) if own == Some(at) => record = Some(raised),
+            Event::Inner(inner) if own == Some(at) => record = Some(PanicRecord::around(call, item, inner)),
+            Event::Raised(raised) => notes.extend(caught.line(&raised, LineKind::Caught)),
+            Event::Contained(raised, aside) => notes.extend(caught.line(&raised, aside)),
+            Event::Inner(_) => {}
+        }
+    }
+    notes.extend(caught.rest());
+    let panic = payload.map(|payload| {
+        let unseen = || PanicRecord::unseen(call, item, &*payload, hook::reason_for_missing_it(hook));
+        TaskPanic::new(record.unwrap_or_else(unseen), payload)
+    });
+    JobEnd { panic, notes }
+}
+
+/// The lines about panics that did not end the job, of which there may be as many as there are items.
+struct Caught {
+    lines: usize,
+    /// How many got no line.
+    left_out: usize,
+    worker: String,
+}
+
+impl Caught {
+    fn new(left_out: usize) -> Caught {
+        Caught { lines: 0, left_out, worker: thread_name() }
+    }
+
+    fn line(&mut self, record: &PanicRecord, aside: LineKind) -> Option<String> {
+        if self.lines == LINES {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(record.line(aside, Style::of_stderr()))
+    }
+
+    fn rest(self) -> Option<String> {
+        let what = "panics caught inside the closure";
+        (self.left_out > 0).then(|| text::more(&self.worker, self.left_out, what, Style::of_stderr()))
+    }
+}
+
+/// Ends the job of this thread here and now, as a panic would, but nobody is told.
+pub(crate) fn stop() -> ! {
+    resume(Box::new(Stopped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Origin;
+    use super::super::record::tests::{call, payload, record};
+    use super::*;
+
+    fn ends_with(message: &str, events: Vec<Event>) -> JobEnd {
+        sort_out(&call(), 7, Some(payload(message)), events, 0, Presence::Installed)
+    }
+
+    #[test]
+    fn the_panic_that_ends_a_job_is_the_last_one_that_fits() {
+        let end = ends_with("own", vec![Event::Raised(record("own")), Event::Inner(record("caught by a destructor"))]);
+        assert!(end.notes.is_empty(), "the inner call has told it");
+        assert!(matches!(end.panic.expect("it ends so").record().origin, Origin::Unseen(_)));
+
+        let end = ends_with("both", vec![Event::Raised(record("both")), Event::Inner(record("both"))]);
+        assert_eq!(end.notes.len(), 1, "the first was caught");
+        assert!(matches!(end.panic.expect("it ends so").record().origin, Origin::Inner(_)));
+    }
+}

@@ -1,0 +1,221 @@
+//! What a thread writes down while it runs a job: the panics that the hook saw, and the output of inner calls.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::mem;
+use std::sync::Arc;
+
+use crate::base::unwind::message;
+
+use super::call::Call;
+use super::record::PanicRecord;
+use super::text::{LINES, LineKind, Style};
+
+/// How many bytes a job keeps of what inner calls told, for its caller to print. What is more is printed by the job.
+const MOST_TOLD: usize = 64 * 1024;
+
+thread_local! {
+    /// The innermost job that this thread is in the middle of. Taken out only for the length of [`with_job`].
+    pub(super) static JOB: Cell<Option<Box<Job>>> = const { Cell::new(None) };
+    /// The item that this job is at; without meaning outside a job.
+    pub(super) static POSITION: Cell<u64> = const { Cell::new(0) };
+}
+
+/// One job while it runs.
+pub(super) struct Job {
+    pub(super) call: Arc<Call>,
+    /// What happened so far, oldest first.
+    pub(super) events: Vec<Event>,
+    /// How many panics the hook saw, and how many of those were forgotten to keep `events` short.
+    pub(super) raised: u64,
+    pub(super) forgotten: usize,
+    /// The bytes of all texts in `events`.
+    told: usize,
+}
+
+pub(super) enum Event {
+    /// Text of an inner call that has to be printed.
+    Told(String),
+    /// The hook saw a panic. The job may end with it, or the closure may have caught it.
+    Raised(PanicRecord),
+    /// An inner call raised its panic again on this thread. The same holds.
+    Inner(PanicRecord),
+    /// A panic of a value's destructor or of an observer, which went no further.
+    Contained(PanicRecord, LineKind),
+}
+
+/// The item that the job of this thread is at.
+pub(super) fn position() -> u64 {
+    POSITION.try_with(Cell::get).unwrap_or(0)
+}
+
+/// Runs `f` on the job of this thread, if there is one. `f` must not panic, nor run code of the user's.
+pub(super) fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
+    JOB.try_with(|slot| {
+        let mut job = slot.take()?;
+        let result = f(&mut job);
+        slot.set(Some(job));
+        Some(result)
+    })
+    .ok()
+    .flatten()
+}
+
+impl Job {
+    pub(super) fn new(call: &Arc<Call>) -> Job {
+        Job { call: Arc::clone(call), events: Vec::new(), raised: 0, forgotten: 0, told: 0 }
+    }
+
+    /// Takes down a panic that the hook saw.
+    pub(super) fn raised(&mut self, mut record: PanicRecord) {
+        record.number = self.raised;
+        self.raised += 1;
+        self.forgotten += self.forget_between(LINES, |event| matches!(event, Event::Raised(_)));
+        self.events.push(Event::Raised(record));
+    }
+
+    /// Takes down the panic of an inner call, which has told it.
+    pub(super) fn raised_again(&mut self, record: PanicRecord) {
+        self.forget_between(0, |event| matches!(event, Event::Inner(_)));
+        self.events.push(Event::Inner(record));
+    }
+
+    /// Makes room for one more event of a kind. A closure that catches panics all the time must not fill the memory: the
+    /// first ones stay, if they are to be shown, and the last two, since either may be the one that ends the job.
+    fn forget_between(&mut self, first: usize, kind: impl Fn(&Event) -> bool) -> usize {
+        let mut beyond = self.events.iter().enumerate().filter(|(_, event)| kind(event)).skip(first).map(|(at, _)| at);
+        let (Some(at), Some(_)) = (beyond.next(), beyond.next()) else { return 0 };
+        self.events.remove(at);
+        1
+    }
+
+    /// Takes down text for the caller. Where it has become too much, gives back all of it.
+    pub(super) fn tell(&mut self, text: String) -> String {
+        self.told += text.len();
+        self.events.push(Event::Told(text));
+        if self.told <= MOST_TOLD {
+            return String::new();
+        }
+        self.told = 0;
+        let mut overflow = String::new();
+        self.events.retain(|event| match event {
+            Event::Told(text) => {
+                overflow += text;
+                false
+            }
+            _ => true,
+        });
+        overflow
+    }
+
+    /// Marks the panics from that number on as what `aside` says.
+    pub(super) fn contained(&mut self, from: u64, aside: LineKind) {
+        let events = mem::take(&mut self.events).into_iter().map(|event| match event {
+            Event::Raised(record) if record.number >= from => Event::Contained(record, aside),
+            other => other,
+        });
+        self.events = events.collect();
+    }
+
+    /// Everything known of this job, as text. The last two panics are the ones that may have led to an abort.
+    pub(super) fn last_words(&self) -> String {
+        let raised = self.events.iter().filter(|event| matches!(event, Event::Raised(_))).count();
+        let mut seen = 0;
+        let mut text = String::new();
+        for event in &self.events {
+            match event {
+                Event::Told(told) => text.push_str(told),
+                Event::Raised(record) => {
+                    seen += 1;
+                    text += &if seen + 2 > raised {
+                        record.block(Style::Plain)
+                    } else {
+                        record.line(LineKind::Caught, Style::Plain)
+                    };
+                }
+                Event::Inner(_) | Event::Contained(..) => {}
+            }
+        }
+        text
+    }
+}
+
+impl Event {
+    /// Whether a panic that arrived with `payload` may be this one.
+    pub(super) fn is_of(&self, payload: &(dyn Any + Send)) -> bool {
+        let (Event::Raised(record) | Event::Inner(record)) = self else { return false };
+        record.kind == payload.type_id() && record.message == message(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::{call, record};
+    use super::*;
+
+    fn job() -> Job {
+        Job::new(&call())
+    }
+
+    #[test]
+    fn a_job_that_goes_on_and_on_keeps_little_of_its_panics() {
+        let mut job = job();
+        for count in 0..100 {
+            job.raised(record(&format!("caught {count}")));
+            job.raised_again(record(&format!("inner {count}")));
+        }
+        let message = |event: &Event| match event {
+            Event::Raised(record) | Event::Inner(record) => record.message.clone(),
+            Event::Told(_) | Event::Contained(..) => unreachable!("there is none"),
+        };
+        let kept: Vec<_> = job.events.iter().map(message).collect();
+        let raised = (0..8).chain([98, 99]).map(|count| format!("caught {count}"));
+        assert_eq!(job.forgotten, 90);
+        assert!(
+            raised.chain(["inner 98".into(), "inner 99".into()]).all(|message| kept.contains(&message)),
+            "{kept:?}"
+        );
+        assert_eq!(kept.len(), 12);
+    }
+
+    #[test]
+    fn what_is_forgotten_meanwhile_does_not_hide_that_a_panic_was_contained() {
+        let mut job = job();
+        (0..10).for_each(|count| job.raised(record(&format!("caught {count}"))));
+        job.raised(record("goes on"));
+        for destructor in ["first", "second"] {
+            let before = job.raised;
+            job.raised(record(destructor));
+            job.contained(before, LineKind::Contained);
+        }
+        let contained = |event: &Event| matches!(event, Event::Contained(record, _) if record.message != "goes on");
+        assert_eq!(job.events.iter().filter(|event| contained(event)).count(), 2);
+        let kept = |event: &Event| matches!(event, Event::Raised(record) if record.message == "goes on");
+        assert!(job.events.iter().any(kept));
+    }
+
+    #[test]
+    fn text_is_kept_up_to_a_size_and_given_back_whole() {
+        let mut job = job();
+        let (first, second) = ("a".repeat(MOST_TOLD - 1), "b".to_owned());
+        assert_eq!(job.tell(first.clone()), "");
+        job.raised(record("between"));
+        assert_eq!(job.tell(second.clone()), "", "just as much as it holds");
+        assert_eq!(job.tell("c".to_owned()), first + &second + "c");
+        assert_eq!(job.events.len(), 1, "the panic is still there");
+        assert_eq!(job.tell("d".to_owned()), "", "from the start");
+    }
+
+    #[test]
+    fn the_last_words_are_of_the_last_two_panics() {
+        let mut job = job();
+        job.tell("told\n".to_owned());
+        let all = ["one", "two", "three"];
+        for message in all {
+            job.raised(record(message));
+        }
+        let [line, ..] = all.map(|message| record(message).line(LineKind::Caught, Style::Plain));
+        let [_, two, three] = all.map(|message| record(message).block(Style::Plain));
+        assert_eq!(job.last_words(), format!("told\n{line}{two}{three}"));
+    }
+}

@@ -1,0 +1,206 @@
+//! [`PanicRecord`]: all that is known of one panic, but for its payload. The only file that names the `backtrace` crate.
+
+use std::any::{Any, TypeId};
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+
+use backtrace::{Backtrace, BacktraceFrame};
+use once_cell::sync::{Lazy, OnceCell};
+
+use crate::base::unwind::message;
+
+use super::call::{Call, Subject, place, thread_name};
+use super::text::{self, Frame, Frames, LineKind, Report, Style, Trace};
+
+/// The position of a job that does not note down which item it is at; see `TaskPanic::at`.
+pub(crate) const UNKNOWN_ITEM: u64 = u64::MAX;
+
+/// All that is known of one panic, but for its payload.
+pub(super) struct PanicRecord {
+    pub(super) call: Arc<Call>,
+    /// The name of the thread that the job ran on.
+    pub(super) worker: String,
+    pub(super) item: u64,
+    /// Its place among the panics of its job that the hook saw.
+    pub(super) number: u64,
+    /// The type and the text of the payload: how a record and a payload find each other.
+    pub(super) kind: TypeId,
+    pub(super) message: String,
+    pub(super) origin: Origin,
+}
+
+pub(super) enum Origin {
+    /// Seen by the hook.
+    Hook {
+        /// `None` only if a later std should not know it.
+        place: Option<String>,
+        /// `None` where the level of the call wants no frames.
+        stack: Option<Backtrace>,
+        /// The stack once somebody has asked for it.
+        frames: OnceCell<Frames>,
+    },
+    /// The panic of an inner call, which has told it already.
+    Inner(Box<PanicRecord>),
+    /// Not seen by the hook, for the reason in the text.
+    Unseen(&'static str),
+    /// There was no panic: a task ended without being run.
+    NotRun,
+}
+
+impl PanicRecord {
+    /// The panic that the hook is called for.
+    pub(super) fn now(call: Arc<Call>, item: u64, info: &PanicHookInfo<'_>) -> PanicRecord {
+        let stack = call.trace.wants_frames().then(Backtrace::new_unresolved);
+        let place = info.location().map(place);
+        PanicRecord::new(call, item, info.payload(), Origin::Hook { place, stack, frames: OnceCell::new() })
+    }
+
+    pub(super) fn new(call: Arc<Call>, item: u64, payload: &(dyn Any + Send), origin: Origin) -> PanicRecord {
+        let message = message(payload).to_owned();
+        PanicRecord { call, worker: thread_name(), item, number: 0, kind: payload.type_id(), message, origin }
+    }
+
+    /// The panic of an item that made an inner call, which raised the panic `inner` again.
+    pub(super) fn around(call: &Arc<Call>, item: u64, inner: PanicRecord) -> PanicRecord {
+        let (kind, message) = (inner.kind, inner.message.clone());
+        let origin = Origin::Inner(Box::new(inner));
+        PanicRecord { call: Arc::clone(call), worker: thread_name(), item, number: 0, kind, message, origin }
+    }
+
+    /// A panic that our hook was not called for, for the reason given.
+    pub(super) fn unseen(call: &Arc<Call>, item: u64, payload: &(dyn Any + Send), why: &'static str) -> PanicRecord {
+        let why = if call.trace == Trace::Off { "" } else { why };
+        PanicRecord::new(Arc::clone(call), item, payload, Origin::Unseen(why))
+    }
+
+    /// The record that knows where the panic began, through all inner calls.
+    fn first(&self) -> &PanicRecord {
+        match &self.origin {
+            Origin::Inner(inner) => inner.first(),
+            Origin::Hook { .. } | Origin::Unseen(_) | Origin::NotRun => self,
+        }
+    }
+
+    pub(super) fn location(&self) -> Option<&str> {
+        match &self.first().origin {
+            Origin::Hook { place, .. } => place.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The frames, looked up on first use.
+    pub(super) fn frames(&self) -> &Frames {
+        static NONE: Lazy<Frames> = Lazy::new(Frames::default);
+
+        match &self.first().origin {
+            Origin::Hook { stack: Some(stack), frames, .. } => frames.get_or_init(|| Frames::new(resolve(stack))),
+            _ => &NONE,
+        }
+    }
+
+    pub(super) fn index(&self) -> Option<u64> {
+        (self.call.subject == Subject::Items && self.item != UNKNOWN_ITEM).then_some(self.item)
+    }
+
+    /// The whole text about this panic, as the level of its call has it, to be printed below that of an inner call.
+    pub(super) fn block(&self, style: Style) -> String {
+        // The frames of an inner call's panic stand in the block of that call, right above.
+        let own = match &self.origin {
+            Origin::Inner(inner) if inner.is_printed() => &Frames::default(),
+            _ => self.frames(),
+        };
+        self.with_report(false, |report| report.block(own, self.call.trace, style))
+    }
+
+    /// The same as a text that stands by itself.
+    pub(super) fn whole_block(&self) -> String {
+        self.with_report(true, |report| report.block(self.frames(), self.call.trace, Style::Plain))
+    }
+
+    pub(super) fn line(&self, aside: LineKind, style: Style) -> String {
+        self.with_report(false, |report| report.line(aside, style))
+    }
+
+    /// `at src/x.rs:88:14`, or in brackets why that is not known; may be empty.
+    fn place_of_panic(&self) -> String {
+        match &self.origin {
+            Origin::Hook { place: Some(place), .. } => format!("at {place}"),
+            Origin::Unseen(why) => (*why).to_owned(),
+            Origin::Hook { place: None, .. } | Origin::Inner(_) | Origin::NotRun => String::new(),
+        }
+    }
+
+    /// The call, and the item if it has any, as in `pool_map at src/lib.rs:30:9, item 7`.
+    fn place_of_item(&self) -> String {
+        let item = self.index().map_or_else(String::new, |item| format!(", item {item}"));
+        self.call.place() + &item
+    }
+
+    /// Whether a block about it was printed before it was raised again.
+    fn is_printed(&self) -> bool {
+        self.call.trace != Trace::Off
+    }
+
+    fn with_report(&self, by_itself: bool, f: impl FnOnce(&Report<'_>) -> String) -> String {
+        let task = if self.call.subject == Subject::Task { "task " } else { "" };
+        let (verb, place_of_panic) = match &self.origin {
+            Origin::Hook { .. } | Origin::Unseen(_) => ("panicked", self.place_of_panic()),
+            Origin::NotRun => ("did not run", String::new()),
+            Origin::Inner(inner) if inner.is_printed() && !by_itself => {
+                ("re-raised the panic above", format!("(inner {})", inner.place_of_item()))
+            }
+            Origin::Inner(inner) => {
+                let mut calls = vec![inner.place_of_item()];
+                let mut next = inner;
+                while let Origin::Inner(inner) = &next.origin {
+                    calls.push(inner.place_of_item());
+                    next = inner;
+                }
+                let calls = calls.join("; ");
+                ("re-raised the panic of an inner call", text::join([&next.place_of_panic(), &format!("({calls})")]))
+            }
+        };
+        let verb = format!("{task}{verb}");
+        f(&Report {
+            worker: &self.worker,
+            item: self.index(),
+            verb: &verb,
+            place: &place_of_panic,
+            message: &self.message,
+            method: self.call.method,
+            label: self.call.label.as_deref(),
+            site: &place(self.call.site),
+            caller: self.call.caller.as_deref(),
+        })
+    }
+}
+
+/// Looks up the names and lines of a stack.
+fn resolve(stack: &Backtrace) -> Vec<Frame> {
+    let mut stack = stack.clone();
+    stack.resolve();
+    // A frame without a name says nothing to anybody.
+    let named = stack.frames().iter().flat_map(BacktraceFrame::symbols).filter_map(|symbol| {
+        let name = format!("{:#}", symbol.name()?);
+        Some(Frame::new(&name, symbol.filename(), symbol.lineno(), symbol.colno()))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::base::unwind::Payload;
+
+    pub(crate) fn call() -> Arc<Call> {
+        Arc::new(Call::here("pool_map", Some(Trace::Header)))
+    }
+
+    pub(crate) fn payload(message: &str) -> Payload {
+        Box::new(message.to_owned())
+    }
+
+    pub(crate) fn record(message: &str) -> PanicRecord {
+        PanicRecord::new(call(), 7, &*payload(message), Origin::Unseen(""))
+    }
+}

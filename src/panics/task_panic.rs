@@ -1,0 +1,189 @@
+//! [`TaskPanic`]: a caught panic as a value, and the way on from there.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::base::unwind::{Payload, quietly, resume};
+
+use super::call::Call;
+use super::job::with_job;
+use super::output::{Outlet, tell_by, tell_there};
+use super::record::{Origin, PanicRecord};
+use super::text::{Frame, Style, Trace};
+
+/// The panic of one item: what it was, where it came from, and the payload itself.
+///
+/// [`catch_panics`](crate::PoolMap::catch_panics) yields it in place of a result. Its `Display` is the trace that
+/// would have been printed, without colour. It stands by itself: where an inner call raised the panic, it says so and has
+/// the place and the frames of that panic. It cannot be made by hand.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::PoolIterator;
+///
+/// let quotients: Vec<Result<u32, pool_map::TaskPanic>> = [5, 0].iter().pool_map(2, |d| 10 / d).catch_panics().collect();
+/// assert_eq!(quotients[0].as_ref().ok(), Some(&2));
+///
+/// let panic = quotients[1].as_ref().unwrap_err();
+/// assert_eq!(panic.index(), 1);
+/// assert_eq!(panic.message(), "attempt to divide by zero");
+/// println!("{panic}");
+/// // [TRACE:PoolWorker-1] item 1 panicked at src/main.rs:3:80: attempt to divide by zero
+/// // [TRACE:PoolWorker-1]   in pool_map called at src/main.rs:3:64, on thread 'main'
+/// ```
+pub struct TaskPanic {
+    record: Box<PanicRecord>,
+    /// Locked by nobody: a payload is `Send` but not `Sync`, and the mutex is what makes it so.
+    payload: Mutex<Payload>,
+    /// Whether its block has been told.
+    reported: AtomicBool,
+}
+
+impl TaskPanic {
+    /// Returns the index of the item, counted from 0 in the order of the source.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        usize::try_from(self.record.item).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the name of the thread that ran the item, such as `PoolWorker-1`.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.record.worker
+    }
+
+    /// Returns the text of the panic, or `non-string panic payload` where the payload is none.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.record.message
+    }
+
+    /// Returns where it panicked, as in `src/parse.rs:88:14`.
+    ///
+    /// `None` where no hook of ours saw it: the panic was raised by [`resume_unwind`](std::panic::resume_unwind),
+    /// under a hook that was installed later, or with [`Trace::Off`].
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.record.location()
+    }
+
+    /// Returns where the parallel call stands in the source.
+    #[must_use]
+    pub fn call_site(&self) -> &'static Location<'static> {
+        self.record.call.site
+    }
+
+    /// Returns the frames of the user's own code, the innermost first.
+    ///
+    /// Empty where there is no [`location`](TaskPanic::location), where the level is [`Trace::Header`], and in a
+    /// program stripped of its symbols.
+    ///
+    /// # Performance
+    ///
+    /// The first use looks the frames up in the debug information, which takes milliseconds.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        self.record.frames().user()
+    }
+
+    /// Returns what was passed to `panic!` or `panic_any`, to look at or to raise again.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn new(record: PanicRecord, payload: Payload) -> TaskPanic {
+        TaskPanic { record: Box::new(record), payload: Mutex::new(payload), reported: AtomicBool::new(false) }
+    }
+
+    pub(super) fn record(&self) -> &PanicRecord {
+        &self.record
+    }
+
+    pub(super) fn outlet(&self) -> Outlet {
+        self.record.call.outlet
+    }
+
+    /// What stands for the result of a task that was never run. Raised again, its message says why.
+    pub(crate) fn not_run(call: &Arc<Call>, why: &'static str) -> TaskPanic {
+        let payload: Payload = Box::new(why);
+        let record = PanicRecord::new(Arc::clone(call), 0, &*payload, Origin::NotRun);
+        TaskPanic::new(record, payload)
+    }
+
+    /// The same panic, of a job that did not note down its position.
+    pub(crate) fn at(mut self, index: u64) -> TaskPanic {
+        self.record.item = index;
+        self
+    }
+
+    /// Whether it is none, but the way in which `stop` ends a job.
+    pub(crate) fn is_stop(&self) -> bool {
+        self.record.kind == TypeId::of::<Stopped>()
+    }
+
+    /// Tells its whole block, once.
+    pub(crate) fn report(&self) {
+        if let Some(text) = self.unreported() {
+            tell_by(self.outlet(), text);
+        }
+    }
+
+    /// The block, if it was not told before and the level has one. It counts as told from now on.
+    pub(super) fn unreported(&self) -> Option<String> {
+        let first_time = !self.reported.swap(true, Ordering::Relaxed);
+        (first_time && self.record.call.trace != Trace::Off)
+            .then(|| quietly(|| self.record.block(Style::of_stderr())))
+            .flatten()
+    }
+
+    /// Tells its block, if that was not done, and raises it again on this thread.
+    ///
+    /// Where this thread is itself in a job, that job will know the panic for this one.
+    pub(crate) fn resume(self) -> ! {
+        self.report();
+        with_job(|job| job.raised_again(*self.record));
+        resume(self.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether there was a panic at all, and not a task that was never run.
+    pub(crate) fn has_happened(&self) -> bool {
+        !matches!(self.record.origin, Origin::NotRun)
+    }
+
+    /// Tells its block and notes from a worker, where nobody will ask for its result.
+    pub(crate) fn report_there(&self, notes: &[String]) {
+        tell_there(self.outlet(), notes.concat() + &self.unreported().unwrap_or_default());
+    }
+
+    pub(super) fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {
+        if self.record.call.trace == Trace::Off { String::new() } else { text(Style::of_stderr()) }
+    }
+}
+
+impl fmt::Display for TaskPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.record.whole_block().trim_end())
+    }
+}
+
+impl fmt::Debug for TaskPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskPanic")
+            .field("index", &self.index())
+            .field("worker", &self.worker())
+            .field("message", &self.message())
+            .field("location", &self.location())
+            .field("call_site", &self.call_site())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for TaskPanic {}
+
+/// What ends a job from inside of a library's loop, which knows no other way.
+pub(super) struct Stopped;

@@ -1,0 +1,58 @@
+//! [`traced`], for threads that are not a pool's.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::call::{Call, Subject};
+use super::catch::run_job;
+use super::hook;
+use super::output::{Outlet, tell_there};
+use super::span::TraceContext;
+use super::task_panic::TaskPanic;
+use super::text::Trace;
+
+/// Runs `f` at once, on this thread, and prints a trace if it panics.
+///
+/// For threads that are not a pool's: the lines carry the thread's name and the place of this call, and the panic then
+/// goes on as it was. They are written past the lock of standard error, which a thread that waits for this one may hold,
+/// and so past the capture of `cargo test`, too. (With the feature `log` the program's logger has them as well: its locks are its
+/// own.)
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::traced;
+/// use std::thread;
+///
+/// let parse = || "12".parse::<u32>().unwrap();
+/// let worker = thread::Builder::new().name("parser".into()).spawn(move || traced(parse)).unwrap();
+/// assert_eq!(worker.join().unwrap(), 12);
+///
+/// // With "1x" in place of "12" there would be on standard error, before `join` returns:
+/// // [TRACE:parser] panicked at src/main.rs:5:40: called `Result::unwrap()` on an `Err` value: ParseIntError { … }
+/// // [TRACE:parser]   in traced called at src/main.rs:6:77
+/// // [TRACE:parser]   0: app::main::{{closure}}      at src/main.rs:5:40
+/// // [TRACE:parser]   + 43 runtime frames (RUST_BACKTRACE=full shows them)
+/// ```
+///
+/// # Panics
+///
+/// If `f` does, with the same payload.
+#[track_caller]
+pub fn traced<R>(f: impl FnOnce() -> R) -> R {
+    let hook = hook::install();
+    let trace = Trace::default();
+    let (site, outlet, surroundings) = (Location::caller(), Outlet::default(), TraceContext::none());
+    let subject = Subject::Closure;
+    let call = Call { method: "traced", site, label: None, caller: None, subject, trace, outlet, surroundings, hook };
+    let mut result = None;
+    let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
+    let block = end.panic.as_ref().and_then(TaskPanic::unreported);
+    for text in end.notes.into_iter().chain(block) {
+        tell_there(outlet, text);
+    }
+    match end.panic {
+        Some(panic) => panic.resume(),
+        None => result.expect("BUG: a job that did not panic has run to its end"),
+    }
+}
