@@ -85,6 +85,13 @@ pub mod guide;
 #[cfg(any(test, doctest))]
 mod testing;
 
+// Every `#[test]` has a time limit.
+#[cfg(test)]
+#[macro_use]
+extern crate watched;
+#[cfg(test)]
+use crate::testing::watch;
+
 /// The code in the README compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, process};
 
+// Every `#[test]` has a time limit.
+#[macro_use]
+extern crate watched;
+#[path = "../src/testing/watch.rs"]
+mod watch;
+
 #[path = "../examples/hash/mod.rs"]
 mod hash;
 #[path = "../examples/hash/lines.rs"]

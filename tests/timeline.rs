@@ -13,11 +13,11 @@ use std::time::Duration;
 use pool_map::{Pool, PoolIterator, Timeline, Trace};
 use serde_json::Value;
 
-#[path = "it/gate.rs"]
-#[allow(dead_code, reason = "this takes only the watch")]
-mod gate;
-
-use gate::watch;
+// Every `#[test]` has a time limit.
+#[macro_use]
+extern crate watched;
+#[path = "../src/testing/watch.rs"]
+mod watch;
 
 /// What is written to memory.
 fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
@@ -226,7 +226,6 @@ fn a_call_that_panicked_half_way_is_whole() {
 
 #[test]
 fn a_slow_item_stands_out() {
-    let _watch = watch();
     let timeline = Timeline::new();
     // The clock decides: item 3 ends once it has taken a hundred times as long as everything before it.
     let start = std::time::Instant::now();
@@ -268,7 +267,6 @@ fn a_timeline_can_be_read_while_calls_run() {
 
 #[test]
 fn what_is_delivered_is_recorded() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let timeline = Timeline::new();
         let mut delivered = 0;
@@ -291,7 +289,6 @@ fn what_is_delivered_is_recorded() {
 
 #[test]
 fn items_that_run_are_listed_while_they_do() {
-    let _watch = watch();
     let pools = [Pool::builder().threads(2).name("Runs").build().expect("threads"), Pool::inline()];
     for pool in pools {
         let timeline = Arc::new(Timeline::new());
@@ -390,7 +387,6 @@ fn what_cannot_be_written_is_an_error() {
 
 #[test]
 fn a_stream_has_a_feeder_in_its_summary() {
-    let _watch = watch();
     let timeline = Arc::new(Timeline::new());
     let slow = (0..5).inspect(|_| std::thread::sleep(Duration::from_millis(5)));
     assert!(slow.pool_imap(2, |x: u64| x).observe(Arc::clone(&timeline)).eq(0..5));
@@ -409,7 +405,6 @@ fn a_stream_has_a_feeder_in_its_summary() {
 
 #[test]
 fn tasks_have_no_caller_in_the_summary() {
-    let _watch = watch();
     let timeline = Arc::new(Timeline::new());
     let pool = Pool::builder().threads(2).observer(Arc::clone(&timeline)).build().expect("threads");
     let tasks: Vec<_> = (0..10_u64).map(|x| pool.spawn(move || x)).collect();

@@ -4,7 +4,8 @@
 mod compile_fail;
 
 #[cfg(test)]
-#[path = "../../tests/it/child.rs"]
 pub(crate) mod child;
 #[cfg(test)]
 pub(crate) mod orders;
+#[cfg(test)]
+pub(crate) mod watch;

@@ -373,13 +373,11 @@ mod tests {
 
     #[test]
     fn a_bad_number_panics_at_the_callers_line() {
-        let Some(child) = child::of("threads::lease::tests::a_bad_number_panics_at_the_callers_line") else {
+        let child = child::succeeds(|| {
             let _ = panic::catch_unwind(|| workers(0));
             let _ = panic::catch_unwind(|| workers(usize::MAX));
             println!("before line {}", line!());
-            return;
-        };
-        assert!(child.status.success(), "{child:?}");
+        });
         let out = String::from_utf8_lossy(&child.stdout);
         let line = out.lines().find_map(|line| line.split_once("before line ")).expect("it says the line").1;
         let line: u32 = line.trim().parse().expect("a number");
@@ -392,8 +390,7 @@ mod tests {
 
     #[test]
     fn a_returned_pool_is_leased_again_and_never_twice_at_once() {
-        let Some(child) = child::of("threads::lease::tests::a_returned_pool_is_leased_again_and_never_twice_at_once")
-        else {
+        child::succeeds(|| {
             let first = counted(3);
             let names = first.worker_names();
             let second = counted(3);
@@ -402,14 +399,12 @@ mod tests {
             assert_eq!(counted(3).worker_names(), names);
             assert_eq!(counted(2).threads(), 2, "another size is another pool");
             drop(second);
-            return;
-        };
-        assert!(child.status.success(), "{child:?}");
+        });
     }
 
     #[test]
     fn a_lease_is_returned_by_unwinding_and_by_a_worker() {
-        let Some(child) = child::of("threads::lease::tests::a_lease_is_returned_by_unwinding_and_by_a_worker") else {
+        child::succeeds(|| {
             let lease = counted(1);
             let names = lease.worker_names();
             let unwound = panic::catch_unwind(AssertUnwindSafe(move || {
@@ -424,25 +419,20 @@ mod tests {
             let kept = Pool::clone(&lease);
             drop(lease);
             assert_ne!(counted(1).worker_names(), kept.worker_names());
-            return;
-        };
-        assert!(child.status.success(), "{child:?}");
+        });
     }
 
     #[test]
     fn without_threads_a_lease_is_inline() {
-        let test = "threads::lease::tests::without_threads_a_lease_is_inline";
         // No system gives a thread a stack of that size.
-        let Some(child) = child::with_env(test, &[("RUST_MIN_STACK", "70368744177664")]) else {
+        child::with_env("RUST_MIN_STACK", "70368744177664").succeeds(|| {
             assert!(Pool::new(4).is_err());
             let lease = counted(4);
             assert!(lease.is_inline() && !lease.is_usable());
             let here = thread::current().id();
             assert_eq!(lease.install(|| thread::current().id()), here);
             assert!(Pool::global().is_inline());
-            return;
-        };
-        assert!(child.status.success(), "{child:?}");
+        });
     }
 
     thread_local! {

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::panic::catch_unwind;
+use std::process::Output;
 
 use pool_map::PoolIterator;
 
 use crate::child;
-use crate::gate::watch;
 
 /// Two panics, between which the variable changes.
 fn panics() {
@@ -34,17 +34,14 @@ fn frames(stderr: &str) -> [usize; 2] {
 
 #[test]
 fn it_is_read_once_and_says_how_much_is_printed() {
-    let _watch = watch();
-    let printed = |variables: &[(&str, &str)]| {
-        let test = "backtrace_variable::it_is_read_once_and_says_how_much_is_printed";
-        let child = child::with_env(test, variables)?;
-        assert!(child.status.success(), "{child:?}");
+    let printed = |child: Output| {
         let stderr = String::from_utf8(child.stderr).expect("text");
         assert!(stderr.lines().all(|line| line.starts_with("[TRACE:PoolWorker-1] ")), "{stderr}");
-        Some(stderr)
+        stderr
     };
-    let Some(unset) = printed(&[]) else { return panics() };
-    let with = |value| printed(&[("RUST_BACKTRACE", value)]).expect("this is the parent");
+    let body = || panics();
+    let unset = printed(child::succeeds(body));
+    let with = |value| printed(child::with_env("RUST_BACKTRACE", value).succeeds(body));
 
     let none = with("0");
     let lines: Vec<_> = none.lines().map(|line| line.trim_start_matches("[TRACE:PoolWorker-1] ")).collect();

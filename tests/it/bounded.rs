@@ -1,6 +1,6 @@
 //! Promise 4: items pulled and not yet delivered never exceed the limit.
 
-use crate::gate::{Gate, watch};
+use crate::gate::Gate;
 use pool_map::PoolIterator;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +48,6 @@ impl Level {
 
 #[test]
 fn what_is_pulled_and_not_delivered_never_exceeds_the_limit() {
-    let _watch = watch();
     for limit in 1..=40 {
         for chunk in [None, Some(1), Some(3), Some(7), Some(100)] {
             for workers in [1, 2, 3, 8] {
@@ -132,7 +131,6 @@ fn hold_the_head<T: Send + Copy + Default>(
 
 #[test]
 fn a_slow_head_item_does_not_let_the_rest_grow_past_the_limit_nor_stop_short_of_it() {
-    let _watch = watch();
     for workers in [2, 3, 5] {
         for limit in [1, 2, 5, 16, 100] {
             hold_the_head::<()>(workers, (Some(1), Some(limit)), 1, limit);
@@ -154,7 +152,6 @@ impl Default for Large {
 
 #[test]
 fn the_default_limit_is_the_one_in_the_docs() {
-    let _watch = watch();
     for workers in [2, 3, 5] {
         // Chunks of 1 and 2: 16 items for each worker.
         hold_the_head::<()>(workers, (Some(1), None), 1, 16 * workers);
@@ -170,7 +167,6 @@ fn the_default_limit_is_the_one_in_the_docs() {
 
 #[test]
 fn without_options_no_more_than_6_times_8192_items_for_each_worker_are_read_ahead() {
-    let _watch = watch();
     for workers in [1, 2] {
         let meter = Meter::default();
         (0..400_000_u32).inspect(|_| meter.pull()).pool_map(workers, |x| x).for_each(|_| meter.deliver());
@@ -185,7 +181,6 @@ fn without_options_no_more_than_6_times_8192_items_for_each_worker_are_read_ahea
 
 #[test]
 fn endless_sources_end_with_their_consumer() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         assert!((0_u64..).pool_map(workers, |x| x * 2).take(1000).eq((0..1000).map(|x| x * 2)));
         assert_eq!((0_u64..).pool_map(workers, |x| x * x).find(|x| *x > 1_000_000), Some(1001 * 1001));
@@ -213,7 +208,6 @@ enum Event {
 
 #[test]
 fn one_in_flight_is_pull_run_deliver_like_map() {
-    let _watch = watch();
     let expected: Vec<Event> = (0..50).flat_map(|x| [Event::Pulled(x), Event::Ran(x), Event::Delivered(x)]).collect();
     for workers in 1..=4 {
         for chunk in [None, Some(1), Some(10)] {
@@ -240,7 +234,6 @@ fn one_in_flight_is_pull_run_deliver_like_map() {
 
 #[test]
 fn with_one_in_flight_the_source_may_wait_for_the_consumers_answer() {
-    let _watch = watch();
     // The consumer's answer to item n is item n + 1; there is nothing else to pull.
     for workers in [1, 3] {
         let make = || {
@@ -279,7 +272,6 @@ type Drive<'a> = &'a dyn Fn(&mut dyn Iterator<Item = usize>, &mut dyn FnMut(usiz
 
 #[test]
 fn a_source_may_wait_for_the_answer_to_the_item_that_many_before() {
-    let _watch = watch();
     for limit in 1..=8 {
         for workers in 1..=4 {
             // Item k + limit waits for the delivery of result k.
@@ -335,13 +327,11 @@ fn ready_first(steady: usize, count: usize, work: fn(), it_chunk: Option<usize>)
 
 #[test]
 fn a_slow_source_does_not_hold_back_what_is_ready() {
-    let _watch = watch();
     ready_first(0, 200, || {}, Some(1));
 }
 
 #[test]
 fn by_default_a_slow_source_does_not_hold_back_slow_items() {
-    let _watch = watch();
     // No chunk takes more than 5 ms, so items of 6 ms go alone, after the first 64, of which 16 may be pulled at one go.
     ready_first(257, 280, || thread::sleep(Duration::from_millis(6)), None);
 }
@@ -349,7 +339,6 @@ fn by_default_a_slow_source_does_not_hold_back_slow_items() {
 /// However long the consumer takes for the results at hand, the workers do not run dry meanwhile.
 #[test]
 fn items_start_while_the_consumer_is_busy_with_what_is_ready() {
-    let _watch = watch();
     let finished = Level::default();
     let last = Gate::default();
     let f = |x: usize| {
@@ -384,12 +373,10 @@ fn peak_memory() -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn four_gigabytes_go_through_in_less_than_64_megabytes() {
-    let Some(child) = crate::child::of("bounded::four_gigabytes_go_through_in_less_than_64_megabytes") else {
+    crate::child::succeeds(|| {
         let mut total = 0;
         (0..4_000_000_u32).map(|x| [x; 256]).pool_map(16, |kib| kib).for_each(|kib| total += u64::from(kib[255]));
         assert_eq!(total, (0..4_000_000).sum());
         assert!(peak_memory() < 64 << 10, "{} KiB", peak_memory());
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }

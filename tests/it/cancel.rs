@@ -7,7 +7,7 @@ use std::{iter, thread};
 
 use pool_map::{CancelToken, Pool, PoolIterator};
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 
 fn pool(workers: usize) -> Pool {
     Pool::new(workers).expect("a few threads start")
@@ -20,7 +20,6 @@ fn endless() -> impl Iterator<Item = usize> + Send {
 
 #[test]
 fn a_token_is_itself_by_all_its_clones() {
-    let _watch = watch();
     let token = CancelToken::default();
     let clone = token.clone();
     assert!(!token.is_cancelled() && !clone.is_cancelled());
@@ -33,7 +32,6 @@ fn a_token_is_itself_by_all_its_clones() {
 
 #[test]
 fn a_token_cancelled_before_the_start_lets_nothing_begin() {
-    let _watch = watch();
     let token = CancelToken::new();
     token.cancel();
     let source = || iter::from_fn(|| -> Option<u32> { unreachable!("nothing is pulled") });
@@ -69,7 +67,6 @@ fn ends<I: Iterator<Item = usize>>(start: impl Fn(&CancelToken) -> I) {
 
 #[test]
 fn what_is_done_is_delivered_without_a_gap() {
-    let _watch = watch();
     let pool = pool(3);
     ends(|token| (0..).pool_map(&pool, |x| x).cancel_on(token));
     ends(|token| (0..).pool_map(&pool, |x| x).chunk_size(7).cancel_on(token));
@@ -85,7 +82,6 @@ fn what_is_done_is_delivered_without_a_gap() {
 /// The token is cancelled in `f`, so in the middle of a chunk, while others run.
 #[test]
 fn from_within_f_while_the_call_streams() {
-    let _watch = watch();
     let pool = pool(3);
     for at in [0, 1, 100, 5000] {
         for chunk in [1, 10, 1000] {
@@ -105,7 +101,6 @@ fn from_within_f_while_the_call_streams() {
 
 #[test]
 fn items_that_run_are_let_finish_and_nothing_more_starts() {
-    let _watch = watch();
     let pool = pool(2);
     for streams in [true, false] {
         let token = CancelToken::new();
@@ -163,7 +158,6 @@ fn in_two_chunks(
 
 #[test]
 fn behind_a_gap_nothing_comes_out_of_a_stream() {
-    let _watch = watch();
     let (token, third) = (CancelToken::new(), Gate::default());
     let f = |x| {
         match x {
@@ -181,7 +175,6 @@ fn behind_a_gap_nothing_comes_out_of_a_stream() {
 
 #[test]
 fn without_order_what_is_done_comes_out_though_there_are_gaps() {
-    let _watch = watch();
     let (token, second, first) = (CancelToken::new(), Gate::default(), Gate::default());
     let f = |x| {
         match x {
@@ -206,7 +199,6 @@ fn without_order_what_is_done_comes_out_though_there_are_gaps() {
 
 #[test]
 fn a_source_that_blocks_does_not_hold_up_the_end() {
-    let _watch = watch();
     let (sender, receiver) = mpsc::channel();
     sender.send(1).expect("the stream listens");
     let token = CancelToken::new();
@@ -221,7 +213,6 @@ fn a_source_that_blocks_does_not_hold_up_the_end() {
 
 #[test]
 fn a_panic_before_the_cancelling_is_raised_all_the_same() {
-    let _watch = watch();
     let pool = pool(2);
     let token = CancelToken::new();
     let (begun, all_begun) = (AtomicUsize::new(0), Gate::default());
@@ -245,7 +236,6 @@ fn a_panic_before_the_cancelling_is_raised_all_the_same() {
 
 #[test]
 fn one_token_for_many_calls() {
-    let _watch = watch();
     let token = CancelToken::new();
     let pool = pool(2);
     let running = AtomicUsize::new(0);
@@ -275,7 +265,6 @@ fn one_token_for_many_calls() {
 
 #[test]
 fn a_cancelled_stream_still_has_a_length() {
-    let _watch = watch();
     let token = CancelToken::new();
     token.cancel();
     let stream = (0..8).pool_imap(2, |x| x).cancel_on(&token);

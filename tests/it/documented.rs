@@ -7,7 +7,6 @@
 #![allow(clippy::iter_overeager_cloned, clippy::double_ended_iterator_last, clippy::search_is_some)]
 #![allow(clippy::unwrap_used, clippy::many_single_char_names)] // They stand as they are documented.
 
-use crate::gate::watch;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -42,7 +41,6 @@ fn gives<T: PartialEq + std::fmt::Debug>(mut it: impl Iterator<Item = T>, expect
 
 #[test]
 fn std_one_by_one() {
-    let _watch = watch();
     let mut iter = [1, 2, 3].into_iter().through();
     gives(iter.by_ref(), [1, 2, 3]);
     assert_eq!((iter.next(), iter.next()), (None, None));
@@ -84,7 +82,6 @@ fn std_one_by_one() {
 
 #[test]
 fn std_adaptors() {
-    let _watch = watch();
     gives([0, 1, 2, 3, 4, 5].into_iter().through().step_by(2), [0, 2, 4]);
     gives("abc".chars().through().chain("def".chars().through()), ['a', 'b', 'c', 'd', 'e', 'f']);
     gives([1, 2, 3].into_iter().through().chain([4, 5, 6]), [1, 2, 3, 4, 5, 6]);
@@ -174,7 +171,6 @@ fn std_adaptors() {
 
 #[test]
 fn std_consumers() {
-    let _watch = watch();
     assert_eq!([1, 2, 3].iter().through().count(), 3);
     assert_eq!([1, 2, 3, 4, 5].iter().through().count(), 5);
     assert_eq!([1, 2, 3].into_iter().through().last(), Some(3));
@@ -239,7 +235,6 @@ fn std_consumers() {
 
 #[test]
 fn std_searches_and_comparisons() {
-    let _watch = watch();
     let a = || [1, 2, 3].into_iter().through();
     assert!(a().all(|x| x > 0));
     assert!(!a().all(|x| x > 2));
@@ -294,7 +289,6 @@ fn std_searches_and_comparisons() {
 
 #[test]
 fn itertools_adaptors() {
-    let _watch = watch();
     assert_equal((1..7).through().interleave(vec![-1, -2]), [1, -1, 2, -2, 3, 4, 5, 6]);
     assert_equal((1..7).through().interleave_shortest(vec![-1, -2]), [1, -1, 2, -2, 3]);
     assert_equal(Itertools::intersperse((0..3).through(), 8), [0, 8, 1, 8, 2]);
@@ -360,7 +354,6 @@ fn itertools_adaptors() {
 
 #[test]
 fn itertools_consumers() {
-    let _watch = watch();
     let mut iter = (1..5).through();
     assert_eq!((Some((1, 2)), Some((3, 4))), (iter.next_tuple(), iter.next_tuple()));
     assert_eq!(((1..3).through().collect_tuple(), (1..4).through().collect_tuple::<(_, _)>()), (Some((1, 2)), None));

@@ -10,7 +10,7 @@ use std::thread;
 use pool_map::{CancelToken, Observer, Outcome, Pool, PoolIterator, PoolParallelIterator, TaskInfo, Trace, Worker};
 use rayon::prelude::*;
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 use crate::seen;
 
 /// A value that is counted while it lives.
@@ -153,7 +153,6 @@ const DOORS: [&dyn Door; 3] = [&Plain, &Split, &Whole];
 /// value is left, and the pool has its workers.
 #[track_caller]
 fn each(case: impl Fn(&dyn Door, Call<'_>)) {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = Pool::new(workers).expect("a few threads start");
         let names = || pool.map(0..100, |_| Worker::current().map(|worker| worker.name().to_owned()));
@@ -177,7 +176,6 @@ fn values(results: &[Live<'_>]) -> Vec<usize> {
 
 #[test]
 fn results_come_in_order() {
-    let _watch = watch();
     each(|door, call| {
         for items in [0, 1, 2, 7, 1000] {
             let right: Vec<usize> = (0..items).map(|x| x * 2).collect();
@@ -192,7 +190,6 @@ fn results_come_in_order() {
 
 #[test]
 fn no_more_than_the_limit_are_in_flight() {
-    let _watch = watch();
     each(|door, call| {
         for limit in [1, 2, 5] {
             let started = AtomicUsize::new(0);
@@ -214,7 +211,6 @@ fn no_more_than_the_limit_are_in_flight() {
 
 #[test]
 fn the_lowest_panic_is_raised_after_the_results_before_it() {
-    let _watch = watch();
     each(|door, call| {
         for lowest in [0, 1, 13, 99] {
             let f = |x| {
@@ -236,7 +232,6 @@ fn the_lowest_panic_is_raised_after_the_results_before_it() {
 
 #[test]
 fn nothing_behind_a_panic_starts_but_for_one_on_each_worker() {
-    let _watch = watch();
     each(|door, call| {
         let highest = AtomicUsize::new(0);
         let started = AtomicUsize::new(0);
@@ -257,7 +252,6 @@ fn nothing_behind_a_panic_starts_but_for_one_on_each_worker() {
 
 #[test]
 fn the_first_error_in_order_is_returned() {
-    let _watch = watch();
     each(|door, call| {
         let collected = door.try_collect(call, &|x| x == 30 || x == 31 || x == 99);
         assert_eq!(collected, Err(30), "{}", door.name());
@@ -268,7 +262,6 @@ fn the_first_error_in_order_is_returned() {
 
 #[test]
 fn nothing_runs_when_the_call_has_returned() {
-    let _watch = watch();
     each(|door, call| {
         let running = AtomicIsize::new(0);
         let f = |x| {
@@ -290,7 +283,6 @@ fn nothing_runs_when_the_call_has_returned() {
 
 #[test]
 fn a_panic_of_the_consumer_ends_the_call() {
-    let _watch = watch();
     each(|door, call| {
         let consumed = catch_unwind(AssertUnwindSafe(|| {
             door.for_each(call, &mut |result| {
@@ -305,7 +297,6 @@ fn a_panic_of_the_consumer_ends_the_call() {
 
 #[test]
 fn calls_nest() {
-    let _watch = watch();
     each(|door, call| {
         let inner = |x| door.collect(Call { items: 5, f: &|y| x + y, ..call }).iter().map(|result| result.value).sum();
         let sums = door.collect(Call { f: &inner, items: 20, ..call });
@@ -315,7 +306,6 @@ fn calls_nest() {
 
 #[test]
 fn without_threads_everything_is_here_and_in_order() {
-    let _watch = watch();
     let (pool, here) = (Pool::inline(), thread::current().id());
     for door in DOORS {
         let count = AtomicIsize::new(0);
@@ -336,7 +326,6 @@ fn without_threads_everything_is_here_and_in_order() {
 
 #[test]
 fn a_token_leaves_the_results_before_the_first_item_that_did_not_run() {
-    let _watch = watch();
     each(|door, call| {
         let token = CancelToken::new();
         let f = |x| {
@@ -357,7 +346,6 @@ fn a_token_leaves_the_results_before_the_first_item_that_did_not_run() {
 
 #[test]
 fn caught_panics_are_values_in_their_places() {
-    let _watch = watch();
     each(|door, call| {
         let f = |x| {
             if x % 10 == 3 {
@@ -372,7 +360,6 @@ fn caught_panics_are_values_in_their_places() {
 
 #[test]
 fn a_worker_has_one_state() {
-    let _watch = watch();
     each(|door, call| {
         let states = AtomicUsize::new(0);
         let init = || {
@@ -394,7 +381,6 @@ fn an_observer_is_told_of_each_item_once() {
         }
     }
 
-    let _watch = watch();
     each(|door, call| {
         let notes = Notes(Mutex::new(Vec::new()));
         door.observed(call, &notes);
@@ -407,8 +393,7 @@ fn an_observer_is_told_of_each_item_once() {
 #[test]
 #[cfg(unix)]
 fn a_panic_is_told_with_its_item() {
-    let _watch = watch();
-    let seen = seen::child("doors::a_panic_is_told_with_its_item", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
         let f = |x: usize| assert_ne!(x, 7, "seven");
         for call in [
@@ -426,7 +411,6 @@ fn a_panic_is_told_with_its_item() {
 
 #[test]
 fn for_each_sees_every_item_and_try_for_each_the_first_error() {
-    let _watch = watch();
     let sum = AtomicUsize::new(0);
     (0..100_usize).into_par_iter().pool_for_each(2, |x| {
         sum.fetch_add(x, Ordering::Relaxed);
@@ -438,7 +422,6 @@ fn for_each_sees_every_item_and_try_for_each_the_first_error() {
 
 #[test]
 fn an_item_that_panics_while_it_is_made_is_that_item() {
-    let _watch = watch();
     let pool = Pool::new(2).expect("two threads");
     let made = |x: usize| if x == 40 { panic_any("made") } else { x };
     let caught = (0..100_usize).into_par_iter().map(made).pool_map(&pool, |x| x).trace(Trace::Off);
@@ -452,7 +435,6 @@ fn an_item_that_panics_while_it_is_made_is_that_item() {
 
 #[test]
 fn all_that_rayon_can_index_is_taken() {
-    let _watch = watch();
     let pool = Pool::new(2).expect("two threads");
     let numbers: Vec<u32> = (0..1000).collect();
     let sums: Vec<u32> = numbers.par_chunks(7).pool_map(&pool, |chunk| chunk.iter().sum()).collect();
@@ -493,7 +475,6 @@ impl Clone for Waits<'_> {
 
 #[test]
 fn code_that_splits_data_may_wait_for_a_result() {
-    let _watch = watch();
     for workers in [1, 2] {
         let (has_run, came_out) = (AtomicBool::new(false), Gate::default());
         let waits = Waits { has_run: &has_run, came_out: &came_out };
@@ -513,7 +494,6 @@ fn code_that_splits_data_may_wait_for_a_result() {
 
 #[test]
 fn a_chunk_longer_than_memory_is_a_panic() {
-    let _watch = watch();
     let first = || {
         let items = (0..usize::MAX).into_par_iter().pool_map(2, |x| x).chunk_size(usize::MAX);
         items.trace(Trace::Off).consume(|mut results| results.next())

@@ -1,11 +1,6 @@
-//! What lets a test wait for an event in place of a time, and ends it if the event never comes.
+//! What lets a test wait for an event in place of a time.
 
-use std::io::Write;
-use std::panic::Location;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
-use std::{process, thread};
 
 /// Closed at first; once open, it stays open.
 #[derive(Default)]
@@ -27,27 +22,9 @@ impl Gate {
     }
 }
 
-/// While it lives, its test has one minute.
-pub(crate) struct Watch {
-    /// Dropped to tell the watchdog that the test is over.
-    _over: Sender<()>,
-}
-
-/// Aborts the process, saying which test it was, unless what this returns is dropped within a minute.
-#[track_caller]
-pub(crate) fn watch() -> Watch {
-    let place = Location::caller();
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    let (sender, over) = mpsc::channel();
-    thread::spawn(move || {
-        if over.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
-            // Past the harness, which would keep it to itself and die with it.
-            let _ = writeln!(std::io::stderr(), "{test} ({place}) hangs");
-            process::abort();
-        }
-    });
-    Watch { _over: sender }
-}
+/// Does nothing any more: every `#[test]` has its time limit by itself.
+#[allow(dead_code, reason = "new tests may still call it")]
+pub(crate) fn watch() {}
 
 /// What a panic was raised with, if it was text.
 pub(crate) fn text(payload: &(dyn std::any::Any + Send)) -> &str {

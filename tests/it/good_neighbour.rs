@@ -17,7 +17,7 @@ use crate::told::{BLOCK, boom, catch_each, each, raised};
 
 #[test]
 fn off_leaves_everything_to_the_hook_before() {
-    let seen = child("good_neighbour::off_leaves_everything_to_the_hook_before", || {
+    let seen = child(|| {
         panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
         assert_eq!(raised(|| each(7..9, Trace::Off, boom)), "boom 7");
         let panic = catch_each(7..8, Trace::Off, boom).expect("a panic");
@@ -28,7 +28,7 @@ fn off_leaves_everything_to_the_hook_before() {
 
 #[test]
 fn a_custom_hook_before_is_called_once_for_each_panic() {
-    let seen = child("good_neighbour::a_custom_hook_before_is_called_once_for_each_panic", || {
+    let seen = child(|| {
         let calls = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&calls);
         panic::set_hook(Box::new(move |_| {
@@ -44,7 +44,7 @@ fn a_custom_hook_before_is_called_once_for_each_panic() {
 
 #[test]
 fn a_hook_that_chains_ours_changes_nothing() {
-    let seen = child("good_neighbour::a_hook_that_chains_ours_changes_nothing", || {
+    let seen = child(|| {
         each(0..1, Trace::Header, drop);
         let ours = panic::take_hook();
         panic::set_hook(Box::new(move |info| ours(info)));
@@ -55,7 +55,7 @@ fn a_hook_that_chains_ours_changes_nothing() {
 
 #[test]
 fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
-    let seen = child("good_neighbour::a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before", || {
+    let seen = child(|| {
         panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
         each(7..8, Trace::Header, |x| {
             assert!(thread::spawn(move || boom(x)).join().is_err());
@@ -75,7 +75,7 @@ fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
 
 #[test]
 fn a_hook_that_replaces_ours_is_named_as_the_reason() {
-    let seen = child("good_neighbour::a_hook_that_replaces_ours_is_named_as_the_reason", || {
+    let seen = child(|| {
         each(0..1, Trace::Short, drop);
         panic::set_hook(Box::new(|_| {}));
         raised(|| each(7..9, Trace::Short, boom));
@@ -94,7 +94,7 @@ fn the_first_call_may_come_during_unwinding() {
             assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
         }
     }
-    let seen = child("good_neighbour::the_first_call_may_come_during_unwinding", || {
+    let seen = child(|| {
         raised(|| {
             let _calls = CallsInDrop;
             boom(1);
@@ -144,35 +144,28 @@ fn ways_to_call() -> [WayToCall; 5] {
 
 #[test]
 fn the_first_call_may_be_made_by_a_panic_hook() {
-    let test = "good_neighbour::the_first_call_may_be_made_by_a_panic_hook";
-    if let Ok(way) = env::var("WAY_TO_CALL") {
-        assert!(crate::child::of(test).is_none(), "this is the child");
-        let (_, call) = ways_to_call().into_iter().find(|(name, _)| *name == way).expect("a way");
-        panic::set_hook(Box::new(move |info| {
-            if info.payload_as_text() == "boom 7" {
-                println!("sum: {}", call());
-            }
-        }));
-        assert!(thread::spawn(|| boom(7)).join().is_err());
-        // By now it can be installed.
-        while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
-            thread::yield_now();
-        }
-        return;
-    }
     for (way, _) in ways_to_call() {
-        let child = crate::child::with_env(test, &[("WAY_TO_CALL", way)]).expect("this is the parent");
-        assert!(
-            child.status.success() && String::from_utf8_lossy(&child.stdout).contains("sum: 4"),
-            "{way}: {child:?}"
-        );
+        let child = crate::child::with_env("WAY_TO_CALL", way).succeeds(|| {
+            let way = env::var("WAY_TO_CALL").expect("the parent sets it");
+            let (_, call) = ways_to_call().into_iter().find(|(name, _)| *name == way).expect("a way");
+            panic::set_hook(Box::new(move |info| {
+                if info.payload_as_text() == "boom 7" {
+                    println!("sum: {}", call());
+                }
+            }));
+            assert!(thread::spawn(|| boom(7)).join().is_err());
+            // By now it can be installed.
+            while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
+                thread::yield_now();
+            }
+        });
+        assert!(String::from_utf8_lossy(&child.stdout).contains("sum: 4"), "{way}: {child:?}");
     }
 }
 
 #[test]
 fn the_first_call_does_not_wait_for_the_hook_of_another_thread() {
-    let test = "good_neighbour::the_first_call_does_not_wait_for_the_hook_of_another_thread";
-    let Some(child) = crate::child::of(test) else {
+    crate::child::succeeds(|| {
         let [runs, gate] = [(); 2].map(|()| Arc::new(Gate::default()));
         let (in_hook, opened) = (Arc::clone(&runs), Arc::clone(&gate));
         panic::set_hook(Box::new(move |_| {
@@ -187,15 +180,13 @@ fn the_first_call_does_not_wait_for_the_hook_of_another_thread() {
         while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
             thread::yield_now();
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_broken_standard_error_is_nobodys_business() {
     for redirection in ["2>/dev/full", "2>&-"] {
-        let seen = child_with("good_neighbour::a_broken_standard_error_is_nobodys_business", redirection, || {
+        let seen = child_with(redirection, || {
             assert_eq!(raised(|| each(7..9, Trace::Short, boom)), "boom 7");
             let panicked = thread::spawn(|| traced(|| boom(1))).join();
             assert!(panicked.is_err());
@@ -206,7 +197,7 @@ fn a_broken_standard_error_is_nobodys_business() {
 
 #[test]
 fn the_caller_may_hold_standard_error() {
-    let seen = child("good_neighbour::the_caller_may_hold_standard_error", || {
+    let seen = child(|| {
         let mut lock = io::stderr().lock();
         assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
         assert!(
@@ -229,14 +220,11 @@ impl PayloadText for panic::PanicHookInfo<'_> {
 
 #[test]
 fn the_source_of_a_stream_may_print_while_the_consumer_holds_standard_output() {
-    let test = "good_neighbour::the_source_of_a_stream_may_print_while_the_consumer_holds_standard_output";
-    let Some(child) = crate::child::of(test) else {
+    let child = crate::child::succeeds(|| {
         let _lock = io::stdout().lock();
         let source = (0..5).inspect(|x| pool_map::pool_println!("read {x}"));
         assert_eq!(source.pool_imap(2, |x| x).sum::<i32>(), 10);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
     let out = String::from_utf8_lossy(&child.stdout);
     assert_eq!(out.matches("(PoolFeeder-1) [").count(), 5, "{out}");
 }

@@ -10,7 +10,7 @@ use std::{iter, mem};
 
 use pool_map::{CancelToken, Pool, PoolIterator, Worker};
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 use crate::nesting::tempted;
 use crate::{child, seen};
 
@@ -22,7 +22,6 @@ fn pool(workers: usize) -> Pool {
 
 #[test]
 fn the_results_of_map_in_its_order() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         for items in [0, 1, 2, 7, 100, 3000] {
             let pool = pool(workers);
@@ -39,7 +38,6 @@ fn the_results_of_map_in_its_order() {
 
 #[test]
 fn chunks_and_limits_do_not_show() {
-    let _watch = watch();
     let pool = pool(3);
     for chunk in [1, 2, 5, 100] {
         for limit in [1, 2, 5, 100] {
@@ -53,7 +51,6 @@ fn chunks_and_limits_do_not_show() {
 
 #[test]
 fn the_size_hint_is_right_without_threads() {
-    let _watch = watch();
     let mut stream = (0..5).pool_imap(Pool::inline(), |x| x);
     for left in (0..5).rev() {
         assert!(stream.next().is_some());
@@ -63,7 +60,6 @@ fn the_size_hint_is_right_without_threads() {
 
 #[test]
 fn the_size_hint_is_right_at_every_step() {
-    let _watch = watch();
     let pool = pool(2);
     for chunk in [1, 3, 64] {
         let mut stream = (0..100).pool_imap(&pool, |x| x).chunk_size(chunk);
@@ -84,7 +80,6 @@ fn the_size_hint_is_right_at_every_step() {
 
 #[test]
 fn the_methods_of_iterators_in_any_mix() {
-    let _watch = watch();
     let mut stream = (0..1000).pool_imap(2, |x| x);
     assert_eq!(stream.next(), Some(0));
     assert!(stream.by_ref().take(9).eq(1..10));
@@ -96,7 +91,6 @@ fn the_methods_of_iterators_in_any_mix() {
 
 #[test]
 fn an_error_ends_a_collect() {
-    let _watch = watch();
     let parsed: Result<Vec<i32>, _> = ["1", "x", "3"].into_iter().pool_imap(2, str::parse::<i32>).collect();
     assert_eq!(parsed.expect_err("x is no number").to_string(), "invalid digit found in string");
 }
@@ -105,7 +99,6 @@ fn an_error_ends_a_collect() {
 
 #[test]
 fn the_source_is_on_the_feeder_and_f_on_the_workers() {
-    let _watch = watch();
     let pool = Pool::builder().threads(2).name("Resize").build().expect("two threads");
     let feeders = Arc::new(Mutex::new(HashSet::new()));
     let noted = Arc::clone(&feeders);
@@ -122,21 +115,19 @@ fn the_source_is_on_the_feeder_and_f_on_the_workers() {
 
 #[test]
 fn feeders_have_names_of_their_own() {
-    let Some(child) = child::of("imap::feeders_have_names_of_their_own") else {
+    child::succeeds(|| {
         let name = |()| thread::current().name().map(str::to_owned);
         let mut first = iter::repeat(()).map(name).pool_imap(1, |name| name);
         let mut second = iter::repeat(()).map(name).pool_imap(1, |name| name);
         assert_eq!(first.next().flatten().as_deref(), Some("PoolFeeder-1"));
         assert_eq!(second.next().flatten().as_deref(), Some("PoolFeeder-2"));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_starts_before_the_first_result_is_asked_for() {
-    let Some(child) = child::of("imap::nothing_starts_before_the_first_result_is_asked_for") else {
+    child::succeeds(|| {
         let before = crate::threads();
         // The process's first call puts the panic hook in place, by a thread that has ended by then.
         drop((0..1).pool_map(1, |x| x));
@@ -150,14 +141,11 @@ fn nothing_starts_before_the_first_result_is_asked_for() {
         assert_eq!((stream.len(), crate::threads(), pulled.load(Ordering::Relaxed)), (10, before, 0));
         assert!(stream.next().is_some_and(|first| first.is_ok_and(|first| first == 0)));
         assert!(crate::threads() > before + 2);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn it_is_send() {
-    let _watch = watch();
     let mut stream = (0..100).pool_imap(2, |x| x);
     assert_eq!(stream.next(), Some(0));
     thread::spawn(move || assert!(stream.eq(1..100))).join().expect("it goes on elsewhere");
@@ -168,7 +156,6 @@ fn it_is_send() {
 /// Item k + 1 is sent only after the result of item k was seen.
 #[test]
 fn what_is_sent_may_depend_on_what_came_out() {
-    let _watch = watch();
     for chunk in [None, Some(1), Some(64)] {
         for ordered in [true, false] {
             let (sender, receiver) = mpsc::channel();
@@ -186,7 +173,6 @@ fn what_is_sent_may_depend_on_what_came_out() {
 
 #[test]
 fn the_last_of_a_burst_comes_while_the_source_is_silent() {
-    let _watch = watch();
     for burst in [1, 2, 10, 1000, 20_000] {
         for chunk in [None, Some(1), Some(300)] {
             let (sender, receiver) = mpsc::channel();
@@ -203,7 +189,6 @@ fn the_last_of_a_burst_comes_while_the_source_is_silent() {
 /// However cheap the items were so far, one that takes long keeps none of those behind it from being worked on.
 #[test]
 fn a_slow_item_after_cheap_ones_holds_nobody_up() {
-    let _watch = watch();
     let pool = pool(2);
     for round in 0..20 {
         let cheap = 1000 * round;
@@ -233,7 +218,6 @@ fn a_slow_item_after_cheap_ones_holds_nobody_up() {
 
 #[test]
 fn it_runs_ahead_while_the_body_runs() {
-    let _watch = watch();
     let (done, seen) = mpsc::channel();
     let mut stream = (0..8).pool_imap(2, move |x| done.send(x).expect("the test listens"));
     stream.next();
@@ -245,7 +229,6 @@ fn it_runs_ahead_while_the_body_runs() {
 
 #[test]
 fn without_order_what_is_done_comes_out() {
-    let _watch = watch();
     let gate = Arc::new(Gate::default());
     let closed = Arc::clone(&gate);
     let f = move |x| {
@@ -264,7 +247,6 @@ fn without_order_what_is_done_comes_out() {
 
 #[test]
 fn pulled_and_not_delivered_never_exceed_the_limit() {
-    let _watch = watch();
     let pool = pool(3);
     for limit in [1, 2, 3, 7, 50] {
         for chunk in [None, Some(1), Some(3), Some(1000)] {
@@ -297,7 +279,6 @@ fn pulled_and_not_delivered_never_exceed_the_limit() {
 
 #[test]
 fn an_endless_source_stops_at_the_limit_while_the_consumer_stalls() {
-    let _watch = watch();
     let (tell, told) = mpsc::channel();
     let source = (0..).inspect(move |&x: &usize| _ = tell.send(x));
     let mut stream = source.pool_imap(2, |x| x).max_in_flight(10).chunk_size(1);
@@ -330,7 +311,6 @@ impl Drop for Counted {
 
 #[test]
 fn everything_is_dropped_once_on_every_path() {
-    let _watch = watch();
     for how in 0..6 {
         for ordered in [true, false] {
             for taken in [1, 20, 100] {
@@ -382,7 +362,6 @@ fn all_of<T>(stream: impl Iterator<Item = T>) -> (Vec<T>, Option<String>) {
 
 #[test]
 fn the_lowest_failing_item_is_raised_after_all_results_before_it() {
-    let _watch = watch();
     let pool = pool(4);
     for chunk in [1, 7, 1000] {
         for failing in [0, 1, 50, 99] {
@@ -403,7 +382,6 @@ fn the_lowest_failing_item_is_raised_after_all_results_before_it() {
 fn the_payload_is_the_original_one() {
     #[derive(Debug, PartialEq)]
     struct Custom(u8);
-    let _watch = watch();
     let mut stream = [7].into_iter().pool_imap(1, |x| panic_any(Custom(x)));
     let payload = catch_unwind(AssertUnwindSafe(|| -> Option<()> { stream.next() })).expect_err("it panics");
     assert_eq!(payload.downcast_ref(), Some(&Custom(7)));
@@ -411,7 +389,6 @@ fn the_payload_is_the_original_one() {
 
 #[test]
 fn without_order_a_panic_is_raised_when_it_happens() {
-    let _watch = watch();
     let gate = Arc::new(Gate::default());
     let closed = Arc::clone(&gate);
     let stream = (0..50).pool_imap_unordered(2, move |x| {
@@ -429,7 +406,6 @@ fn without_order_a_panic_is_raised_when_it_happens() {
 
 #[test]
 fn a_panic_of_the_source_takes_its_place() {
-    let _watch = watch();
     let pool = pool(2);
     for failing in [0, 1, 50] {
         for ordered in [true, false] {
@@ -446,7 +422,6 @@ fn a_panic_of_the_source_takes_its_place() {
 
 #[test]
 fn a_lower_panic_of_f_wins_over_the_source() {
-    let _watch = watch();
     let source = (0..100).inspect(|&x| assert!(x < 50, "the source"));
     let (all, end) = all_of(source.pool_imap(2, |x| {
         assert!(x < 40, "item 40");
@@ -457,7 +432,6 @@ fn a_lower_panic_of_f_wins_over_the_source() {
 
 #[test]
 fn caught_panics_are_results() {
-    let _watch = watch();
     let fails = |x: usize| {
         assert!(x % 10 != 3, "a three");
         x
@@ -479,8 +453,7 @@ fn caught_panics_are_results() {
 #[cfg(unix)]
 #[test]
 fn a_panic_is_told_before_it_is_raised() {
-    let _watch = watch();
-    let seen = seen::child("imap::a_panic_is_told_before_it_is_raised", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).name("Told").build().expect("a thread");
         let mut stream = (0..10).pool_imap(&pool, |x| 10 / (5 - x)).named("quotients");
         assert_eq!(stream.by_ref().take(5).count(), 5);
@@ -496,8 +469,7 @@ fn a_panic_is_told_before_it_is_raised() {
 #[cfg(unix)]
 #[test]
 fn a_panic_that_nobody_got_to_leaves_a_line() {
-    let _watch = watch();
-    let seen = seen::child("imap::a_panic_that_nobody_got_to_leaves_a_line", || {
+    let seen = seen::child(|| {
         // One that waits for its turn when the stream is dropped…
         let pool = Pool::new(1).expect("a thread");
         let (started, starts) = mpsc::channel();
@@ -541,7 +513,6 @@ fn a_panic_that_nobody_got_to_leaves_a_line() {
 
 #[test]
 fn the_pool_survives() {
-    let _watch = watch();
     let pool = pool(2);
     let ids = || (0..200).pool_imap(&pool, |_| thread::current().id()).collect::<HashSet<ThreadId>>();
     let mut before = ids();
@@ -561,7 +532,6 @@ fn destructors_that_panic_stay_where_they_are() {
             assert!(!self.0 || thread::panicking(), "a bomb");
         }
     }
-    let _watch = watch();
     let pool = pool(2);
     for taken in [0, 1, 5] {
         let held = Bomb(true);
@@ -587,7 +557,7 @@ fn destructors_that_panic_stay_where_they_are() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_drop_does_not_wait_for_a_source_that_blocks() {
-    let Some(child) = child::of("imap::a_drop_does_not_wait_for_a_source_that_blocks") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let pool = pool(2);
         let [blocks, gate] = [(); 2].map(|()| Arc::new(Gate::default()));
@@ -606,14 +576,11 @@ fn a_drop_does_not_wait_for_a_source_that_blocks() {
         crate::wait_for_threads(before + 1);
         gate.open();
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn after_a_drop_nothing_starts() {
-    let _watch = watch();
     let pool = pool(1);
     let (started, starts) = mpsc::channel();
     let gate = Arc::new(Gate::default());
@@ -652,7 +619,7 @@ fn meet_again(worker: ThreadId) {
 
 #[test]
 fn a_leased_pool_goes_back_when_the_last_item_is_done() {
-    let Some(child) = child::of("imap::a_leased_pool_goes_back_when_the_last_item_is_done") else {
+    child::succeeds(|| {
         let gate = Arc::new(Gate::default());
         let closed = Arc::clone(&gate);
         let (tell, told) = mpsc::channel();
@@ -670,14 +637,12 @@ fn a_leased_pool_goes_back_when_the_last_item_is_done() {
         assert!(held.iter_mut().all(|stream| stream.next() != Some(worker)), "it is busy");
         gate.open();
         meet_again(worker);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_leased_pool_goes_back_though_the_source_blocks() {
-    let Some(child) = child::of("imap::a_leased_pool_goes_back_though_the_source_blocks") else {
+    child::succeeds(|| {
         let (sender, receiver) = mpsc::channel();
         sender.send(()).expect("the stream listens");
         let mut stream = receiver.into_iter().pool_imap(1, |()| this_thread());
@@ -685,14 +650,12 @@ fn a_leased_pool_goes_back_though_the_source_blocks() {
         drop(stream);
         meet_again(worker);
         drop(sender);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_leased_pool_goes_back_at_the_end_of_its_stream() {
-    let Some(child) = child::of("imap::a_leased_pool_goes_back_at_the_end_of_its_stream") else {
+    child::succeeds(|| {
         for ordered in [true, false] {
             let place = |_| this_thread();
             let mut stream = if ordered { (0..2).pool_imap(1, place) } else { (0..2).pool_imap_unordered(1, place) };
@@ -700,14 +663,11 @@ fn a_leased_pool_goes_back_at_the_end_of_its_stream() {
             meet_again(worker);
             drop(stream);
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn the_end_of_a_stream_may_be_that_of_its_pool() {
-    let _watch = watch();
     for ordered in [true, false] {
         let exits = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&exits);
@@ -727,7 +687,6 @@ fn the_end_of_a_stream_may_be_that_of_its_pool() {
 
 #[test]
 fn a_forgotten_stream_keeps_no_worker() {
-    let _watch = watch();
     let pool = pool(1);
     let mut stream = (0..).pool_imap(&pool, |x| x);
     stream.next();
@@ -739,7 +698,6 @@ fn a_forgotten_stream_keeps_no_worker() {
 
 #[test]
 fn on_the_only_worker_of_its_pool() {
-    let _watch = watch();
     let pool = pool(1);
     for ordered in [true, false] {
         let inside = pool.clone();
@@ -757,7 +715,6 @@ fn on_the_only_worker_of_its_pool() {
 
 #[test]
 fn on_the_only_worker_with_a_source_that_waits_for_it() {
-    let _watch = watch();
     let pool = pool(1);
     let inside = pool.clone();
     pool.install(move || {
@@ -779,7 +736,6 @@ fn inside_f_at_any_depth() {
         let inside = pool.clone();
         pool.imap(0..3, move |_| sum(&inside, depth - 1)).sum()
     }
-    let _watch = watch();
     for workers in [1, 2, 3] {
         assert_eq!(sum(&pool(workers), 4), 81);
     }
@@ -787,7 +743,6 @@ fn inside_f_at_any_depth() {
 
 #[test]
 fn begun_outside_and_consumed_on_the_worker() {
-    let _watch = watch();
     let pool = pool(1);
     let mut stream = (0..500).pool_imap(&pool, |x| x);
     assert_eq!(stream.next(), Some(0));
@@ -796,14 +751,12 @@ fn begun_outside_and_consumed_on_the_worker() {
 
 #[test]
 fn on_a_plain_rayon_worker() {
-    let _watch = watch();
     let rayon = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     rayon.install(|| assert!((0..500).pool_imap(2, |x| x).eq(0..500)));
 }
 
 #[test]
 fn two_endless_streams_share_one_worker() {
-    let _watch = watch();
     let pool = pool(1);
     let evens = (0..).step_by(2).pool_imap(&pool, |x: usize| x);
     let odds = (1..).step_by(2).pool_imap(&pool, |x: usize| x);
@@ -813,7 +766,6 @@ fn two_endless_streams_share_one_worker() {
 /// A worker that waits inside rayon must not begin an item on top of the one it is in, nor of a piece of another one.
 #[test]
 fn no_item_runs_on_top_of_another() {
-    let _watch = watch();
     let begun = AtomicBool::new(false);
     let (sender, receiver) = mpsc::channel();
     sender.send(0).expect("the stream listens");
@@ -839,7 +791,6 @@ fn runs_here(stream: impl Iterator<Item = (usize, ThreadId)>) {
 
 #[test]
 fn on_an_inline_pool() {
-    let _watch = watch();
     let pool = Pool::inline();
     let f = |x| (x, thread::current().id());
     runs_here((0..20).pool_imap(&pool, f));
@@ -857,7 +808,7 @@ fn on_an_inline_pool() {
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_fork() {
-    let Some(child) = child::of("imap::after_a_fork") else {
+    child::succeeds(|| {
         let pool = pool(2);
         let mut half = (0..1000).pool_imap(&pool, |x| x).chunk_size(1);
         assert_eq!(half.next(), Some(0));
@@ -878,23 +829,18 @@ fn after_a_fork() {
             pool.spawn(|| 3).join() == 3
         }));
         gate.open();
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn where_threads_cannot_start() {
     // No system has room for such a stack.
-    let stack = [("RUST_MIN_STACK", "1152921504606846976")];
-    let Some(child) = child::with_env("imap::where_threads_cannot_start", &stack) else {
+    child::with_env("RUST_MIN_STACK", "1152921504606846976").succeeds(|| {
         runs_here((0..20).pool_imap(2, |x| (x, thread::current().id())));
         // Workers that start leave the feeder as the one that cannot.
         let pool = Pool::builder().threads(2).stack_size(1 << 20).build().expect("small stacks");
         runs_here((0..20).pool_imap(&pool, |x| (x, thread::current().id())));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 // ---- Bad input -------------------------------------------------------------------------------------------------------
@@ -927,13 +873,12 @@ fn an_option_after_the_start() {
 
 #[test]
 fn bad_input_is_told_of_at_the_callers_line() {
-    let Some(child) = child::of("imap::bad_input_is_told_of_at_the_callers_line") else {
+    let child = child::run(|| {
         let _ = catch_unwind(|| drop((0..8).pool_imap(0, |x| x)));
         let _ = catch_unwind(|| drop((0..8).pool_imap(1, |x| x).max_in_flight(0)));
         let _ = catch_unwind(|| drop(Pool::inline().imap(0..8, |x| x).chunk_size(0)));
         println!("before line {}", line!());
-        return;
-    };
+    });
     let out = String::from_utf8_lossy(&child.stdout);
     let line = out.lines().find_map(|line| line.strip_prefix("before line ")).expect("it says the line");
     let line: u32 = line.parse().expect("a number");
@@ -945,7 +890,6 @@ fn bad_input_is_told_of_at_the_callers_line() {
 
 #[test]
 fn huge_limits_and_chunks() {
-    let _watch = watch();
     let stream = (0..1000).pool_imap(2, |x| x).max_in_flight(usize::MAX).chunk_size(usize::MAX);
     assert!(stream.eq(0..1000));
     let nothing = (0..1_000_000).pool_imap(2, drop).max_in_flight(usize::MAX);

@@ -83,7 +83,7 @@ fn the_macro_takes_what_println_takes() {
 
 #[test]
 fn lines_of_many_workers_are_never_mixed() {
-    let Some(child) = child::of("log::lines_of_many_workers_are_never_mixed") else {
+    let child = child::run(|| {
         let pool = Pool::new(8).expect("eight threads start");
         // Longer than what a pipe takes in one piece.
         let tail = "x".repeat(5000);
@@ -95,8 +95,7 @@ fn lines_of_many_workers_are_never_mixed() {
                 }
             })
         });
-        return;
-    };
+    });
     let lines = lines_of(&child);
     assert_eq!(lines.len(), 8000);
     let mut next = [0; 8];
@@ -113,15 +112,14 @@ fn lines_of_many_workers_are_never_mixed() {
 
 #[test]
 fn a_caller_may_hold_standard_output() {
-    let Some(child) = child::of("log::a_caller_may_hold_standard_output") else {
+    let child = child::run(|| {
         let pool = Pool::new(1).expect("a thread starts");
         let mut held = std::io::stdout().lock();
         writeln!(held).expect("a line of its own");
         pool.install(|| pool_println!("from the worker"));
         pool_println!("from the caller");
         drop(held);
-        return;
-    };
+    });
     let lines = lines_of(&child);
     assert_eq!(lines[0], ("PoolWorker-1".to_owned(), "from the worker".to_owned()));
     assert_eq!(lines[1].1, "from the caller");
@@ -130,14 +128,11 @@ fn a_caller_may_hold_standard_output() {
 
 #[test]
 fn a_callers_line_is_captured_and_a_workers_is_not() {
-    let test = "log::a_callers_line_is_captured_and_a_workers_is_not";
-    let Some(child) = child::captured(test) else {
+    let child = child::captured().succeeds(|| {
         let pool = Pool::new(1).expect("a thread starts");
         pool.install(|| pool_println!("from the worker"));
         pool_println!("from the caller");
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
     let out = String::from_utf8_lossy(&child.stdout);
     assert!(out.contains("] from the worker\n"), "{out}");
     assert!(!out.contains("from the caller"), "{out}");
@@ -147,7 +142,7 @@ fn a_callers_line_is_captured_and_a_workers_is_not() {
 #[allow(unsafe_code)]
 #[test]
 fn a_closed_pipe_loses_lines_and_nothing_else() {
-    let Some(child) = child::of("log::a_closed_pipe_loses_lines_and_nothing_else") else {
+    let child = child::run(|| {
         let mut ends = [0; 2];
         // SAFETY: `ends` has room for two descriptors, which are used below as what they are.
         unsafe {
@@ -161,7 +156,7 @@ fn a_closed_pipe_loses_lines_and_nothing_else() {
         pool_println!("from the caller again");
         // The harness would fail to print its summary.
         std::process::exit(7);
-    };
+    });
     assert_eq!(child.status.code(), Some(7), "{child:?}");
     let err = String::from_utf8_lossy(&child.stderr);
     assert_eq!(err.matches("failed printing to stdout").count(), 1, "{err}");
@@ -170,7 +165,7 @@ fn a_closed_pipe_loses_lines_and_nothing_else() {
 #[cfg(unix)]
 #[test]
 fn without_a_free_descriptor_no_line_is_lost() {
-    let Some(child) = child::of("log::without_a_free_descriptor_no_line_is_lost") else {
+    let child = child::run(|| {
         let pool = Pool::new(1).expect("a thread starts");
         assert_eq!(pool.map([1], |x| x), [1]);
         let all_taken = crate::take_all_descriptors();
@@ -178,8 +173,7 @@ fn without_a_free_descriptor_no_line_is_lost() {
         pool.install(|| pool_println!("while there is none"));
         drop((lock, all_taken));
         pool.install(|| pool_println!("with some free again"));
-        return;
-    };
+    });
     let messages: Vec<_> = lines_of(&child).into_iter().map(|(_, message)| message).collect();
     assert_eq!(messages, ["while there is none", "with some free again"]);
 }
@@ -187,7 +181,7 @@ fn without_a_free_descriptor_no_line_is_lost() {
 #[cfg(unix)]
 #[test]
 fn nor_where_there_never_was_one() {
-    let Some(child) = child::of("log::nor_where_there_never_was_one") else {
+    let child = child::run(|| {
         let all_taken = crate::take_all_descriptors();
         let pool = Pool::new(1).expect("a thread starts");
         pool.install(|| pool_println!("the first"));
@@ -197,15 +191,14 @@ fn nor_where_there_never_was_one() {
         pool.install(|| pool_println!("after it"));
         drop(all_taken);
         pool.install(|| pool_println!("the last"));
-        return;
-    };
+    });
     let messages: Vec<_> = lines_of(&child).into_iter().map(|(_, message)| message).collect();
     assert_eq!(messages, ["the first", "while another thread has the lock", "after it", "the last"]);
 }
 
 #[test]
 fn a_pools_sink_wins_over_the_processs() {
-    let Some(child) = child::of("log::a_pools_sink_wins_over_the_processs") else {
+    let child = child::run(|| {
         let (of_process, sink) = collector();
         set_line_sink(sink);
         let (of_pool, sink) = collector();
@@ -221,15 +214,14 @@ fn a_pools_sink_wins_over_the_processs() {
         plain.install(|| pool_println!("standard output"));
         assert!(messages(&of_process).is_empty());
         assert_eq!(Arc::strong_count(&of_process), 1, "the sink is dropped");
-        return;
-    };
+    });
     let messages: Vec<_> = lines_of(&child).into_iter().map(|(_, message)| message).collect();
     assert_eq!(messages, ["standard output"]);
 }
 
 #[test]
 fn a_sink_may_log_and_replace_itself() {
-    let Some(child) = child::of("log::a_sink_may_log_and_replace_itself") else {
+    let child = child::run(|| {
         set_line_sink(|line| {
             pool_println!("in the sink");
             assert!(line.ends_with("] once"));
@@ -237,8 +229,7 @@ fn a_sink_may_log_and_replace_itself() {
         });
         pool_println!("once");
         pool_println!("after it");
-        return;
-    };
+    });
     let messages: Vec<_> = lines_of(&child).into_iter().map(|(_, message)| message).collect();
     assert_eq!(messages, ["in the sink", "after it"]);
 }

@@ -43,7 +43,7 @@ const RECORD: &str = "ERROR pool_map [TRACE:PoolWorker-1] item 1 panicked at tes
 
 #[test]
 fn a_trace_is_an_error_record_as_well() {
-    let seen = child("logger::a_trace_is_an_error_record_as_well", || {
+    let seen = child(|| {
         set_logger(LevelFilter::Error);
         panic_on(Pool::builder());
     });
@@ -54,7 +54,7 @@ fn a_trace_is_an_error_record_as_well() {
 
 #[test]
 fn a_pools_traces_may_go_to_the_logger_alone() {
-    let seen = child("logger::a_pools_traces_may_go_to_the_logger_alone", || {
+    let seen = child(|| {
         set_logger(LevelFilter::Error);
         panic_on(Pool::builder().traces_to_logger_only());
         let pool = Pool::builder().threads(1).traces_to_logger_only().build().expect("a thread");
@@ -73,7 +73,7 @@ fn a_pools_traces_may_go_to_the_logger_alone() {
 
 #[test]
 fn so_may_those_that_nobody_waits_for() {
-    let seen = child("logger::so_may_those_that_nobody_waits_for", || {
+    let seen = child(|| {
         set_logger(LevelFilter::Error);
         let pool = Pool::builder().threads(1).traces_to_logger_only().build().expect("a thread");
         let gate = Arc::new(Barrier::new(2));
@@ -103,7 +103,7 @@ fn so_may_those_that_nobody_waits_for() {
 
 #[test]
 fn without_a_logger_that_takes_them_traces_are_not_lost() {
-    let seen = child("logger::without_a_logger_that_takes_them_traces_are_not_lost", || {
+    let seen = child(|| {
         panic_on(Pool::builder().traces_to_logger_only());
         set_logger(LevelFilter::Off);
         panic_on(Pool::builder().traces_to_logger_only());
@@ -114,7 +114,7 @@ fn without_a_logger_that_takes_them_traces_are_not_lost() {
 
 #[test]
 fn a_trace_of_traced_is_a_record_as_well() {
-    let seen = child("logger::a_trace_of_traced_is_a_record_as_well", || {
+    let seen = child(|| {
         set_logger(LevelFilter::Error);
         catch_unwind(|| traced(|| panic!("boom"))).expect_err("it panics");
     });
@@ -137,7 +137,7 @@ fn a_logger_that_panics_changes_nothing() {
         fn flush(&self) {}
     }
 
-    let seen = child("logger::a_logger_that_panics_changes_nothing", || {
+    let seen = child(|| {
         log::set_logger(&Clumsy).expect("the first one");
         log::set_max_level(LevelFilter::Error);
         panic_on(Pool::builder().traces_to_logger_only());

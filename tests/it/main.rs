@@ -1,5 +1,9 @@
 //! One module for each promise of the contract, in its order; then the parts.
 
+// Every `#[test]` has a time limit.
+#[macro_use]
+extern crate watched;
+
 mod same_as_map;
 mod caller_thread;
 mod lazy;
@@ -39,9 +43,12 @@ mod backtrace_variable;
 mod spans;
 mod logger;
 
+#[path = "../../src/testing/child.rs"]
 mod child;
 mod gate;
 mod seen;
+#[path = "../../src/testing/watch.rs"]
+mod watch;
 
 /// How many threads this process has.
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use std::thread;
 use pool_map::{IntoPool, Pool, PoolIterator};
 use rayon::prelude::*;
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 
 fn pool(workers: usize) -> Pool {
     Pool::new(workers).expect("a few threads start")
@@ -88,7 +88,6 @@ fn three_deep<P: IntoPool>(pool: impl Fn() -> P + Sync) {
 
 #[test]
 fn three_deep_on_one_pool() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = pool(workers);
         three_deep(|| &pool);
@@ -98,7 +97,6 @@ fn three_deep_on_one_pool() {
 
 #[test]
 fn three_deep_by_count() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         three_deep(|| workers);
     }
@@ -112,7 +110,6 @@ fn six_deep() {
     fn leaves_by_count(depth: usize) -> usize {
         if depth == 0 { 1 } else { (0..3).pool_map(depth, |_| leaves_by_count(depth - 1)).sum() }
     }
-    let _watch = watch();
     for workers in [1, 2, 4] {
         assert_eq!(leaves(&pool(workers), 6), 729);
     }
@@ -121,7 +118,6 @@ fn six_deep() {
 
 #[test]
 fn across_two_pools_and_back() {
-    let _watch = watch();
     for workers in [1, 2] {
         let (a, b) = (pool(workers), pool(workers));
         let back = |x: u64| (0..4).pool_map(&a, |y| x + y).sum::<u64>();
@@ -133,7 +129,6 @@ fn across_two_pools_and_back() {
 
 #[test]
 fn across_two_pools_and_back_on_their_workers() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let (a, b) = (pool(workers), pool(workers));
         let locked = Mutex::new(());
@@ -151,7 +146,6 @@ fn across_two_pools_and_back_on_their_workers() {
 
 #[test]
 fn a_panic_at_the_bottom_comes_out_at_the_top() {
-    let _watch = watch();
     for workers in [1, 2] {
         let pool = pool(workers);
         let bottom = |x: u64| assert!(x != 3, "at the bottom");
@@ -166,7 +160,6 @@ fn a_panic_at_the_bottom_comes_out_at_the_top() {
 
 #[test]
 fn a_lock_held_across_a_par_iter() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         for chunk in [Some(1), Some(3), None] {
             let locked = Mutex::new(0);
@@ -190,7 +183,6 @@ fn a_lock_held_across_a_par_iter() {
 
 #[test]
 fn a_lock_held_across_a_par_iter_in_a_loop() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let locked = Mutex::new(());
         let sum = |x: u64| {
@@ -209,7 +201,6 @@ fn a_lock_held_across_a_par_iter_in_a_loop() {
 
 #[test]
 fn one_lock_held_across_a_par_iter_in_two_calls_on_one_pool() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = pool(workers);
         let locked = Mutex::new(());
@@ -231,7 +222,6 @@ fn one_lock_held_across_a_par_iter_in_two_calls_on_one_pool() {
 
 #[test]
 fn items_of_a_call_never_stack_on_a_worker() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         for chunk in [1, 7] {
             let sums = (0..60).pool_map(workers, |x| alone(|| x + rayon_sum(30))).chunk_size(chunk);
@@ -245,7 +235,6 @@ fn items_of_a_call_never_stack_on_a_worker() {
 
 #[test]
 fn no_item_of_another_call_runs_on_top_of_one() {
-    let _watch = watch();
     let (pool, begun) = (pool(2), AtomicBool::new(false));
     let another = || (0..1).pool_for_each(&pool, |_: u8| begun.store(true, Ordering::SeqCst));
     thread::scope(|threads| (0..1).pool_for_each(&pool, |_: u8| tempted(&begun, || drop(threads.spawn(another)))));
@@ -270,7 +259,6 @@ fn a_state_is_made_once_a_worker_and_in_one_pair_of_hands() {
             self.total.fetch_add(self.items, Ordering::Relaxed);
         }
     }
-    let _watch = watch();
     for workers in [1, 2, 4] {
         for chunk in [1, 5] {
             let (made, total) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -297,7 +285,6 @@ fn a_state_is_made_once_a_worker_and_in_one_pair_of_hands() {
 
 #[test]
 fn rayon_jobs_left_behind_by_an_item() {
-    let _watch = watch();
     let pool = pool(2);
     let jobs = Mutex::new(Vec::new());
     let leaves = |x: u32| {
@@ -319,7 +306,6 @@ fn rayon_jobs_left_behind_by_an_item() {
 
 #[test]
 fn inside_of_a_pool_of_rayon() {
-    let _watch = watch();
     let ours = pool(2);
     for threads in [1, 2] {
         let theirs = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a few threads start");
@@ -349,7 +335,6 @@ fn inside_of_a_pool_of_rayon() {
 
 #[test]
 fn inside_of_install() {
-    let _watch = watch();
     for workers in [1, 2] {
         let pool = pool(workers);
         let sum = pool.install(|| (0..50).pool_map(&pool, |x| x).sum::<u64>());
@@ -361,7 +346,6 @@ fn inside_of_install() {
 
 #[test]
 fn threads_that_an_item_waits_for() {
-    let _watch = watch();
     // By count, each call has workers of its own, whatever waits for whom.
     let scoped = |x: u64| thread::scope(|scope| scope.spawn(move || (0..x).pool_map(1, |y| y).sum::<u64>()).join());
     let sums: Vec<u64> = (0..20).pool_map(1, |x| scoped(x).expect("nothing panics")).collect();
@@ -370,7 +354,6 @@ fn threads_that_an_item_waits_for() {
 
 #[test]
 fn a_pool_made_and_dropped_by_an_item() {
-    let _watch = watch();
     let sum = |x: u64| {
         let inner = pool(2);
         let installed = inner.install(|| rayon_sum(x));
@@ -385,7 +368,6 @@ fn a_pool_made_and_dropped_by_an_item() {
 fn a_static_that_is_made_with_a_call() {
     // A worker that waited for others inside of the call would be given an item that asks for the static again.
     static SUM: OnceLock<u64> = OnceLock::new();
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = pool(workers);
         let sum = || {
@@ -402,7 +384,6 @@ fn a_static_that_is_made_with_a_call() {
 
 #[test]
 fn a_slow_consumer_holds_up_nobody_else() {
-    let _watch = watch();
     for workers in [1, 2] {
         let pool = pool(workers);
         let (begun, other_done) = (Gate::default(), Gate::default());
@@ -426,7 +407,6 @@ fn a_slow_consumer_holds_up_nobody_else() {
 
 #[test]
 fn a_call_in_the_consumer() {
-    let _watch = watch();
     for workers in [1, 2] {
         let pool = pool(workers);
         let mut sum = 0;
@@ -444,7 +424,6 @@ fn a_call_in_the_consumer() {
 
 #[test]
 fn a_call_in_the_source() {
-    let _watch = watch();
     for workers in [1, 2] {
         let pool = pool(workers);
         let source = || (0..50).map(|x| (0..x).pool_map(&pool, |_| 1).sum::<u64>());
@@ -461,7 +440,6 @@ fn a_call_in_the_source() {
 
 #[test]
 fn eight_threads_on_one_pool() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = pool(workers);
         thread::scope(|scope| {
@@ -485,14 +463,12 @@ fn eight_threads_on_one_pool() {
 
 #[test]
 fn the_first_pool_of_the_process_is_made_inside_of_rayon() {
-    let Some(child) = crate::child::of("nesting::the_first_pool_of_the_process_is_made_inside_of_rayon") else {
+    crate::child::succeeds(|| {
         let lock = Mutex::new(());
         (0..50_u64).into_par_iter().for_each(|x| {
             assert_eq!((0..x).pool_map(Pool::global(), |y| y).sum::<u64>(), x * x.saturating_sub(1) / 2);
             let _locked = lock.lock().expect("nobody panics under it");
             drop(Pool::new(1).expect("one thread"));
         });
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }

@@ -9,7 +9,7 @@ use std::thread;
 
 use pool_map::{Pool, PoolIterator};
 
-use crate::gate::{text, watch};
+use crate::gate::text;
 
 /// How many items are in `f` at this moment.
 #[derive(Default)]
@@ -50,7 +50,6 @@ fn each_pool(test: impl Fn(&Pool)) {
 
 #[test]
 fn between_the_items_of_a_loop() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         for index in (0..50).pool_map(pool, |index| running.item(index)) {
@@ -63,7 +62,6 @@ fn between_the_items_of_a_loop() {
 
 #[test]
 fn after_a_break_or_a_drop() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         for index in (0..).pool_map(pool, |index| running.item(index)) {
@@ -83,7 +81,6 @@ fn after_a_break_or_a_drop() {
 
 #[test]
 fn after_collecting() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         let all: Vec<usize> = (0..50).pool_map(pool, |index| running.item(index)).collect();
@@ -100,7 +97,6 @@ fn after_collecting() {
 
 #[test]
 fn after_an_err() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         let fails = |index| if index == 20 { Err(index) } else { Ok(running.item(index)) };
@@ -113,7 +109,6 @@ fn after_an_err() {
 
 #[test]
 fn after_a_panic() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         let call = || (0..).pool_map(pool, |index| running.item(index));
@@ -126,7 +121,6 @@ fn after_a_panic() {
 
 #[test]
 fn after_a_panic_of_the_consumer_or_the_source() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         let call = || (0..).pool_map(pool, |index| running.item(index));
@@ -147,7 +141,6 @@ fn after_a_panic_of_the_consumer_or_the_source() {
 #[test]
 fn after_two_panics_at_once() {
     // One that unwinds through the scope while another comes from a job (rust-lang/rust#157969).
-    let _watch = watch();
     each_pool(|pool| {
         for _ in 0..100 {
             let running = Running::default();
@@ -169,7 +162,6 @@ fn after_two_panics_at_once() {
 
 #[test]
 fn when_forgotten() {
-    let _watch = watch();
     each_pool(|pool| {
         let running = Running::default();
         for taken in 0..5 {
@@ -193,7 +185,6 @@ fn when_leaked_in_a_cycle() {
         mapped: RefCell<Box<dyn Iterator<Item = usize>>>,
     }
     static RUNNING: Running = Running(AtomicUsize::new(0));
-    let _watch = watch();
     each_pool(|pool| {
         let mapped = RefCell::new(Box::new((0..).pool_map(pool, |index| RUNNING.item(index))) as Box<_>);
         let node = Rc::new(Node { itself: RefCell::default(), mapped });
@@ -206,7 +197,6 @@ fn when_leaked_in_a_cycle() {
 
 #[test]
 fn so_what_was_borrowed_can_be_changed_at_once() {
-    let _watch = watch();
     each_pool(|pool| {
         let mut words: Vec<String> = (0..200).map(|number| number.to_string()).collect();
         for round in 0..50 {

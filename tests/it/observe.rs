@@ -13,7 +13,7 @@ use pool_map::{
 };
 use rayon::prelude::*;
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 
 /// What an observer was told, in its own words.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +129,6 @@ fn boom(x: u64) -> u64 {
 
 #[test]
 fn every_item_is_told_once_by_every_method() {
-    let _watch = watch();
     let pool = Pool::new(3).expect("threads");
     let diary = Diary::default();
     assert_eq!((0..100).pool_map(&pool, |x| x + 1).observe(&diary).sum::<u64>(), 5050);
@@ -151,7 +150,6 @@ fn every_item_is_told_once_by_every_method() {
 
 #[test]
 fn a_start_says_what_is_known() {
-    let _watch = watch();
     let diary = Diary::default();
     let known = |x: &u64| x % 2 == 0;
     (0..10_u64).filter(known).pool_map(3, drop).named("even").observe(&diary).for_each(drop);
@@ -163,7 +161,6 @@ fn a_start_says_what_is_known() {
 
 #[test]
 fn a_call_in_place_has_one_worker() {
-    let _watch = watch();
     let diary = Diary::default();
     let pool = Pool::new(3).expect("threads");
     let call = |pool: &Pool| (0..4_u64).pool_map(pool, |x| x).observe(&diary).sum::<u64>();
@@ -177,7 +174,6 @@ fn a_call_in_place_has_one_worker() {
 
 #[test]
 fn nothing_is_told_of_a_call_that_is_not_asked() {
-    let _watch = watch();
     let diary = Diary::default();
     drop((0..8).pool_map(2, |x| x).observe(&diary));
     assert_eq!(diary.read(), []);
@@ -185,7 +181,6 @@ fn nothing_is_told_of_a_call_that_is_not_asked() {
 
 #[test]
 fn items_lie_within_their_call_and_come_from_its_workers() {
-    let _watch = watch();
     let pool = Pool::builder().threads(2).name("Seen").build().expect("threads");
     let diary = Diary::default();
     let before = Instant::now();
@@ -200,7 +195,6 @@ fn items_lie_within_their_call_and_come_from_its_workers() {
 
 #[test]
 fn an_item_is_timed_while_it_runs() {
-    let _watch = watch();
     let diary = Diary::default();
     let moments: Vec<(Instant, Instant)> =
         (0..20).pool_map(2, |_: u32| (Instant::now(), Instant::now())).observe(&diary).collect();
@@ -211,7 +205,6 @@ fn an_item_is_timed_while_it_runs() {
 
 #[test]
 fn the_end_is_told_when_nothing_is_left() {
-    let _watch = watch();
     let diary = Diary::default();
     let mut results = (0..5).pool_map(2, |x| x).observe(&diary);
     assert_eq!(results.by_ref().count(), 5);
@@ -223,7 +216,6 @@ fn the_end_is_told_when_nothing_is_left() {
 
 #[test]
 fn the_end_is_told_at_a_break() {
-    let _watch = watch();
     let diary = Diary::default();
     for x in (0..).pool_map(2, |x: u64| x).observe(&diary) {
         if x == 20 {
@@ -237,7 +229,6 @@ fn the_end_is_told_at_a_break() {
 
 #[test]
 fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
-    let _watch = watch();
     let diary = Diary::default();
     let results = (0..100).pool_map(2, boom).trace(Trace::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
@@ -249,7 +240,6 @@ fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
 
 #[test]
 fn a_panic_in_place_is_an_outcome() {
-    let _watch = watch();
     let diary = Diary::default();
     let results = (0..100).pool_map(Pool::inline(), boom).trace(Trace::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
@@ -261,7 +251,6 @@ fn a_panic_in_place_is_an_outcome() {
 
 #[test]
 fn a_panic_as_a_value_is_an_outcome() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let (before, after) = (Diary::default(), Diary::default());
         let call = || (5..10).pool_map(&pool, boom);
@@ -277,7 +266,6 @@ fn a_panic_as_a_value_is_an_outcome() {
 
 #[test]
 fn a_panic_of_the_source_ends_the_call() {
-    let _watch = watch();
     let diary = Diary::default();
     let results = (0..10).inspect(|&x| _ = boom(x)).pool_map(2, |x| x).observe(&diary);
     catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("the source panics");
@@ -286,7 +274,6 @@ fn a_panic_of_the_source_ends_the_call() {
 
 #[test]
 fn calls_in_place_are_told_with_the_callers_name() {
-    let _watch = watch();
     let diary = Diary::default();
     let call = || (0..5).pool_map(Pool::inline(), drop).observe(&diary).for_each(drop);
     thread::scope(|scope| {
@@ -300,7 +287,6 @@ fn calls_in_place_are_told_with_the_callers_name() {
 
 #[test]
 fn nested_calls_are_told_with_their_depth() {
-    let _watch = watch();
     let diary = Arc::new(Diary::default());
     let pool = Pool::builder().threads(2).observer(Arc::clone(&diary)).build().expect("threads");
     let sums = pool.map(0..4_u64, |x| (0..3).pool_map(&pool, |y| x * y).sum::<u64>());
@@ -328,7 +314,6 @@ fn nested_calls_are_told_with_their_depth() {
 
 #[test]
 fn another_observers_items_are_no_depth() {
-    let _watch = watch();
     let (outer, inner) = (Diary::default(), Diary::default());
     let nested = |_: u32| (0..2).pool_map(2, |x: u32| x).observe(&inner).sum::<u32>();
     assert_eq!((0..3).pool_map(2, nested).observe(&outer).sum::<u32>(), 3);
@@ -338,7 +323,6 @@ fn another_observers_items_are_no_depth() {
 
 #[test]
 fn depth_ends_with_the_item() {
-    let _watch = watch();
     let diary = Diary::default();
     let pool = Pool::new(1).expect("a thread");
     let nested = |x: u64| {
@@ -355,7 +339,6 @@ fn depth_ends_with_the_item() {
 
 #[test]
 fn a_pools_observer_sees_every_call_on_it() {
-    let _watch = watch();
     let diary = Arc::new(Diary::default());
     let pool = Pool::builder().threads(2).observer(diary.clone()).build().expect("threads");
     assert_eq!(pool.map(0..3, |x: u32| x), [0, 1, 2]);
@@ -368,7 +351,6 @@ fn a_pools_observer_sees_every_call_on_it() {
 
 #[test]
 fn several_observers_are_told_alike_and_one_twice_attached_once() {
-    let _watch = watch();
     let pools = Arc::new(Diary::default());
     let pool = Pool::builder().threads(2).observer(Arc::clone(&pools)).build().expect("threads");
     let (first, second) = (Diary::default(), Diary::default());
@@ -393,7 +375,6 @@ impl Observer for Depths {
 
 #[test]
 fn an_observer_without_a_size_is_told_once_and_with_the_depth() {
-    let _watch = watch();
     let depths = Arc::new(Depths);
     let pool = Pool::builder().threads(1).observer(&depths).build().expect("a thread");
     let sums = pool.map(0..2_u64, |x| (0..3).pool_map(&pool, |y| x * y).observe(&depths).sum::<u64>());
@@ -403,7 +384,6 @@ fn an_observer_without_a_size_is_told_once_and_with_the_depth() {
 
 #[test]
 fn every_call_takes_an_observer_by_reference_or_by_arc() {
-    let _watch = watch();
     let (owned, borrowed) = (Arc::new(Diary::default()), Diary::default());
     let objects: (Arc<dyn Observer>, &dyn Observer) = (Arc::clone(&owned) as _, &borrowed);
     let sums = [
@@ -449,7 +429,6 @@ impl Observer for Clumsy {
 
 #[test]
 fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
-    let _watch = watch();
     let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
     for (pool, (at, want)) in
         pools.iter().flat_map(|pool| [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtbtbtbtf")].map(|c| (pool, c)))
@@ -465,7 +444,6 @@ fn a_panic_of_an_observer_changes_nothing_and_is_its_last_word() {
 
 #[test]
 fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
-    let _watch = watch();
     for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
         for at in ['b', 't', 'f'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
@@ -479,8 +457,7 @@ fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_panic_of_an_observer_leaves_a_line() {
-    let _watch = watch();
-    let seen = crate::seen::child("observe::a_panic_of_an_observer_leaves_a_line", || {
+    let seen = crate::seen::child(|| {
         for at in ['b', 't'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
             (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
@@ -502,7 +479,6 @@ fn a_panic_in_the_drop_of_an_observer_does_not_come_out_of_that_of_a_task() {
             panic_any("no more news");
         }
     }
-    let _watch = watch();
     let pool = Pool::builder().threads(1).observer(Arc::new(Falls)).build().expect("a thread");
     let task = pool.spawn(|| 7);
     drop(pool);
@@ -529,7 +505,6 @@ fn an_observer_hears_of_an_item_while_others_run() {
         }
     }
 
-    let _watch = watch();
     let gate = Gate::default();
     // Item 0 ends only after somebody was told of item 1.
     let wait = |x: u32| {
@@ -582,7 +557,6 @@ impl Steps {
 
 #[test]
 fn every_item_is_told_when_it_begins_and_when_it_ends() {
-    let _watch = watch();
     let steps = Arc::new(Steps::default());
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         (0..100).pool_map(&pool, drop::<u32>).observe(&steps).for_each(drop);
@@ -637,7 +611,6 @@ impl Observer for Keeps {
 
 #[test]
 fn an_observer_may_have_items_recorded_by_its_timeline() {
-    let _watch = watch();
     for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
         for (falls, want, items) in [(false, "sf", 20), (true, "s", 0)] {
             let keeps = Keeps { timeline: Timeline::new(), told: Mutex::default(), falls };
@@ -668,7 +641,6 @@ fn is_whole(diary: &Diary, items: u64) {
 
 #[test]
 fn every_item_of_a_stream_is_told_once() {
-    let _watch = watch();
     let pool = Pool::builder().threads(3).name("Stream").build().expect("threads");
     let names = pool.worker_names();
     let check = |diary: &Diary| {
@@ -705,7 +677,6 @@ fn every_item_of_a_stream_is_told_once() {
 
 #[test]
 fn a_stream_in_place_is_told_with_the_callers_name() {
-    let _watch = watch();
     let here = |task: &Task| (&*task.worker, task.worker_index, task.depth) == ("caller", None, 0);
     let own = Diary::default();
     let owned = Arc::new(Diary::default());
@@ -726,7 +697,6 @@ fn a_stream_in_place_is_told_with_the_callers_name() {
 
 #[test]
 fn streams_made_on_a_worker_are_told_of() {
-    let _watch = watch();
     for threads in [1, 3] {
         let (pool, diary) = seen(threads);
         assert_eq!(pool.install(|| (0..50).pool_imap(&pool, |x| x).sum::<u64>()), 1225);
@@ -742,7 +712,6 @@ fn streams_made_on_a_worker_are_told_of() {
 
 #[test]
 fn a_panic_in_a_stream_is_an_outcome() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let diary = Arc::new(Diary::default());
         let results = (0..100).pool_imap(&pool, boom).trace(Trace::Header).observe(Arc::clone(&diary));
@@ -758,7 +727,6 @@ fn a_panic_in_a_stream_is_an_outcome() {
 
 #[test]
 fn a_panic_as_a_value_of_a_stream_is_an_outcome() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let (before, after) = (Arc::new(Diary::default()), Arc::new(Diary::default()));
         let call = || (5..10).pool_imap(&pool, boom);
@@ -774,7 +742,6 @@ fn a_panic_as_a_value_of_a_stream_is_an_outcome() {
 
 #[test]
 fn a_panic_of_the_source_ends_the_stream() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let diary = Arc::new(Diary::default());
         let mut results = (0..10).inspect(|&x| _ = boom(x)).pool_imap(&pool, |x| x).observe(Arc::clone(&diary));
@@ -787,7 +754,6 @@ fn a_panic_of_the_source_ends_the_stream() {
 
 #[test]
 fn the_end_of_a_stream_is_told_when_nothing_is_left() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let diary = Arc::new(Diary::default());
         let mut results = (0..5).pool_imap(&pool, |x| x).observe(Arc::clone(&diary));
@@ -804,7 +770,6 @@ fn the_end_of_a_stream_is_told_when_nothing_is_left() {
 
 #[test]
 fn the_end_of_a_dropped_stream_waits_for_the_items_that_run() {
-    let _watch = watch();
     let (pool, diary) = seen(2);
     let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
     let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
@@ -829,7 +794,6 @@ fn the_end_of_a_dropped_stream_waits_for_the_items_that_run() {
 
 #[test]
 fn the_end_of_a_dropped_stream_does_not_wait_for_its_source() {
-    let _watch = watch();
     let diary = Arc::new(Diary::default());
     let (sender, receiver) = mpsc::channel::<u64>();
     let mut results = (0..3).chain(receiver).pool_imap(2, |x| x).observe(Arc::clone(&diary));
@@ -846,7 +810,6 @@ fn the_end_of_a_dropped_stream_does_not_wait_for_its_source() {
 
 #[test]
 fn the_end_of_a_stream_is_told_at_a_break_in_place() {
-    let _watch = watch();
     let diary = Arc::new(Diary::default());
     for x in (0..).pool_imap(Pool::inline(), |x: u64| x).observe(Arc::clone(&diary)) {
         if x == 20 {
@@ -858,7 +821,6 @@ fn the_end_of_a_stream_is_told_at_a_break_in_place() {
 
 #[test]
 fn a_stream_forgotten_in_a_scope_ends_with_it() {
-    let _watch = watch();
     let diary = Diary::default();
     pool_map::scope(2, |s| {
         let mut results = s.imap(0.., |x: u64| x).observe(&diary);
@@ -871,7 +833,6 @@ fn a_stream_forgotten_in_a_scope_ends_with_it() {
 
 #[test]
 fn a_cancelled_stream_is_told_of_to_its_end() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let (diary, token) = (Arc::new(Diary::default()), CancelToken::new());
         let results = (0..).pool_imap(&pool, |x: u64| x).observe(Arc::clone(&diary)).cancel_on(&token);
@@ -896,7 +857,6 @@ fn a_cancelled_stream_is_told_of_to_its_end() {
 
 #[test]
 fn nested_streams_are_told_with_their_depth() {
-    let _watch = watch();
     let (pool, diary) = seen(2);
     let inside = pool.clone();
     let sums = pool.map(0..4_u64, |x| (0..3).pool_imap(&inside, move |y| x * y).sum::<u64>());
@@ -937,7 +897,6 @@ fn a_start_is_told_before_the_source_is_asked() {
         }
     }
 
-    let _watch = watch();
     let asked = Arc::new(AtomicUsize::new(0));
     let asks = Arc::clone(&asked);
     let slow = Arc::new(Slow(Arc::clone(&asked), Mutex::default()));
@@ -957,7 +916,6 @@ fn a_stream_has_the_times_of_its_source_and_of_its_consumer() {
         }
     }
 
-    let _watch = watch();
     let pause = Duration::from_millis(20);
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let times = Arc::new(Times::default());
@@ -982,7 +940,6 @@ fn a_stream_has_the_times_of_its_source_and_of_its_consumer() {
 
 #[test]
 fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
-    let _watch = watch();
     let pools = [Pool::new(1).expect("a thread"), Pool::inline()];
     for (pool, (at, want)) in
         pools.iter().flat_map(|pool| [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtbtbtbtf")].map(|c| (pool, c)))
@@ -1004,31 +961,29 @@ fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
 #[cfg(unix)]
 #[test]
 fn a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line() {
-    let _watch = watch();
-    let seen =
-        crate::seen::child("observe::a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line", || {
-            let pool = Pool::new(1).expect("a thread");
-            let clumsy = Arc::new(Clumsy { at: 'f', told: Mutex::default() });
-            let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
-            let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
-            let mut results = pool
-                .imap(0..2, move |x: u32| {
-                    if x == 1 {
-                        start.open();
-                        gate.wait();
-                    }
-                })
-                .chunk_size(1)
-                .observe(clumsy);
-            results.next();
-            started.wait();
-            drop(results);
-            // The worker must not wait for whoever waits for it.
-            let lock = std::io::stderr().lock();
-            closed.open();
-            pool.join();
-            drop(lock);
-        });
+    let seen = crate::seen::child(|| {
+        let pool = Pool::new(1).expect("a thread");
+        let clumsy = Arc::new(Clumsy { at: 'f', told: Mutex::default() });
+        let (closed, started) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+        let (gate, start) = (Arc::clone(&closed), Arc::clone(&started));
+        let mut results = pool
+            .imap(0..2, move |x: u32| {
+                if x == 1 {
+                    start.open();
+                    gate.wait();
+                }
+            })
+            .chunk_size(1)
+            .observe(clumsy);
+        results.next();
+        started.wait();
+        drop(results);
+        // The worker must not wait for whoever waits for it.
+        let lock = std::io::stderr().lock();
+        closed.open();
+        pool.join();
+        drop(lock);
+    });
     seen.succeeded();
     assert!(seen.stderr.starts_with("[TRACE:PoolWorker-1] panic in the observer at tests/it/observe.rs:"));
     assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
@@ -1044,7 +999,6 @@ fn too_late_to_observe_a_stream() {
 
 #[test]
 fn a_pools_observer_sees_its_streams() {
-    let _watch = watch();
     let (pool, diary) = seen(2);
     assert_eq!(pool.imap(0..3, |x| x).sum::<u64>(), 3);
     assert_eq!(pool.imap_unordered(0..4, |x| x).sum::<u64>(), 6);
@@ -1064,7 +1018,6 @@ fn a_pools_observer_sees_its_streams() {
 
 #[test]
 fn a_task_is_a_call_of_one_item() {
-    let _watch = watch();
     let (pool, diary) = seen(2);
     let gate = Arc::new(Gate::default());
     let closed = Arc::clone(&gate);
@@ -1081,7 +1034,6 @@ fn a_task_is_a_call_of_one_item() {
 
 #[test]
 fn a_task_that_panics_or_is_dropped_is_told_of() {
-    let _watch = watch();
     let diary = Arc::new(Diary::default());
     let pool = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&diary)).build().expect("a thread");
     assert!(pool.spawn(|| boom(7)).try_join().is_err());
@@ -1094,7 +1046,6 @@ fn a_task_that_panics_or_is_dropped_is_told_of() {
 
 #[test]
 fn a_task_that_never_runs_has_a_start_and_an_end() {
-    let _watch = watch();
     let (pool, diary) = seen(1);
     let (gate, begun) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
     let (closed, begins) = (Arc::clone(&gate), Arc::clone(&begun));
@@ -1126,7 +1077,6 @@ fn a_task_that_never_runs_has_a_start_and_an_end() {
 
 #[test]
 fn tasks_of_tasks_are_told_with_their_depth() {
-    let _watch = watch();
     let (pool, diary) = seen(1);
     let inside = pool.clone();
     // The only worker runs the inner one itself, while it waits for it.
@@ -1137,7 +1087,6 @@ fn tasks_of_tasks_are_told_with_their_depth() {
 
 #[test]
 fn the_end_of_a_task_is_told_before_its_outcome_is_there() {
-    let _watch = watch();
     let (pool, diary) = seen(2);
     for count in 1..=200 {
         pool.spawn(|| ()).join();
@@ -1150,7 +1099,6 @@ fn the_end_of_a_task_is_told_before_its_outcome_is_there() {
 
 #[test]
 fn a_panic_of_an_observer_of_a_task_changes_nothing_and_is_its_last_word() {
-    let _watch = watch();
     for (at, want) in [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtf")] {
         let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
         let builder = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&clumsy));
@@ -1182,7 +1130,6 @@ impl Observer for Names {
 
 #[test]
 fn labels_the_caller_and_its_waiting_are_told() {
-    let _watch = watch();
     let names = Names::default();
     let sleep = |()| thread::sleep(Duration::from_millis(5));
     // By a loop, whose caller waits for each batch.

@@ -1,7 +1,7 @@
 //! Promise 5: `f` runs at most once for each item, and every item and every result is dropped exactly once, on every path.
 
 use crate::child;
-use crate::gate::{Gate, watch};
+use crate::gate::Gate;
 use pool_map::{Pool, PoolIterator, Trace};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -108,7 +108,6 @@ macro_rules! call {
 fn on_full_runs_all_run_once() {
     const ALL: usize = Tally::LENGTH;
 
-    let _watch = watch();
     every_setting(|tally, workers, chunk| {
         let kept: Vec<_> = call!(tally.source(), workers, chunk, run).collect();
         assert!(kept.iter().map(|kept| kept.1).eq(0..ALL));
@@ -141,7 +140,6 @@ fn on_full_runs_all_run_once() {
 
 #[test]
 fn what_is_left_when_the_consumer_stops_is_dropped_once() {
-    let _watch = watch();
     every_setting(|tally, workers, chunk| {
         drop(call!(tally.source(), workers, chunk, run));
         0
@@ -180,7 +178,6 @@ fn what_is_left_when_the_consumer_stops_is_dropped_once() {
 
 #[test]
 fn after_a_panic_of_f_all_is_dropped_once() {
-    let _watch = watch();
     for bad in [0, 1, 4, 5, 30, 59] {
         let f = |item: Item<'_>| -> usize {
             assert!(item.1 != bad, "item {bad} is bad");
@@ -217,7 +214,6 @@ fn after_a_panic_of_f_all_is_dropped_once() {
 
 #[test]
 fn after_a_panic_of_the_source_or_the_consumer_all_is_dropped_once() {
-    let _watch = watch();
     for bad in [0, 1, 4, 5, 30, 59] {
         every_setting(|tally, workers, chunk| {
             let source = tally.source().inspect(|item| assert!(item.1 != bad, "the source is bad at {bad}"));
@@ -270,7 +266,6 @@ fn items_and_results_without_size_are_dropped_once() {
         assert_eq!(MADE.load(Ordering::SeqCst), DROPPED.load(Ordering::SeqCst));
     }
 
-    let _watch = watch();
     let source = |length| std::iter::repeat_with(Nothing::new).take(length);
     for workers in [1, 3] {
         for chunk in CHUNKS {
@@ -300,7 +295,7 @@ fn left_over_items_and_results_whose_drop_panics_are_all_dropped() {
             panic_any("a bomb");
         }
     }
-    let Some(output) = child::of("once::left_over_items_and_results_whose_drop_panics_are_all_dropped") else {
+    child::succeeds(|| {
         for workers in [1, 2, 4] {
             for chunk in CHUNKS {
                 // Items: f defuses those it gets, so only what is left over goes off.
@@ -349,11 +344,7 @@ fn left_over_items_and_results_whose_drop_panics_are_all_dropped() {
                 assert_eq!(made.into_inner(), dropped.into_inner());
             }
         }
-        println!("done");
-        return;
-    };
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+    });
 }
 
 /// One state for each worker, each of which panics when it is dropped: a second panic in one unwinding would abort.
@@ -366,7 +357,6 @@ fn states_whose_drop_panics_do_not_meet() {
         }
     }
 
-    let _watch = watch();
     let both = Barrier::new(2);
     let f = |_: &mut Bad, x: u32| {
         both.wait();
@@ -387,7 +377,6 @@ fn what_a_stream_holds_may_panic_when_a_worker_drops_it() {
         }
     }
 
-    let _watch = watch();
     let pool = Pool::new(1).expect("a thread");
     let gate = Arc::new(Gate::default());
     let closed = Arc::clone(&gate);

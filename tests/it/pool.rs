@@ -127,12 +127,10 @@ fn a_panic_of_on_start_is_an_error_of_build() {
 
 #[test]
 fn a_panic_of_on_exit_is_one_line() {
-    let Some(child) = child::of("pool::a_panic_of_on_exit_is_one_line") else {
+    let child = child::succeeds(|| {
         let pool = Pool::builder().threads(2).on_exit(|_| panic!("goodbye")).build();
         pool.expect("two threads start").join();
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
     let err = String::from_utf8_lossy(&child.stderr);
     // The standard hook writes in pieces, so its own report may stand around the line.
     for worker in ["PoolWorker-1", "PoolWorker-2"] {
@@ -174,7 +172,7 @@ fn a_thread_that_cannot_start_is_an_error() {
 #[allow(unsafe_code)]
 #[test]
 fn threads_that_started_before_a_failure_have_ended() {
-    let Some(child) = child::of("pool::threads_that_started_before_a_failure_have_ended") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let ended = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&ended);
@@ -195,15 +193,13 @@ fn threads_that_started_before_a_failure_have_ended() {
         assert!(number > 1, "some have started: {text}");
         assert_eq!(ended.load(Ordering::Relaxed), number - 1);
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn no_pool_leaves_a_thread() {
-    let Some(child) = child::of("pool::no_pool_leaves_a_thread") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let ended = Arc::new(AtomicUsize::new(0));
         for round in 1..=2000 {
@@ -216,15 +212,13 @@ fn no_pool_leaves_a_thread() {
         }
         // The kernel forgets a thread a little after it was joined.
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_worker_that_drops_the_last_handle_waits_for_nobody() {
-    let Some(child) = child::of("pool::a_worker_that_drops_the_last_handle_waits_for_nobody") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let pool = Pool::new(2).expect("two threads start");
         let other = Pool::new(2).expect("two threads start");
@@ -244,9 +238,7 @@ fn a_worker_that_drops_the_last_handle_waits_for_nobody() {
         let name = told.recv().expect("the drops return");
         assert!(name.is_some_and(|name| name.starts_with("PoolWorker-")));
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
@@ -274,7 +266,7 @@ fn an_inline_pool_works_here() {
 #[allow(unsafe_code)]
 #[test]
 fn after_a_fork_pools_work_inline() {
-    let Some(child) = child::of("pool::after_a_fork_pools_work_inline") else {
+    child::succeeds(|| {
         let pool = Pool::new(2).expect("two threads start");
         let global = Pool::global();
         // SAFETY: what runs in the child below is what this test is about; allocation is safe there with glibc.
@@ -298,15 +290,13 @@ fn after_a_fork_pools_work_inline() {
         assert!(libc::WIFEXITED(status), "the child was killed: {status}");
         assert_eq!(libc::WEXITSTATUS(status), 7);
         pool.install(|| assert!(Worker::current().is_some(), "the parent is as before"));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 #[cfg(unix)]
 fn calls_on_a_pool_trace_as_it_says() {
-    let seen = crate::seen::child("pool::calls_on_a_pool_trace_as_it_says", || {
+    let seen = crate::seen::child(|| {
         let pool = Pool::builder().threads(2).trace(Trace::Off).build().expect("two threads");
         let boom = |x: u32| assert_ne!(x, 1, "boom");
         assert!(catch_unwind(AssertUnwindSafe(|| (0..2).pool_map(&pool, boom).for_each(drop))).is_err());

@@ -10,7 +10,6 @@ use std::{iter, mem};
 use pool_map::{Pool, PoolIterator};
 
 use crate::child;
-use crate::gate::watch;
 
 /// The threads and names of the workers, in their order.
 fn crew(pool: &Pool) -> Vec<(ThreadId, Option<String>)> {
@@ -42,7 +41,6 @@ impl Drop for Bomb {
 
 #[test]
 fn panics_of_all_sorts() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = &Pool::builder().name("Sorts").threads(workers).build().expect("a few threads start");
         survives(pool, || (0..100).pool_for_each(pool, |x| assert!(x < 50, "text")));
@@ -68,7 +66,6 @@ fn panics_of_all_sorts() {
 
 #[test]
 fn panics_of_drops() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = &Pool::builder().name("Drops").threads(workers).build().expect("a few threads start");
         // Of an item, inside `f`.
@@ -100,7 +97,6 @@ fn panics_of_drops() {
 
 #[test]
 fn a_hundred_panics_in_a_row() {
-    let _watch = watch();
     let pool = &Pool::builder().name("Hundred").threads(2).build().expect("two threads start");
     let before = crew(pool);
     for round in 0..100 {
@@ -112,7 +108,6 @@ fn a_hundred_panics_in_a_row() {
 
 #[test]
 fn items_run_under_the_names_of_the_workers() {
-    let _watch = watch();
     let pool = Pool::builder().name("Named").threads(3).build().expect("three threads start");
     let names = Mutex::new(BTreeSet::new());
     // Each waits for the two others, so each of the three workers has one.
@@ -129,7 +124,7 @@ fn items_run_under_the_names_of_the_workers() {
 
 #[test]
 fn a_leased_pool_survives_too() {
-    let Some(child) = child::of("pool_survives::a_leased_pool_survives_too") else {
+    child::succeeds(|| {
         let names = || -> BTreeSet<_> {
             let name = |_| thread::current().name().map(str::to_owned);
             (0..100).pool_map(2, name).chunk_size(1).collect()
@@ -142,9 +137,7 @@ fn a_leased_pool_survives_too() {
             catch_unwind(call).expect_err("item 50 panics");
             assert!(names().iter().flatten().all(|name| name == "PoolWorker-1" || name == "PoolWorker-2"));
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
@@ -153,7 +146,7 @@ fn the_last_handle_joins_the_threads() {
     fn threads() -> usize {
         std::fs::read_dir("/proc/self/task").expect("Linux lists the threads").count()
     }
-    let Some(child) = child::of("pool_survives::the_last_handle_joins_the_threads") else {
+    child::succeeds(|| {
         let before = threads();
         for _ in 0..100 {
             let ended = std::sync::Arc::new(AtomicUsize::new(0));
@@ -175,7 +168,5 @@ fn the_last_handle_joins_the_threads() {
         while threads() != before {
             thread::yield_now();
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }

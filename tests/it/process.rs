@@ -14,14 +14,16 @@ use std::{env, fs, hint, iter, thread};
 
 use pool_map::{Pool, PoolIterator, Timeline, Trace, pool_println, scope, traced};
 
-use crate::child;
+use crate::child::{self, Child, test_of};
 use crate::gate::text;
 use crate::seen;
 
 const SIGABRT: i32 = 6;
 
 /// Without frames, which take seconds to be looked up in a program as large as this one.
-const SHORT: (&str, &str) = ("RUST_BACKTRACE", "0");
+fn short() -> Child<'static> {
+    child::with_env("RUST_BACKTRACE", "0")
+}
 
 /// Runs `act` as an item, or what stands for one, behind the door of that name.
 fn behind(door: &str, act: fn()) {
@@ -42,21 +44,21 @@ const DOORS: [&str; 7] = ["map", "loop", "imap", "scope", "spawn", "nested", "so
 
 /// What becomes of a process in which `act` runs behind each of the doors.
 #[track_caller]
-fn each_door(test: &str, act: fn(), check: impl Fn(Output)) {
-    if let Ok(door) = env::var("DOOR") {
-        assert!(child::of(test).is_none(), "this is the child");
-        behind(&door, act);
-        return;
-    }
+fn each_door(act: fn(), check: impl Fn(Output)) {
+    let test = test_of(&check);
     for door in DOORS {
-        check(child::with_env(test, &[("DOOR", door), SHORT]).expect("this is the parent"));
+        check(short().with_env("DOOR", door).run_as(test, || behind(&own_door(), act)));
     }
+}
+
+/// In the child, the door that it is for.
+fn own_door() -> String {
+    env::var("DOOR").expect("the parent sets it")
 }
 
 #[test]
 fn an_exit_inside_f_is_the_end() {
     each_door(
-        "process::an_exit_inside_f_is_the_end",
         || process::exit(7),
         |child| {
             assert_eq!(child.status.code(), Some(7), "{child:?}");
@@ -76,7 +78,7 @@ fn an_abort_inside_f_is_the_end() {
         };
         process::abort();
     }
-    each_door("process::an_abort_inside_f_is_the_end", abort, |child| {
+    each_door(abort, |child| {
         assert_eq!(child.status.signal(), Some(SIGABRT), "{child:?}");
     });
 }
@@ -87,7 +89,7 @@ fn a_stack_overflow_names_the_worker() {
         let frame = hint::black_box([depth; 64]);
         if depth == u64::MAX { 0 } else { down(depth + 1) + frame[0] }
     }
-    let seen = seen::child("process::a_stack_overflow_names_the_worker", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).stack_size(1 << 18).build().expect("a small thread");
         (0..3).pool_map(&pool, down).for_each(drop);
     });
@@ -121,8 +123,8 @@ fn make_ours() {
 
 /// What becomes of a panic at the end of a worker on which `start` ran first of all, and then a task.
 #[track_caller]
-fn panics_too_late(test: &str, start: fn(), task: fn()) {
-    let seen = seen::child(test, || {
+fn panics_too_late(start: impl Fn() + Send + Sync + 'static, task: fn()) {
+    let seen = seen::child_as(test_of(&start), || {
         let pool = Pool::builder().threads(1).on_start(move |_| start()).build().expect("a thread");
         pool.spawn(task).join();
         // The worker ends here.
@@ -140,14 +142,12 @@ fn panics_too_late(test: &str, start: fn(), task: fn()) {
 
 #[test]
 fn a_panic_in_the_destructor_of_a_thread_local_aborts_as_std_has_it() {
-    let test = "process::a_panic_in_the_destructor_of_a_thread_local_aborts_as_std_has_it";
-    panics_too_late(test, || (), || at_the_end(|| panic!("too late")));
+    panics_too_late(|| (), || at_the_end(|| panic!("too late")));
 }
 
 #[test]
 fn so_does_one_in_a_destructor_that_comes_after_ours() {
-    let test = "process::so_does_one_in_a_destructor_that_comes_after_ours";
-    panics_too_late(test, || at_the_end(|| panic!("too late")), make_ours);
+    panics_too_late(|| at_the_end(|| panic!("too late")), make_ours);
 }
 
 #[test]
@@ -173,8 +173,7 @@ fn all_doors_are_open_in_the_destructor_of_a_thread_local() {
         }
         TIMES.fetch_add(1, Ordering::SeqCst);
     }
-    let Some(child) = child::with_env("process::all_doors_are_open_in_the_destructor_of_a_thread_local", &[SHORT])
-    else {
+    short().succeeds(|| {
         // On a worker, on a feeder, on a plain thread: first while what this crate keeps for the thread is there, then after it.
         for steps in [[make_ours, || at_the_end(everything)], [|| at_the_end(everything), make_ours]] {
             let both = move || steps.iter().for_each(|step| step());
@@ -190,9 +189,7 @@ fn all_doors_are_open_in_the_destructor_of_a_thread_local() {
         while TIMES.load(Ordering::SeqCst) < 8 {
             thread::yield_now();
         }
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
@@ -200,33 +197,27 @@ fn every_door_may_be_the_first_one_while_a_panic_unwinds() {
     struct Uses;
     impl Drop for Uses {
         fn drop(&mut self) {
-            let door = env::var("DOOR").expect("the parent sets it");
-            behind(&door, || {
+            behind(&own_door(), || {
                 let end = catch_unwind(|| panic!("inside"));
                 assert!(end.is_err());
             });
         }
     }
-    let test = "process::every_door_may_be_the_first_one_while_a_panic_unwinds";
-    if env::var_os("DOOR").is_some() {
-        assert!(child::of(test).is_none(), "this is the child");
-        let end = catch_unwind(AssertUnwindSafe(|| {
-            let _uses = Uses;
-            panic!("outside");
-        }));
-        assert_eq!(text(&*end.expect_err("it panics")), "outside");
-        return;
-    }
     for door in DOORS {
-        let child = child::with_env(test, &[("DOOR", door), SHORT]).expect("this is the parent");
-        assert!(child.status.success(), "{door}: {child:?}");
+        short().with_env("DOOR", door).succeeds(|| {
+            let end = catch_unwind(AssertUnwindSafe(|| {
+                let _uses = Uses;
+                panic!("outside");
+            }));
+            assert_eq!(text(&*end.expect_err("it panics")), "outside");
+        });
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_thousand_pools_at_once() {
-    let Some(child) = child::of("process::a_thousand_pools_at_once") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let made = thread::scope(|threads| {
             let makers: Vec<_> = (0..4)
@@ -255,18 +246,14 @@ fn a_thousand_pools_at_once() {
         }
         drop(made);
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 #[allow(unsafe_code, reason = "a call of libc")]
 fn where_only_some_of_the_threads_can_start_a_call_runs_here() {
-    let stack = [("RUST_MIN_STACK", "536870912")];
-    let Some(child) = child::with_env("process::where_only_some_of_the_threads_can_start_a_call_runs_here", &stack)
-    else {
+    child::with_env("RUST_MIN_STACK", "536870912").succeeds(|| {
         let before = crate::threads();
         // Room for a few stacks of half a GiB, not for sixteen.
         let limit = libc::rlimit { rlim_cur: 4 << 30, rlim_max: 4 << 30 };
@@ -278,15 +265,13 @@ fn where_only_some_of_the_threads_can_start_a_call_runs_here() {
         assert!((0..100).pool_imap(16, move |_| thread::current().id() == here).all(|is_here| is_here));
         assert!(scope(16, |s| s.imap(0..100, |_| thread::current().id() == here).all(|is_here| is_here)));
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_fork_inside_f() {
-    let Some(child) = child::with_env("process::a_fork_inside_f", &[SHORT]) else {
+    short().succeeds(|| {
         let pool = Pool::new(2).expect("two threads");
         let inside = |x: u32| {
             x != 5
@@ -300,9 +285,7 @@ fn a_fork_inside_f() {
         };
         assert!((0..20).pool_map(&pool, inside).all(|right| right));
         assert!((0..20).pool_map(&pool, |x| x).eq(0..20));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
@@ -327,8 +310,7 @@ fn a_standard_error_that_takes_nothing_is_nobodys_business() {
         pool.join();
         assert!((0..9).pool_map(2, |x| x).eq(0..9));
     }
-    let Some(child) = child::with_env("process::a_standard_error_that_takes_nothing_is_nobodys_business", &[SHORT])
-    else {
+    short().succeeds(|| {
         // Nobody reads any more.
         // SAFETY: the descriptor is this pipe's.
         with_pipe(|pipe| assert_eq!(unsafe { libc::close(pipe[0]) }, 0));
@@ -343,14 +325,12 @@ fn a_standard_error_that_takes_nothing_is_nobodys_business() {
             }
         });
         panics();
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn traces_of_many_threads_are_never_mixed() {
-    let seen = seen::child("process::traces_of_many_threads_are_never_mixed", || {
+    let seen = seen::child(|| {
         let all = Barrier::new(8);
         let long = "x".repeat(3000);
         thread::scope(|threads| {
@@ -419,7 +399,8 @@ fn program(name: &str, copies: &[&str], main: &str) -> PathBuf {
     folder.join("target/debug").join(name)
 }
 
-#[test]
+// Cargo builds a program in it.
+#[test(minutes = 5)]
 fn two_versions_of_this_crate_in_one_program() {
     let main = "\
 fn main() {

@@ -3,7 +3,6 @@
 // `same!` expands for `Map` too, which has a `next_back`; large items are what one of the tests is about.
 #![allow(clippy::double_ended_iterator_last, clippy::large_stack_arrays)]
 
-use crate::gate::watch;
 use itertools::Itertools;
 use pool_map::{Pool, PoolIterator};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
@@ -88,7 +87,6 @@ fn nothing(_: u32) {}
 
 #[test]
 fn every_collection_is_the_same() {
-    let _watch = watch();
     same!(0..100, hash, |it| it.collect::<Vec<_>>());
     same!(0..100, hash, |it| it.collect::<VecDeque<_>>());
     same!(0..100, hash, |it| it.collect::<LinkedList<_>>());
@@ -109,7 +107,6 @@ fn every_collection_is_the_same() {
 
 #[test]
 fn collecting_results_and_options_stops_at_the_first_failure_in_order() {
-    let _watch = watch();
     same!(0..70, up_to_70, |it| it.collect::<Result<Vec<_>, _>>());
     same!(0..100, up_to_70, |it| it.collect::<Result<Vec<_>, _>>());
     same!(0..100, up_to_70, |it| it.collect::<Result<HashSet<_>, _>>());
@@ -124,7 +121,6 @@ fn collecting_results_and_options_stops_at_the_first_failure_in_order() {
 
 #[test]
 fn every_method_that_takes_the_whole_is_the_same() {
-    let _watch = watch();
     same!(0..100, hash, |it| it.sum::<u64>());
     same!(1..12, small, |it| it.map(|x| x + 1).product::<u64>());
     same!(1..12, |x: u32| u64::from(x), |it| it.product::<u64>());
@@ -162,7 +158,6 @@ fn every_method_that_takes_the_whole_is_the_same() {
 
 #[test]
 fn every_method_that_stops_early_is_the_same() {
-    let _watch = watch();
     same!(0..100, hash, |it| (0..5).map(|n| it.nth(n * n)).collect::<Vec<_>>());
     same!(0..100, hash, |it| it.nth(99));
     same!(0..100, hash, |it| (it.nth(100), it.next()));
@@ -188,7 +183,6 @@ fn every_method_that_stops_early_is_the_same() {
 
 #[test]
 fn every_adaptor_on_top_is_the_same() {
-    let _watch = watch();
     same!(0..100, hash, |it| it.zip("abcdef".chars()).collect::<Vec<_>>());
     same!(0..100, hash, |it| it.chain([1, 2, 3]).collect::<Vec<_>>());
     same!(0..100, hash, |it| [1, 2, 3].into_iter().chain(it).collect::<Vec<_>>());
@@ -229,7 +223,6 @@ fn every_adaptor_on_top_is_the_same() {
 
 #[test]
 fn itertools_adaptors_are_the_same() {
-    let _watch = watch();
     same!(0..100, hash, |it| it.chunks(7).into_iter().map(Iterator::collect::<Vec<_>>).collect::<Vec<_>>());
     same!(0..100, hash, |it| it.chunk_by(|x| x % 2).into_iter().map(|(k, g)| (k, g.sum::<u64>())).collect::<Vec<_>>());
     same!(0..100, hash, |it| it.tuple_windows::<(_, _, _)>().collect::<Vec<_>>());
@@ -251,7 +244,6 @@ fn itertools_adaptors_are_the_same() {
 
 #[test]
 fn any_mix_of_methods_is_the_same() {
-    let _watch = watch();
     same!(0..100, hash, |it| {
         let one = it.next();
         let three: Vec<u64> = it.by_ref().take(3).collect();
@@ -285,14 +277,12 @@ fn a_question_mark_in_the_loop_leaves_it_there() {
         Ok(total)
     }
 
-    let _watch = watch();
     same!(0..70, up_to_70, |it| total(it));
     same!(0..100, up_to_70, |it| total(it));
 }
 
 #[test]
 fn sources_of_every_kind_give_the_same() {
-    let _watch = watch();
     let words = ["so", "much", "depends", "upon"];
     same!(words.iter(), |word: &&str| word.len(), |it| it.collect::<Vec<_>>());
     same!("so much depends".chars(), |c: char| c.to_ascii_uppercase(), |it| it.collect::<String>());
@@ -313,7 +303,6 @@ fn sources_of_every_kind_give_the_same() {
 
 #[test]
 fn a_source_passed_by_reference_is_read_ahead_of_what_is_delivered() {
-    let _watch = watch();
     for workers in 1..=4 {
         let mut source = 0..100_u32;
         let taken: Vec<u64> = source.by_ref().pool_map(workers, hash).take(5).collect();
@@ -329,7 +318,6 @@ fn a_source_passed_by_reference_is_read_ahead_of_what_is_delivered() {
 
 #[test]
 fn an_iterator_may_change_threads_between_any_two_methods() {
-    let _watch = watch();
     let expected: Vec<u64> = (0..100).map(hash).collect();
     let elsewhere = Pool::new(1).expect("one thread");
     for workers in [1, 2, 4] {
@@ -354,7 +342,6 @@ fn an_iterator_may_change_threads_between_any_two_methods() {
 
 #[test]
 fn every_length_around_every_limit_comes_out_whole() {
-    let _watch = watch();
     for workers in 1..=8 {
         for chunk in [None, Some(1), Some(2), Some(3), Some(7), Some(64)] {
             let one = chunk.unwrap_or(1);
@@ -385,7 +372,6 @@ fn every_length_around_every_limit_comes_out_whole() {
 
 #[test]
 fn the_largest_options_are_taken_at_their_word() {
-    let _watch = watch();
     let expected: Vec<u64> = (0..100).map(hash).collect();
     for most in [usize::MAX, usize::MAX / 2, 1 << 40] {
         assert_eq!((0..100).pool_map(2, hash).chunk_size(most).collect::<Vec<_>>(), expected);
@@ -399,7 +385,6 @@ fn the_largest_options_are_taken_at_their_word() {
 
 #[test]
 fn many_cheap_items_come_out_whole() {
-    let _watch = watch();
     let count = 200_000_u64;
     for workers in [1, 2, 4] {
         assert_eq!((0..count).pool_map(workers, |x| x).sum::<u64>(), count * (count - 1) / 2);
@@ -416,7 +401,6 @@ fn many_cheap_items_come_out_whole() {
 fn items_without_size_are_counted_all_the_same() {
     struct Nothing;
 
-    let _watch = watch();
     for workers in [1, 3] {
         let count = (0..10_000).map(|_| Nothing).pool_map(workers, |Nothing| ()).count();
         assert_eq!(count, 10_000);
@@ -433,7 +417,6 @@ fn items_without_size_are_counted_all_the_same() {
 fn large_items_go_through_small_stacks() {
     const LARGE: usize = 20_000;
 
-    let _watch = watch();
     let pool = Pool::builder().threads(3).stack_size(512 << 10).build().expect("three small threads");
     let large = |x: u8| [x; LARGE];
     let found: Vec<[u8; LARGE]> = (0..60).map(large).pool_map(&pool, |item| item.map(|x| x + 1)).collect();
@@ -447,7 +430,6 @@ fn large_items_go_through_small_stacks() {
 #[test]
 fn items_of_a_megabyte_go_through_by_value() {
     const STACK: usize = if cfg!(debug_assertions) { 32 << 20 } else { 6 << 20 };
-    let _watch = watch();
     let everything = || {
         let pool = Pool::builder().threads(2).stack_size(STACK).build().expect("two threads");
         let large = |x: u8| [x; 1 << 20];
@@ -473,7 +455,6 @@ fn items_of_a_megabyte_go_through_by_value() {
 
 #[test]
 fn anything_that_stands_for_a_pool_gives_the_same() {
-    let _watch = watch();
     let expected: Vec<u64> = (0..50).map(hash).collect();
     let pool = Pool::new(2).expect("two threads");
     let shared = Arc::new(pool.clone());
@@ -495,7 +476,6 @@ fn len_is_exact_after_every_next() {
         it
     }
 
-    let _watch = watch();
     for workers in 1..=6 {
         for chunk in CHUNKS {
             for limit in [None, Some(1), Some(5), Some(64)] {
@@ -522,7 +502,6 @@ fn len_is_exact_after_every_next() {
 
 #[test]
 fn len_is_exact_between_any_two_methods() {
-    let _watch = watch();
     same!(0..100, hash, |it| {
         let mut lengths = vec![it.len()];
         it.next();
@@ -567,7 +546,6 @@ fn size_hint_holds_what_is_left_of_sources_that_do_not_know_their_length() {
         }
     }
 
-    let _watch = watch();
     check(|| (0..100).filter(|x| x % 3 == 0));
     check(|| (0..100).chain(200..).take_while(|x| *x < 250));
     check(|| (0..9).flat_map(|x| 0..x));
@@ -583,7 +561,6 @@ fn size_hint_holds_what_is_left_of_sources_that_do_not_know_their_length() {
 
 #[test]
 fn size_hint_of_endless_sources_does_not_overflow() {
-    let _watch = watch();
     let mut it = (0..usize::MAX).pool_map(2, |x| x);
     for left in (usize::MAX - 50..usize::MAX).rev() {
         it.next();
@@ -618,7 +595,6 @@ impl<I: Iterator> Iterator for Liar<I> {
 
 #[test]
 fn a_lying_size_hint_changes_no_result() {
-    let _watch = watch();
     let expected: Vec<u64> = (0..100).map(hash).collect();
     let lies = [
         (0, None),
@@ -669,7 +645,6 @@ fn a_size_hint_is_not_asked_for_by_a_loop() {
         }
     }
 
-    let _watch = watch();
     let mut looped = Vec::new();
     for x in Shy(0..50).pool_map(2, hash) {
         looped.push(x);
@@ -691,7 +666,6 @@ fn the_first_none_of_the_source_is_the_end() {
         }
     }
 
-    let _watch = watch();
     for workers in [1, 2, 4, 8] {
         for chunk in CHUNKS {
             let asked = AtomicUsize::new(0);
@@ -739,7 +713,6 @@ macro_rules! star {
 
 #[test]
 fn starmap_spreads_tuples_of_1_to_12() {
-    let _watch = watch();
     star!(a);
     star!(a, b);
     star!(a, b, c);
@@ -760,7 +733,6 @@ fn starmap_takes_functions_of_different_types() {
         format!("{id}:{name}:{on}")
     }
 
-    let _watch = watch();
     let names = ["a", "b", "c"];
     let rows = || (0..).zip(names).zip([true, false, true]).map(|((id, name), on)| (id, name, on));
     let found: Vec<String> = rows().pool_starmap(2, label).collect();
@@ -808,7 +780,9 @@ where
     // Each state was used, and counted all its items.
     assert_eq!(found.len(), count);
     let mut uses = vec![Vec::new(); made.len()];
-    found.into_iter().for_each(|(id, used)| uses[id].push(used));
+    for (id, used) in found {
+        uses[id].push(used);
+    }
     for uses in &mut uses {
         // What a worker has handed back may be run by another one after later items.
         uses.sort_unstable();
@@ -819,7 +793,6 @@ where
 
 #[test]
 fn init_runs_at_most_once_on_each_worker_that_gets_items() {
-    let _watch = watch();
     for workers in 1..=6 {
         let pool = Pool::new(workers).expect("a few threads");
         for count in [0, 1, 2, workers, 100, 1000] {
@@ -837,7 +810,6 @@ fn init_runs_at_most_once_on_each_worker_that_gets_items() {
 
 #[test]
 fn init_does_not_run_without_items() {
-    let _watch = watch();
     let inits = AtomicUsize::new(0);
     let init = || inits.fetch_add(1, Ordering::Relaxed);
     assert_eq!((0..0).pool_map_init(4, init, |_, x| x).count(), 0);
@@ -848,7 +820,6 @@ fn init_does_not_run_without_items() {
 
 #[test]
 fn the_state_is_kept_from_batch_to_batch() {
-    let _watch = watch();
     let mut looped = Vec::new();
     for x in (0..1000).pool_map_init(
         1,
@@ -875,7 +846,6 @@ fn the_state_is_kept_from_batch_to_batch() {
 
 #[test]
 fn a_leased_call_makes_as_many_states_as_workers_at_most() {
-    let _watch = watch();
     for workers in 1..=6 {
         let inits = AtomicUsize::new(0);
         let init = || inits.fetch_add(1, Ordering::Relaxed);
@@ -891,7 +861,6 @@ fn a_leased_call_makes_as_many_states_as_workers_at_most() {
 
 #[test]
 fn for_each_runs_the_body_once_for_every_item() {
-    let _watch = watch();
     for workers in 1..=4 {
         let seen: Vec<AtomicUsize> = iter::repeat_with(AtomicUsize::default).take(500).collect();
         (0..500).pool_for_each(workers, |x: usize| {
@@ -907,7 +876,6 @@ fn debug_shows_the_source() {
         format!("{it:?}")
     }
 
-    let _watch = watch();
     let text = shown(&(3..7).pool_map(2, hash));
     assert!(text.starts_with("PoolMap") && text.contains("3..7"), "{text}");
     let mut it = (0..40).pool_map_init(2, || 0, |_, x: i32| x).max_in_flight(1);

@@ -9,7 +9,7 @@ use std::{mem, thread};
 use pool_map::{CancelToken, Pool, Worker, scope};
 
 use crate::child;
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 
 fn pool(workers: usize) -> Pool {
     Pool::new(workers).expect("a few threads start")
@@ -17,7 +17,6 @@ fn pool(workers: usize) -> Pool {
 
 #[test]
 fn items_results_and_f_may_borrow() {
-    let _watch = watch();
     let words: Vec<String> = (0..500).map(|x| format!("{x}")).collect();
     let seen = Mutex::new(HashSet::new());
     for workers in [1, 2, 4] {
@@ -37,7 +36,6 @@ fn items_results_and_f_may_borrow() {
 
 #[test]
 fn it_returns_what_the_body_returns() {
-    let _watch = watch();
     let pool = pool(2);
     assert_eq!(scope(&pool, |_| 7), 7);
     let total = scope(&pool, |s| s.imap_unordered(0..100, |x| x * 2).chunk_size(3).max_in_flight(7).sum::<i32>());
@@ -46,7 +44,6 @@ fn it_returns_what_the_body_returns() {
 
 #[test]
 fn several_streams_at_once_and_one_after_the_other() {
-    let _watch = watch();
     let factor = 3;
     scope(2, |s| {
         let both = s.imap(0..300, |x| x * factor).zip(s.imap(0..300, |x| x + factor));
@@ -59,7 +56,6 @@ fn several_streams_at_once_and_one_after_the_other() {
 
 #[test]
 fn the_streams_of_a_scope_share_its_workers() {
-    let _watch = watch();
     let name = |x: usize| (x, Worker::current().expect("a worker").name().to_owned());
     scope(1, |s| {
         let mut names = HashSet::new();
@@ -73,7 +69,6 @@ fn the_streams_of_a_scope_share_its_workers() {
 
 #[test]
 fn a_stream_may_feed_another() {
-    let _watch = watch();
     let offset = 1;
     let pool = pool(2);
     let total: usize = scope(&pool, |outer| {
@@ -85,7 +80,6 @@ fn a_stream_may_feed_another() {
 
 #[test]
 fn what_is_sent_may_depend_on_what_came_out() {
-    let _watch = watch();
     let step = 1;
     let (sender, receiver) = mpsc::channel();
     scope(4, |s| {
@@ -102,7 +96,7 @@ fn what_is_sent_may_depend_on_what_came_out() {
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_starts_before_the_first_result_is_asked_for() {
-    let Some(child) = child::of("scope::nothing_starts_before_the_first_result_is_asked_for") else {
+    child::succeeds(|| {
         let before = crate::threads();
         // The process's first call puts the panic hook in place, by a thread that has ended by then.
         drop(pool_map::PoolIterator::pool_map(0..1, 1, |x| x));
@@ -113,14 +107,11 @@ fn nothing_starts_before_the_first_result_is_asked_for() {
             assert_eq!(stream.next(), Some(0));
             assert!(crate::threads() >= before + 3);
         });
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_leaked_stream_neither_dangles_nor_keeps_the_scope() {
-    let _watch = watch();
     for _ in 0..20 {
         let data = vec![String::from("data"); 1000];
         scope(2, |s| {
@@ -142,7 +133,6 @@ fn a_leaked_stream_neither_dangles_nor_keeps_the_scope() {
 
 #[test]
 fn leaving_waits_for_the_items_that_run() {
-    let _watch = watch();
     let pool = pool(1);
     for forget in [true, false] {
         for panics in [true, false] {
@@ -182,7 +172,6 @@ fn leaving_waits_for_the_items_that_run() {
 
 #[test]
 fn leaving_waits_for_the_next_in_progress_and_no_longer() {
-    let _watch = watch();
     let [blocked, dropped, gate] = [Gate::default(), Gate::default(), Gate::default()];
     let pulled = AtomicUsize::new(0);
     let source = (0..).inspect(|&x: &usize| {
@@ -212,7 +201,6 @@ fn leaving_waits_for_the_next_in_progress_and_no_longer() {
 
 #[test]
 fn a_panic_of_f_comes_out_of_the_loop_and_of_the_scope() {
-    let _watch = watch();
     let pool = pool(2);
     let limit = 50;
     let seen = AtomicUsize::new(0);
@@ -232,7 +220,6 @@ fn a_panic_of_f_comes_out_of_the_loop_and_of_the_scope() {
 
 #[test]
 fn a_panic_of_the_source_takes_its_place() {
-    let _watch = watch();
     let end = catch_unwind(AssertUnwindSafe(|| {
         scope(2, |s| {
             let source = (0..10).inspect(|&x| assert!(x < 5, "the source"));
@@ -244,7 +231,6 @@ fn a_panic_of_the_source_takes_its_place() {
 
 #[test]
 fn on_a_worker_it_runs_in_place() {
-    let _watch = watch();
     let pool = pool(1);
     let results = pool.install(|| {
         let here = Worker::current().map(|worker| worker.name().to_owned());
@@ -258,14 +244,12 @@ fn on_a_worker_it_runs_in_place() {
 
 #[test]
 fn on_an_inline_pool() {
-    let _watch = watch();
     let here = thread::current().id();
     scope(Pool::inline(), |s| assert!(s.imap(0..20, |_| thread::current().id()).all(|id| id == here)));
 }
 
 #[test]
 fn a_token_ends_a_stream_over_borrowed_data() {
-    let _watch = watch();
     let token = CancelToken::new();
     let one = 1;
     let seen = scope(2, |s| {

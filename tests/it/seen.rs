@@ -1,14 +1,13 @@
 //! What a test wrote to standard error, run again in a process of its own.
 
-use std::env;
 use std::io::Read;
-use std::path::Path;
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-const NAME: &str = "POOL_MAP_SEEN";
+use crate::child::{Child, test_of};
 
 /// What became of a child.
 pub(crate) struct Seen {
@@ -36,34 +35,31 @@ impl Seen {
     }
 }
 
-/// Runs `body` in a child, which is this test once more. `test` is the full name of the test that calls.
-#[track_caller]
-pub(crate) fn child(test: &str, body: impl FnOnce()) -> Seen {
-    child_with(test, "", body)
+/// Runs `body` in a child process: see [`child::run`](crate::child::run).
+pub(crate) fn child(body: impl FnOnce()) -> Seen {
+    child_with("", body)
 }
 
-/// The same with a redirection of the shell.
-#[track_caller]
-pub(crate) fn child_with(test: &str, redirection: &str, body: impl FnOnce()) -> Seen {
-    if env::var_os(NAME).is_some_and(|name| name == test) {
-        body();
-        process::exit(0);
-    }
-    // A child that runs no test at all succeeds, too. (Some harnesses run a test on the main thread.)
-    let here = thread::current();
-    assert!(here.name().is_none_or(|name| name == test || name == "main"), "{test} is not the name of this test");
-    again(&env::current_exe().expect("a path"), test, redirection)
+/// The same with redirections of the shell.
+pub(crate) fn child_with(redirections: &str, body: impl FnOnce()) -> Seen {
+    seen(test_of(&body), Child::new().redirected(redirections), body)
 }
 
-/// Runs `test` of the test program `exe`, as a child.
-pub(crate) fn again(exe: &Path, test: &str, redirection: &str) -> Seen {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -c 0; exec \"$@\" {redirection}"), "sh"]);
-    command.arg(exe).args(["--exact", test, "--nocapture", "--test-threads=1"]);
-    command.env(NAME, test);
-    let seen = run(command);
+/// The same with another copy of the test program.
+pub(crate) fn child_of(program: PathBuf, body: impl FnOnce()) -> Seen {
+    seen(test_of(&body), Child::new().redirected("").of_program(program), body)
+}
+
+/// The same for a `body` that is not written in the test itself.
+pub(crate) fn child_as(test: &str, body: impl FnOnce()) -> Seen {
+    seen(test, Child::new().redirected(""), body)
+}
+
+fn seen(test: &str, child: Child<'_>, body: impl FnOnce()) -> Seen {
+    let Output { status, stderr, .. } = child.run_as(test, body);
+    let stderr = normal(&String::from_utf8(stderr).expect("text"));
     // Some versions of libtest run a single test on the main thread, others on a thread with its name.
-    Seen { stderr: seen.stderr.replace(&format!("'{test}'"), "'main'"), ..seen }
+    Seen { status, stderr: stderr.replace(&format!("'{test}'"), "'main'") }
 }
 
 /// Runs a command to its end, and not for ever.

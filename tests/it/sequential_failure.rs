@@ -1,7 +1,6 @@
 //! Promise 6: a failure is the one of the sequential loop: all results before the lowest failing item, then its payload.
 
 use crate::child;
-use crate::gate::watch;
 use pool_map::{Pool, PoolIterator};
 use std::any::Any;
 use std::cell::RefCell;
@@ -147,7 +146,6 @@ impl Drop for OpensGate<'_> {
 
 #[test]
 fn the_lowest_index_wins_though_a_later_one_fails_first() {
-    let _watch = watch();
     let two = Pool::new(2).expect("two threads");
     for round in 0..1000 {
         // A loop runs a batch of as many chunks as workers first, in which items 2 and 5 have to be together.
@@ -173,7 +171,6 @@ fn the_lowest_index_wins_though_a_later_one_fails_first() {
 
 #[test]
 fn a_lower_item_that_ends_well_is_delivered_before_the_failure() {
-    let _watch = watch();
     let two = Pool::new(2).expect("two threads");
     for drive in [Drive::ForEach, Drive::Fold, Drive::Collect] {
         for _ in 0..20 {
@@ -198,7 +195,6 @@ fn a_lower_item_that_ends_well_is_delivered_before_the_failure() {
 
 #[test]
 fn a_failure_comes_after_all_results_before_it_and_nothing_after() {
-    let _watch = watch();
     for workers in [1, 2, 3, 8] {
         let pool = Pool::new(workers).expect("a few threads");
         for (drive, chunk) in Drive::ALL.into_iter().flat_map(|drive| CHUNKS.map(|chunk| (drive, chunk))) {
@@ -214,7 +210,6 @@ fn a_failure_comes_after_all_results_before_it_and_nothing_after() {
 
 #[test]
 fn a_failure_of_the_source_takes_its_place_in_the_order() {
-    let _watch = watch();
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.into_iter().chain([Pool::inline()]) {
         for (drive, chunk) in Drive::ALL.into_iter().flat_map(|drive| CHUNKS.map(|chunk| (drive, chunk))) {
@@ -241,7 +236,6 @@ fn a_size_hint_that_panics_is_raised_where_it_is_asked_for() {
         }
     }
 
-    let _watch = watch();
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.into_iter().chain([Pool::inline()]) {
         // Nobody asks.
@@ -264,7 +258,6 @@ fn a_size_hint_that_panics_is_raised_where_it_is_asked_for() {
 
 #[test]
 fn a_lower_item_wins_over_the_source() {
-    let _watch = watch();
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.into_iter().chain([Pool::inline()]) {
         for (drive, chunk) in Drive::ALL.into_iter().flat_map(|drive| CHUNKS.map(|chunk| (drive, chunk))) {
@@ -279,7 +272,6 @@ fn a_lower_item_wins_over_the_source() {
 
 #[test]
 fn without_threads_the_failure_is_the_same() {
-    let _watch = watch();
     for drive in Drive::ALL {
         for bad in 0..10 {
             let (seen, end) = drive.run((0..50).pool_map(Pool::inline(), bad_at(bad)));
@@ -291,7 +283,6 @@ fn without_threads_the_failure_is_the_same() {
 
 #[test]
 fn after_a_failure_the_iterator_is_over() {
-    let _watch = watch();
     let is_over = |it: &mut dyn Iterator<Item = usize>| {
         for _ in 0..3 {
             assert_eq!(it.size_hint(), (0, Some(0)));
@@ -335,7 +326,6 @@ fn the_payload_is_the_very_one() {
     #[derive(Debug)]
     struct Own(Arc<()>);
 
-    let _watch = watch();
     let pool = Pool::new(2).expect("two threads");
     let fails = |f: &(dyn Fn() + Sync)| {
         let at_4 = |x| {
@@ -363,7 +353,6 @@ fn the_payload_is_the_very_one() {
 
 #[test]
 fn the_pool_is_as_good_as_before() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = Pool::new(workers).expect("a few threads");
         let threads = || -> HashSet<(ThreadId, Option<String>)> {
@@ -398,7 +387,6 @@ fn a_failure_of_the_consumer_surfaces_unchanged_and_leaves_nothing_running() {
         }
     }
 
-    let _watch = watch();
     for workers in [1, 2, 4] {
         for chunk in CHUNKS {
             for bad in 0..12 {
@@ -445,7 +433,6 @@ fn bad_consumer(x: usize, bad: usize) -> bool {
 
 #[test]
 fn where_every_item_fails_the_first_one_shows_and_each_worker_runs_one_at_most() {
-    let _watch = watch();
     for workers in [1, 2, 4, 8] {
         for chunk in CHUNKS {
             for drive in Drive::ALL {
@@ -475,7 +462,6 @@ fn a_drop_that_panics_in_f_is_the_failure_of_its_item() {
         }
     }
 
-    let _watch = watch();
     for workers in [1, 3] {
         for drive in Drive::ALL {
             let (seen, end) = drive.run((0..50).map(Bomb).pool_map(workers, |bomb| bomb.0));
@@ -487,7 +473,6 @@ fn a_drop_that_panics_in_f_is_the_failure_of_its_item() {
 
 #[test]
 fn collecting_results_gives_the_first_err_in_order_and_stops() {
-    let _watch = watch();
     let two = Pool::new(2).expect("two threads");
     for _ in 0..100 {
         // Item 5 errs before item 2 does.
@@ -529,7 +514,6 @@ fn odd_one_out(odd: usize) -> impl Fn(usize) -> Result<usize, usize> {
 
 #[test]
 fn caught_panics_stand_in_their_places_and_every_item_runs() {
-    let _watch = watch();
     let pools = [1, 2, 4].map(|workers| Pool::new(workers).expect("a few threads"));
     for pool in pools.iter().chain([&Pool::inline()]) {
         for chunk in CHUNKS {
@@ -568,14 +552,12 @@ fn caught_panics_stand_in_their_places_and_every_item_runs() {
 
 #[test]
 fn where_every_panic_is_caught_all_are_there() {
-    let _watch = watch();
     let results: Vec<_> = (0..200).pool_map(3, |x: usize| -> usize { panic_any(BadItem(x)) }).catch_panics().collect();
     assert!(results.into_iter().map(|result| result.expect_err("all panic").index()).eq(0..200));
 }
 
 #[test]
 fn the_first_caught_panic_can_be_collected() {
-    let _watch = watch();
     let f = |x: usize| if x >= 7 { panic_any(BadItem(x)) } else { x };
     for workers in [1, 4] {
         let end = (0..100).pool_map(workers, f).catch_panics().collect::<Result<Vec<_>, _>>();
@@ -585,7 +567,6 @@ fn the_first_caught_panic_can_be_collected() {
 
 #[test]
 fn a_panic_of_the_source_is_not_caught() {
-    let _watch = watch();
     for drive in Drive::ALL {
         let it = source_bad_at(9).pool_map(2, bad_at(4)).catch_panics();
         let (seen, end) = drive.run(it.map(|result| result.unwrap_or(100)));
@@ -603,7 +584,6 @@ fn the_state_is_made_anew_after_a_caught_panic() {
         }
     }
 
-    let _watch = watch();
     let inits = AtomicUsize::new(0);
     let drops = AtomicUsize::new(0);
     let init = || {
@@ -627,7 +607,6 @@ fn the_state_is_made_anew_after_a_caught_panic() {
 
 #[test]
 fn a_panic_of_init_is_that_of_its_item() {
-    let _watch = watch();
     let init = || -> usize { panic_any("no state") };
     for drive in Drive::ALL {
         let (seen, end) = drive.run((0..50).pool_map_init(3, init, |_, x| x));
@@ -659,7 +638,7 @@ impl Drop for BombPayload {
 
 #[test]
 fn payloads_whose_drop_panics_do_no_harm() {
-    let Some(output) = child::of("sequential_failure::payloads_whose_drop_panics_do_no_harm") else {
+    child::succeeds(|| {
         let two = Pool::new(2).expect("two threads");
         for drive in [Drive::ForEach, Drive::Fold, Drive::Collect] {
             for bombs in [[false, true], [true, false], [true, true]] {
@@ -712,11 +691,7 @@ fn payloads_whose_drop_panics_do_no_harm() {
             assert_eq!(results.into_iter().flatten().count(), 49);
             assert_eq!((0..50).pool_map(workers, bomb_at_5).catch_panics().take(5).count(), 5);
         }
-        println!("done");
-        return;
-    };
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+    });
 }
 
 /// Panics when dropped, with a payload that does so in turn, so many times.
@@ -732,8 +707,7 @@ impl Drop for Nested {
 
 #[test]
 fn payloads_within_payloads_that_panic_when_dropped_do_no_harm() {
-    let test = "sequential_failure::payloads_within_payloads_that_panic_when_dropped_do_no_harm";
-    let Some(output) = child::with_env(test, &[("RUST_BACKTRACE", "0")]) else {
+    child::with_env("RUST_BACKTRACE", "0").succeeds(|| {
         for workers in [1, 2, 4] {
             let pool = Pool::new(workers).expect("a few threads");
             // Not reached: of an item, of the source; results that are left over.
@@ -763,9 +737,5 @@ fn payloads_within_payloads_that_panic_when_dropped_do_no_harm() {
             drop(pool.spawn(|| Nested(5)));
             pool.join();
         }
-        println!("done");
-        return;
-    };
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && stdout.contains("done"), "{}, {stdout}", output.status);
+    });
 }

@@ -8,7 +8,7 @@ use std::thread;
 use pool_map::{Pool, PoolIterator, Task, Trace};
 
 use crate::child;
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 
 /// A pool whose only worker is busy until the gate opens.
 fn busy() -> (Pool, Arc<Gate>) {
@@ -37,7 +37,6 @@ fn numbers(pool: &Pool) -> Vec<Task<usize>> {
 
 #[test]
 fn join_finishes_what_was_submitted() {
-    let _watch = watch();
     let (pool, gate) = busy();
     let tasks = numbers(&pool);
     gate.open();
@@ -48,7 +47,6 @@ fn join_finishes_what_was_submitted() {
 
 #[test]
 fn a_drop_finishes_what_runs_and_drops_what_is_queued() {
-    let _watch = watch();
     let (pool, gate) = busy();
     let tasks = numbers(&pool);
     std::thread::scope(|threads| {
@@ -71,7 +69,6 @@ fn a_drop_finishes_what_runs_and_drops_what_is_queued() {
 
 #[test]
 fn once_a_handle_was_joined_the_last_one_finishes_the_queue() {
-    let _watch = watch();
     let (pool, gate) = busy();
     let tasks = numbers(&pool);
     let joined = pool.clone();
@@ -85,7 +82,6 @@ fn once_a_handle_was_joined_the_last_one_finishes_the_queue() {
 
 #[test]
 fn a_pool_ended_by_one_of_its_own_tasks() {
-    let _watch = watch();
     for joins in [true, false] {
         let (pool, gate) = busy();
         let (go, goes) = mpsc::channel::<()>();
@@ -107,7 +103,7 @@ fn a_pool_ended_by_one_of_its_own_tasks() {
 #[cfg(target_os = "linux")]
 #[test]
 fn one_of_a_thousand_taken_then_all_dropped() {
-    let Some(child) = child::of("shutdown::one_of_a_thousand_taken_then_all_dropped") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let source = || {
             let (pulled, pulls) = mpsc::channel();
@@ -137,9 +133,7 @@ fn one_of_a_thousand_taken_then_all_dropped() {
             assert!(pulls.recv().is_err(), "the source is gone");
         }
         crate::wait_for_threads(before);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 /// The memory of this process, in KiB.
@@ -153,7 +147,7 @@ fn memory() -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn ten_thousand_pools_leave_no_thread_and_no_memory() {
-    let Some(child) = child::of("shutdown::ten_thousand_pools_leave_no_thread_and_no_memory") else {
+    child::succeeds(|| {
         let before = crate::threads();
         let round = |number: usize| {
             let (pool, ended) = counted(1);
@@ -174,14 +168,11 @@ fn ten_thousand_pools_leave_no_thread_and_no_memory() {
         let after_all = memory();
         // A pool that stayed would hold its stack's first pages and more, 9000 times.
         assert!(after_all < after_some + 9000, "{after_some} KiB, then {after_all} KiB");
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[test]
 fn a_stream_outlives_the_other_handles() {
-    let _watch = watch();
     let pool = Pool::new(2).expect("two threads");
     let mut stream = (0..1000).pool_imap(&pool, |x| x);
     assert_eq!(stream.next(), Some(0));
@@ -191,7 +182,6 @@ fn a_stream_outlives_the_other_handles() {
 
 #[test]
 fn a_thread_that_panics_ends_its_pool_as_well() {
-    let _watch = watch();
     let (pool, ended) = counted(2);
     let end = catch_unwind(AssertUnwindSafe(move || {
         // The frame that unwinds has both, and every item that is left fails too.

@@ -306,7 +306,8 @@ fn watch(steps: &[AtomicUsize], over: &AtomicBool) {
     }
 }
 
-#[test]
+// Without a time limit.
+#[::core::prelude::v1::test]
 #[ignore = "goes on for as long as it is told to: .ci/soak SECONDS"]
 fn everything_at_once() {
     let seconds = Duration::from_secs(setting("SOAK_SECONDS", 10));

@@ -17,8 +17,6 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use crate::gate::watch;
-
 /// One event: its message, its spans from the root on, and the thread.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Line {
@@ -81,7 +79,6 @@ impl Visit for Message {
 
 #[test]
 fn events_lie_in_the_callers_span_on_every_worker() {
-    let _watch = watch();
     let pool = Pool::builder().threads(4).name("Spans").build().expect("threads");
     let all = Barrier::new(4);
     let work = |x: u32| {
@@ -101,7 +98,6 @@ fn events_lie_in_the_callers_span_on_every_worker() {
 
 #[test]
 fn the_span_is_the_one_of_the_call_not_of_the_first_result() {
-    let _watch = watch();
     let book = Book::default();
     book.write(LevelFilter::INFO, || {
         let results = info_span!("call").in_scope(|| (0..4).pool_map(2, |x: u32| info!("item {x}")));
@@ -112,7 +108,6 @@ fn the_span_is_the_one_of_the_call_not_of_the_first_result() {
 
 #[test]
 fn nested_calls_and_panics_leave_the_right_span() {
-    let _watch = watch();
     let pool = Pool::new(3).expect("threads");
     let inner = |x: u32| {
         info!("inner");
@@ -149,7 +144,6 @@ fn nested_calls_and_panics_leave_the_right_span() {
 
 #[test]
 fn a_worker_is_left_as_it_was() {
-    let _watch = watch();
     let pool = Pool::new(1).expect("a thread");
     let (first, second) = (Book::default(), Book::default());
     first.write(LevelFilter::INFO, || {
@@ -165,7 +159,6 @@ fn a_worker_is_left_as_it_was() {
 
 #[test]
 fn calls_with_subscribers_of_their_own_share_a_pool() {
-    let _watch = watch();
     let pool = Pool::new(2).expect("threads");
     let books = [Book::default(), Book::default()];
     let both = Barrier::new(2);
@@ -189,7 +182,6 @@ fn calls_with_subscribers_of_their_own_share_a_pool() {
 
 #[test]
 fn without_a_span_there_is_none() {
-    let _watch = watch();
     let book = Book::default();
     book.write(LevelFilter::INFO, || (0..4).pool_map(2, |_: u32| info!("item")).for_each(drop));
     assert_eq!(book.spans(), BTreeSet::from([String::new()]));
@@ -198,7 +190,6 @@ fn without_a_span_there_is_none() {
 
 #[test]
 fn items_have_spans_where_the_call_is_named_and_everything_is_wanted() {
-    let _watch = watch();
     let cases = [
         (Some("parse"), LevelFilter::TRACE, "outer/item"),
         (Some("parse"), LevelFilter::DEBUG, "outer"),
@@ -222,7 +213,6 @@ fn items_have_spans_where_the_call_is_named_and_everything_is_wanted() {
 
 #[test]
 fn items_of_streams_have_spans_too() {
-    let _watch = watch();
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let book = Book::default();
         book.write(LevelFilter::TRACE, || {
@@ -239,7 +229,6 @@ fn items_of_streams_have_spans_too() {
 
 #[test]
 fn the_span_is_entered_once_for_a_chunk() {
-    let _watch = watch();
     let pool = Pool::new(1).expect("a thread");
     let book = Book::default();
     book.write(LevelFilter::INFO, || {
@@ -252,7 +241,6 @@ fn the_span_is_entered_once_for_a_chunk() {
 
 #[test]
 fn traced_keeps_the_span_of_its_thread() {
-    let _watch = watch();
     let book = Book::default();
     book.write(LevelFilter::INFO, || {
         info_span!("outer").in_scope(|| {

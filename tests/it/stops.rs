@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pool_map::{Pool, PoolIterator};
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 
 /// What the items of one call have in common.
 struct Probe {
@@ -110,7 +110,6 @@ fn each_shape(test: impl Fn(&Pool, usize, usize)) {
 
 #[test]
 fn after_a_panic() {
-    let _watch = watch();
     each_shape(|pool, chunk, failing| {
         let probe = Probe::new(failing, failing + 1, pool.threads(), chunk);
         let mapped = probe.items().pool_map(pool, |item| {
@@ -129,7 +128,6 @@ fn after_a_panic() {
 
 #[test]
 fn after_an_err() {
-    let _watch = watch();
     each_shape(|pool, chunk, failing| {
         // A result leaves with its chunk, so the items of that chunk must not be held.
         let probe = Probe::new(failing, failing + chunk, pool.threads(), chunk);
@@ -145,7 +143,6 @@ fn after_an_err() {
 
 #[test]
 fn after_a_panic_of_the_consumer() {
-    let _watch = watch();
     each_shape(|pool, chunk, failing| {
         let probe = Probe::new(failing, failing + chunk, pool.threads(), chunk);
         let mapped = probe.items().pool_map(pool, Item::run).chunk_size(chunk).max_in_flight(probe.limit());
@@ -158,7 +155,6 @@ fn after_a_panic_of_the_consumer() {
 
 #[test]
 fn of_two_panics_the_later_item_stops_nothing_before_the_earlier_one() {
-    let _watch = watch();
     for workers in [2, 4] {
         let probe = Probe::new(5, 6, workers, 1);
         let mapped = probe.items().pool_map(workers, |item| match item.index {
@@ -190,7 +186,6 @@ fn of_two_panics_the_later_item_lets_nothing_start_again_that_the_earlier_one_ha
             }
         }
     }
-    let _watch = watch();
     let [begun_20, begun_35, caught_12, caught_35] = [(); 4].map(|()| Gate::default());
     let started = Mutex::new(Vec::new());
     // The items right behind those that panic: never run, they are dropped when that panic has been caught.
@@ -256,7 +251,6 @@ fn by_batches(consume: impl Fn(&mut dyn Iterator<Item = usize>)) {
 
 #[test]
 fn after_a_break() {
-    let _watch = watch();
     by_batches(|mapped| {
         for index in mapped {
             if index == 9 {
@@ -268,7 +262,6 @@ fn after_a_break() {
 
 #[test]
 fn after_take_and_find() {
-    let _watch = watch();
     by_batches(|mapped| assert_eq!(mapped.take(10).last(), Some(9)));
     by_batches(|mut mapped| assert_eq!(Iterator::find(&mut mapped, |index| *index == 9), Some(9)));
     by_batches(|mapped| assert_eq!(mapped.nth(9), Some(9)));
@@ -276,7 +269,6 @@ fn after_take_and_find() {
 
 #[test]
 fn while_a_panic_waits_for_its_turn() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let started = AtomicUsize::new(0);
         let mut mapped = (0..1000).pool_map(workers, |index| {
@@ -303,7 +295,6 @@ fn while_a_panic_waits_for_its_turn() {
 
 #[test]
 fn in_place_nothing_starts_after_the_failing_item() {
-    let _watch = watch();
     let pool = Pool::inline();
     let started = AtomicUsize::new(0);
     let run = |index| {
@@ -318,7 +309,6 @@ fn in_place_nothing_starts_after_the_failing_item() {
 
 #[test]
 fn not_where_panics_are_caught_as_values() {
-    let _watch = watch();
     for workers in [1, 2, 4] {
         for chunk in [1, 3, 100] {
             let fails = |index: usize| assert!(index % 7 != 3, "fails");

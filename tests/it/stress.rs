@@ -7,7 +7,7 @@ use std::{mem, thread};
 use pool_map::{Pool, PoolIterator, Trace};
 use rayon::prelude::*;
 
-use crate::gate::{text, watch};
+use crate::gate::text;
 use crate::soak;
 
 /// A small generator of Marsaglia's (xorshift): the same numbers each time.
@@ -142,13 +142,11 @@ fn mix<const N: usize>(pools: [Pool; N], steps: usize, step: fn(&mut Random, &[P
 
 #[test]
 fn a_mix_of_everything_on_shared_pools() {
-    let _watch = watch();
     mix([1, 2, 3].map(|threads| Pool::new(threads).expect("a few threads start")), 250, step);
 }
 
 /// The beginning of what `.ci/soak` does for as long as one likes.
 #[test]
 fn a_mix_of_streams_and_tasks_on_shared_pools() {
-    let _watch = watch();
     mix(soak::pools(), 60, soak::step);
 }

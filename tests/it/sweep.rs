@@ -17,7 +17,7 @@ use std::thread;
 use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic};
 use rayon::prelude::*;
 
-use crate::child;
+use crate::child::{self, test_of};
 
 /// How many items a run has.
 const ITEMS: usize = 8;
@@ -464,8 +464,9 @@ impl Door {
     }
 }
 
-/// Panics at each event of each run through `door`, and gives how many places that were.
-fn sweep(door: Door, drives: &[Drive], chunks: &[usize], expected: &[Kind]) -> usize {
+/// Panics at each event of each run through `door`, and gives how many places that were. Events of the kinds in [`ALWAYS`] and
+/// in `more` must be among them.
+fn sweep(door: Door, drives: &[Drive], chunks: &[usize], more: &[Kind]) -> usize {
     let mut places = 0;
     let mut kinds = BTreeSet::new();
     // No workers: on the caller's thread.
@@ -522,7 +523,7 @@ fn sweep(door: Door, drives: &[Drive], chunks: &[usize], expected: &[Kind]) -> u
     }
     // Whether one is left over is a matter of chance.
     kinds.remove(&Kind::LeftOverDrop);
-    assert_eq!(kinds, expected.iter().copied().collect(), "what panicked at some time");
+    assert_eq!(kinds, ALWAYS.iter().chain(more).copied().collect(), "what panicked at some time");
     places
 }
 
@@ -614,83 +615,77 @@ const ALWAYS: [Kind; 7] =
 const OWNED: &[Kind] = &[Kind::SourceDrop, Kind::CaptureDrop];
 
 /// Sweeps in a process of its own, which a panic ends that escapes a destructor while another unwinds.
-fn in_a_child(test: &str, door: Door, drives: &[Drive], chunks: &[usize], more: &[Kind]) {
+fn in_child(sweep: impl FnOnce() -> usize) {
+    let test = test_of(&sweep);
     // Without frames, which are of no use here and take long.
-    let Some(output) = child::with_env(test, &[("RUST_BACKTRACE", "0")]) else {
-        let places = sweep(door, drives, chunks, &[&ALWAYS, more].concat());
+    let output = child::with_env("RUST_BACKTRACE", "0").run_as(test, || {
+        let places = sweep();
         println!("swept {places} places");
-        return;
-    };
+    });
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{out}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     let places = out.lines().find(|line| line.starts_with("swept ")).expect("the child has swept");
-    println!("{door:?}: {places}");
+    println!("{test}: {places}");
 }
 
 const FEW: [Drive; 4] = [Drive::Loop, Drive::Collect, Drive::TakeThree, Drive::DropAfterOne];
 
-#[test]
+#[test(minutes = 5)]
 fn pool_map_by_every_method() {
-    in_a_child("sweep::pool_map_by_every_method", Door::Map, &Drive::ALL, &[1, 3], OWNED);
+    in_child(|| sweep(Door::Map, &Drive::ALL, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_map_init() {
-    in_a_child("sweep::pool_map_init", Door::MapInit, &FEW, &[1, 3], &[Kind::SourceDrop, Kind::Init, Kind::StateDrop]);
+    in_child(|| sweep(Door::MapInit, &FEW, &[1, 3], &[Kind::SourceDrop, Kind::Init, Kind::StateDrop]));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn catch_panics() {
-    in_a_child("sweep::catch_panics", Door::MapCaught, &FEW, &[1, 3], OWNED);
+    in_child(|| sweep(Door::MapCaught, &FEW, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_imap() {
-    in_a_child("sweep::pool_imap", Door::Imap, &Drive::ALL, &[1, 3], OWNED);
+    in_child(|| sweep(Door::Imap, &Drive::ALL, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_imap_unordered() {
-    in_a_child("sweep::pool_imap_unordered", Door::ImapUnordered, &FEW, &[1, 3], OWNED);
+    in_child(|| sweep(Door::ImapUnordered, &FEW, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn pool_imap_and_catch_panics() {
-    in_a_child("sweep::pool_imap_and_catch_panics", Door::ImapCaught, &FEW, &[1, 3], OWNED);
+    in_child(|| sweep(Door::ImapCaught, &FEW, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn scope_imap() {
-    in_a_child("sweep::scope_imap", Door::Scope, &FEW, &[1, 3], OWNED);
+    in_child(|| sweep(Door::Scope, &FEW, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn scope_imap_unordered() {
-    in_a_child("sweep::scope_imap_unordered", Door::ScopeUnordered, &FEW, &[1, 3], OWNED);
+    in_child(|| sweep(Door::ScopeUnordered, &FEW, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn spawn() {
-    in_a_child("sweep::spawn", Door::Spawn, &Drive::ALL, &[1], &[Kind::SourceDrop]);
+    in_child(|| sweep(Door::Spawn, &Drive::ALL, &[1], &[Kind::SourceDrop]));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn data_that_rayon_can_split() {
-    in_a_child("sweep::data_that_rayon_can_split", Door::Par, &Drive::ALL, &[1, 3], OWNED);
+    in_child(|| sweep(Door::Par, &Drive::ALL, &[1, 3], OWNED));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn a_vector_that_rayon_can_split() {
-    in_a_child("sweep::a_vector_that_rayon_can_split", Door::ParVec, &FEW, &[1, 3], &[Kind::CaptureDrop]);
+    in_child(|| sweep(Door::ParVec, &FEW, &[1, 3], &[Kind::CaptureDrop]));
 }
 
-#[test]
+#[test(minutes = 5)]
 fn collect_vec() {
-    in_a_child(
-        "sweep::collect_vec",
-        Door::ParCollectVec,
-        &[Drive::Collect, Drive::DropAfterOne],
-        &[1, 3],
-        &[Kind::CaptureDrop],
-    );
+    in_child(|| sweep(Door::ParCollectVec, &[Drive::Collect, Drive::DropAfterOne], &[1, 3], &[Kind::CaptureDrop]));
 }

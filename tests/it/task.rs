@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pool_map::{CancelToken, Pool, PoolIterator, Task, Worker};
 
-use crate::gate::{Gate, text, watch};
+use crate::gate::{Gate, text};
 use crate::nesting::tempted;
 #[cfg(unix)]
 use crate::seen;
@@ -49,7 +49,6 @@ impl Drop for Counted {
 
 #[test]
 fn it_runs_on_a_worker_and_gives_its_result() {
-    let _watch = watch();
     let pool = Pool::builder().threads(2).name("Tasks").build().expect("two threads");
     let tasks: Vec<_> =
         (0..100).map(|x| pool.spawn(move || (x, Worker::current().map(|w| w.pool().to_owned())))).collect();
@@ -60,7 +59,6 @@ fn it_runs_on_a_worker_and_gives_its_result() {
 
 #[test]
 fn tasks_begin_in_the_order_in_which_they_were_spawned() {
-    let _watch = watch();
     let pool = pool(1);
     let order = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..200)
@@ -75,7 +73,6 @@ fn tasks_begin_in_the_order_in_which_they_were_spawned() {
 
 #[test]
 fn join_raises_the_panic_and_try_join_returns_it() {
-    let _watch = watch();
     let pool = pool(2);
     let payload = catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic_any(7_u8)).join())).expect_err("7");
     assert_eq!(payload.downcast_ref(), Some(&7_u8));
@@ -95,7 +92,6 @@ fn join_raises_the_panic_and_try_join_returns_it() {
 
 #[test]
 fn a_timeout_ends_the_wait_and_not_the_work() {
-    let _watch = watch();
     let pool = pool(1);
     let gate = Arc::new(Gate::default());
     let held = holds(&pool, &gate);
@@ -128,7 +124,6 @@ fn a_worker_that_waits_runs_what_has_not_started() {
             .collect();
         tasks.into_iter().map(Task::join).sum()
     }
-    let _watch = watch();
     for workers in [1, 2, 4] {
         let pool = pool(workers);
         let inside = pool.clone();
@@ -139,7 +134,6 @@ fn a_worker_that_waits_runs_what_has_not_started() {
 
 #[test]
 fn a_wait_with_an_end_runs_nothing_itself() {
-    let _watch = watch();
     let pool = pool(1);
     let inside = pool.clone();
     pool.install(|| {
@@ -153,7 +147,6 @@ fn a_wait_with_an_end_runs_nothing_itself() {
 
 #[test]
 fn a_task_may_use_everything_else() {
-    let _watch = watch();
     let pool = pool(1);
     let inside = pool.clone();
     let task = pool.spawn(move || {
@@ -167,7 +160,6 @@ fn a_task_may_use_everything_else() {
 
 #[test]
 fn a_stream_lets_tasks_through() {
-    let _watch = watch();
     let pool = pool(1);
     let mut stream = pool.imap(0.., |x: usize| x);
     for _ in 0..100 {
@@ -182,7 +174,6 @@ fn a_stream_lets_tasks_through() {
 
 #[test]
 fn a_worker_that_waits_inside_rayon_begins_no_task() {
-    let _watch = watch();
     let pool = pool(2);
     let (inside, begun) = (pool.clone(), Arc::new(AtomicBool::new(false)));
     let begins = Arc::clone(&begun);
@@ -193,7 +184,6 @@ fn a_worker_that_waits_inside_rayon_begins_no_task() {
 /// All workers wait inside rayon, for what only a task can give them that has no worker of its own.
 #[test]
 fn a_task_that_finds_no_seat_runs_later() {
-    let _watch = watch();
     let pool = pool(2);
     for _ in 0..20 {
         let (sender, receiver) = mpsc::channel();
@@ -216,7 +206,6 @@ fn a_task_that_finds_no_seat_runs_later() {
 
 #[test]
 fn a_dropped_task_runs_all_the_same() {
-    let _watch = watch();
     let pool = pool(1);
     let (sender, receiver) = mpsc::channel();
     for x in 0..10 {
@@ -229,8 +218,7 @@ fn a_dropped_task_runs_all_the_same() {
 #[cfg(unix)]
 #[test]
 fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
-    let _watch = watch();
-    let seen = seen::child("task::a_panic_that_nobody_hears_is_printed_and_ends_nothing", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).name("Unheard").build().expect("a thread");
         // Dropped before it panics, under the lock of standard error…
         let lock = std::io::stderr().lock();
@@ -272,8 +260,7 @@ fn a_panic_that_nobody_hears_is_printed_and_ends_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_joined_panic_is_told_once() {
-    let _watch = watch();
-    let seen = seen::child("task::a_joined_panic_is_told_once", || {
+    let seen = seen::child(|| {
         let pool = Pool::builder().threads(1).name("Heard").build().expect("a thread");
         catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic!("on purpose")).join())).expect_err("it panics");
     });
@@ -284,7 +271,6 @@ fn a_joined_panic_is_told_once() {
 
 #[test]
 fn what_a_task_holds_is_dropped_once_on_every_path() {
-    let _watch = watch();
     let count = Arc::new(AtomicUsize::new(0));
     let pool = pool(1);
     let spawn = |panics: bool| {
@@ -328,7 +314,6 @@ fn destructors_that_panic_end_nothing() {
             assert!(thread::panicking(), "a bomb");
         }
     }
-    let _watch = watch();
     let pool = pool(1);
     let bomb = Bomb;
     let captured = pool.spawn(move || _ = &bomb);
@@ -373,7 +358,6 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn it_can_be_awaited() {
-    let _watch = watch();
     let pool = pool(2);
     let total = block_on(async {
         let tasks: Vec<_> = (0..50).map(|x| pool.spawn(move || x)).collect();
@@ -396,7 +380,6 @@ fn the_waker_of_the_last_poll_is_woken() {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
-    let _watch = watch();
     let pool = pool(1);
     let gate = Arc::new(Gate::default());
     let mut held = pin!(holds(&pool, &gate));
@@ -417,7 +400,6 @@ fn the_waker_of_the_last_poll_is_woken() {
 
 #[test]
 fn awaited_on_the_only_worker() {
-    let _watch = watch();
     let pool = pool(1);
     let inside = pool.clone();
     assert_eq!(pool.install(move || block_on(inside.spawn(|| 3))), 3);
@@ -427,7 +409,6 @@ fn awaited_on_the_only_worker() {
 
 #[test]
 fn a_token_cancels_what_has_not_started() {
-    let _watch = watch();
     let pool = pool(1);
     let gate = Arc::new(Gate::default());
     let token = CancelToken::new();
@@ -451,7 +432,6 @@ fn a_token_cancels_what_has_not_started() {
 
 #[test]
 fn without_threads_it_runs_where_it_is_spawned() {
-    let _watch = watch();
     let pool = Pool::inline();
     let here = thread::current().id();
     let task = pool.spawn(|| thread::current().id());
@@ -463,7 +443,6 @@ fn without_threads_it_runs_where_it_is_spawned() {
 
 #[test]
 fn a_task_that_joins_itself_is_told_so() {
-    let _watch = watch();
     let pool = pool(1);
     let (sender, receiver) = mpsc::channel::<Task<()>>();
     let own = receiver;
@@ -479,7 +458,6 @@ fn a_task_that_joins_itself_is_told_so() {
 
 #[test]
 fn a_job_that_joins_the_task_below_it_is_told_so() {
-    let _watch = watch();
     let pool = pool(1);
     let (sender, receiver) = mpsc::channel::<Task<()>>();
     let (done, outcome) = mpsc::channel();

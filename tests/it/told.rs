@@ -16,7 +16,8 @@ use std::ops::Range;
 use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic, Trace, traced};
 use rayon::prelude::*;
 
-use crate::seen::{again, child, run};
+use crate::child::test_of;
+use crate::seen::{child, child_of, run};
 
 /// Runs the items from `items.start` on through `f`, in order, as one job of one worker.
 pub(crate) fn each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) {
@@ -60,7 +61,7 @@ pub(crate) const BLOCK: &str = "\
 #[test]
 fn the_default_hook_gives_way() {
     // The canary for the comparison with std's hook: it would add a line of its own.
-    let seen = child("told::the_default_hook_gives_way", || {
+    let seen = child(|| {
         assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
     });
     seen.is(BLOCK);
@@ -69,7 +70,7 @@ fn the_default_hook_gives_way() {
 #[test]
 fn the_debugging_output_of_a_panic_holds_its_location() {
     // The canary for what the hook looks at to see whether an abort follows.
-    let seen = child("told::the_debugging_output_of_a_panic_holds_its_location", || {
+    let seen = child(|| {
         panic::set_hook(Box::new(|info| {
             let (all, location) = (format!("{info:?}"), format!("{:?}", info.location().expect("std has one")));
             let fields = all.replacen(&location, "", 1);
@@ -127,7 +128,7 @@ fn payloads_of_any_type() {
 
 #[test]
 fn messages_of_any_size_and_shape() {
-    let seen = child("told::messages_of_any_size_and_shape", || {
+    let seen = child(|| {
         let shapes = ["", "\n", "\n\n\n", "\0", "a\rb", "\u{1b}[31m", "\u{202e}right to left", "\u{fffd}\u{10ffff}"];
         let huge = ["x".repeat(10 << 20), "é\n".repeat(1 << 20)];
         for message in shapes.into_iter().map(str::to_owned).chain(huge) {
@@ -147,7 +148,7 @@ fn messages_of_any_size_and_shape() {
 
 #[test]
 fn every_line_of_an_assertion_is_tagged() {
-    let seen = child("told::every_line_of_an_assertion_is_tagged", || {
+    let seen = child(|| {
         raised(|| each(0..1, Trace::Header, |x| assert_eq!(x, 1, "a\nb")));
     });
     seen.is("\
@@ -161,7 +162,7 @@ fn every_line_of_an_assertion_is_tagged() {
 
 #[test]
 fn a_panic_caught_inside_is_one_line() {
-    let seen = child("told::a_panic_caught_inside_is_one_line", || {
+    let seen = child(|| {
         each(7..9, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
     });
     seen.is("\
@@ -172,7 +173,7 @@ fn a_panic_caught_inside_is_one_line() {
 
 #[test]
 fn many_panics_caught_inside_are_counted() {
-    let seen = child("told::many_panics_caught_inside_are_counted", || {
+    let seen = child(|| {
         each(0..1000, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
         raised(|| {
             each(7..8, Trace::Header, |x| {
@@ -195,7 +196,7 @@ fn many_panics_caught_inside_are_counted() {
 
 #[test]
 fn a_payload_raised_again_keeps_its_own_place() {
-    let seen = child("told::a_payload_raised_again_keeps_its_own_place", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Header, |x| {
                 let payload = catch_unwind(|| boom(x)).expect_err("a panic");
@@ -210,7 +211,7 @@ fn a_payload_raised_again_keeps_its_own_place() {
 
 #[test]
 fn a_payload_without_a_hook_has_no_stale_place() {
-    let seen = child("told::a_payload_without_a_hook_has_no_stale_place", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Short, |_| {
                 drop(catch_unwind(|| boom(1)));
@@ -239,7 +240,7 @@ impl Drop for Bomb {
 
 #[test]
 fn destructors_that_panic_go_no_further() {
-    let seen = child("told::destructors_that_panic_go_no_further", || {
+    let seen = child(|| {
         static INDEX: AtomicUsize = AtomicUsize::new(0);
         // Item 1 panics, so item 2 is dropped unused, on the worker.
         let items = (0..3).map(|_| Bomb(0));
@@ -268,7 +269,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
             drop(catch_unwind(|| boom(1)));
         }
     }
-    let seen = child("told::a_destructor_that_catches_its_own_panic_does_not_hide_the_first", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Header, |x| {
                 let _cleans = Cleans;
@@ -282,7 +283,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
 
 #[test]
 fn what_was_caught_over_split_data_is_told_and_nothing_else() {
-    let seen = child("told::what_was_caught_over_split_data_is_told_and_nothing_else", || {
+    let seen = child(|| {
         let f = |x: &i32| catch_unwind(|| assert!(*x != 2, "two")).is_err();
         let map = [1, 2, 3, 4].par_iter().pool_map(1, f).trace(Trace::Header);
         assert_eq!(map.collect_vec(), [false, true, false, false]);
@@ -293,7 +294,7 @@ fn what_was_caught_over_split_data_is_told_and_nothing_else() {
 
 #[test]
 fn an_inner_call_is_told_first() {
-    let seen = child("told::an_inner_call_is_told_first", || {
+    let seen = child(|| {
         // Whoever holds this lock waits for the worker, which therefore must not print.
         let _lock = io::stderr().lock();
         let outer = catch_unwind(|| each(3..4, Trace::Header, |_| each(7..8, Trace::Header, boom)));
@@ -310,7 +311,7 @@ fn an_inner_call_is_told_first() {
 
 #[test]
 fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
-    let seen = child("told::a_panic_of_an_inner_call_stands_by_itself_as_a_value", || {
+    let seen = child(|| {
         let inner = |_| each(7..8, Trace::Off, boom);
         let panic = catch_each(3..4, Trace::Header, inner).expect("a panic");
         eprintln!("{panic}");
@@ -343,7 +344,7 @@ fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
 
 #[test]
 fn a_job_without_end_tells_what_its_inner_calls_do() {
-    let seen = child("told::a_job_without_end_tells_what_its_inner_calls_do", || {
+    let seen = child(|| {
         let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
         let inside = pool.clone();
         let (told, tells) = mpsc::channel();
@@ -366,7 +367,7 @@ fn a_job_without_end_tells_what_its_inner_calls_do() {
 
 #[test]
 fn an_inner_panic_that_was_caught_is_not_mistaken() {
-    let seen = child("told::an_inner_panic_that_was_caught_is_not_mistaken", || {
+    let seen = child(|| {
         raised(|| {
             each(7..8, Trace::Header, |x| {
                 drop(catch_unwind(|| each(3..4, Trace::Header, boom)));
@@ -380,7 +381,7 @@ fn an_inner_panic_that_was_caught_is_not_mistaken() {
 
 #[test]
 fn a_double_panic_prints_both_before_the_abort() {
-    let seen = child("told::a_double_panic_prints_both_before_the_abort", || {
+    let seen = child(|| {
         each(7..8, Trace::Short, |x| {
             let _bomb = Bomb(0);
             boom(x);
@@ -404,7 +405,7 @@ fn a_panic_that_cannot_unwind_prints_before_the_abort() {
     extern "C" fn foreign(x: u64) {
         boom(x);
     }
-    let seen = child("told::a_panic_that_cannot_unwind_prints_before_the_abort", || {
+    let seen = child(|| {
         each(7..8, Trace::Header, |x| foreign(x));
     });
     assert_eq!(seen.status.signal(), Some(SIGABRT));
@@ -413,7 +414,7 @@ fn a_panic_that_cannot_unwind_prints_before_the_abort() {
 
 #[test]
 fn panics_besides_the_first_are_lines() {
-    let seen = child("told::panics_besides_the_first_are_lines", || {
+    let seen = child(|| {
         let both = Barrier::new(2);
         let f = |x| {
             both.wait();
@@ -435,7 +436,7 @@ fn panics_besides_the_first_are_lines() {
 
 #[test]
 fn a_panic_that_nobody_reaches_leaves_a_line() {
-    let seen = child("told::a_panic_that_nobody_reaches_leaves_a_line", || {
+    let seen = child(|| {
         // The first batch of a loop has an item for each worker.
         let mut results = (0..2_u64).pool_map(2, |x| {
             if x == 1 {
@@ -451,8 +452,7 @@ fn a_panic_that_nobody_reaches_leaves_a_line() {
 
 #[test]
 fn a_failing_test_shows_the_trace_as_its_own_output() {
-    let test = "told::a_failing_test_shows_the_trace_as_its_own_output";
-    let Some(child) = crate::child::captured(test) else {
+    let fails = || {
         // Somebody else used the workers first, and has been given up by the harness since.
         let pool = pool_map::Pool::new(1).expect("one thread");
         thread::spawn({
@@ -462,8 +462,9 @@ fn a_failing_test_shows_the_trace_as_its_own_output() {
         .join()
         .expect("it does not panic");
         (7..8_u64).pool_map(&pool, boom).for_each(drop);
-        return;
     };
+    let test = test_of(&fails);
+    let child = crate::child::captured().run(fails);
     assert!(!child.status.success());
     let out = String::from_utf8_lossy(&child.stdout);
     let (_, section) = out.split_once(&format!("---- {test} stdout ----")).expect("a section of its own");
@@ -472,7 +473,7 @@ fn a_failing_test_shows_the_trace_as_its_own_output() {
 
 #[test]
 fn a_label_stands_in_the_trace() {
-    let seen = child("told::a_label_stands_in_the_trace", || {
+    let seen = child(|| {
         raised(|| (7..8).pool_map(1, boom).named("parse").trace(Trace::Header).for_each(drop));
     });
     let block = BLOCK.replace("item 7", "item 0").replace("in pool_map called", "in pool_map \"parse\" called");
@@ -481,7 +482,7 @@ fn a_label_stands_in_the_trace() {
 
 #[test]
 fn traced_tags_any_thread() {
-    let seen = child("told::traced_tags_any_thread", || {
+    let seen = child(|| {
         assert_eq!(traced(|| 7), 7);
         let parser = thread::Builder::new().name("parser".into());
         let payload = parser.spawn(|| traced(|| boom(7))).expect("a thread").join().expect_err("a panic");
@@ -565,7 +566,7 @@ fn panic_unheard() {
 
 #[test]
 fn without_a_free_descriptor_nothing_is_lost() {
-    let seen = child("told::without_a_free_descriptor_nothing_is_lost", || {
+    let seen = child(|| {
         each(0..1, Trace::Header, drop);
         panic_unheard();
     });
@@ -583,7 +584,7 @@ fn without_a_free_descriptor_nothing_is_lost() {
 
 #[test]
 fn nor_where_there_never_was_one() {
-    let seen = child("told::nor_where_there_never_was_one", || {
+    let seen = child(|| {
         let all_taken = crate::take_all_descriptors();
         let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
         assert!(traced.join().is_err());
@@ -606,7 +607,7 @@ fn nor_where_there_never_was_one() {
 
 #[test]
 fn last_words_need_no_free_descriptor() {
-    let seen = child("told::last_words_need_no_free_descriptor", || {
+    let seen = child(|| {
         each(0..1, Trace::Header, drop);
         let _all_taken = crate::take_all_descriptors();
         each(7..8, Trace::Header, |x| {
@@ -621,7 +622,8 @@ fn last_words_need_no_free_descriptor() {
     }
 }
 
-#[test]
+// Cargo builds a program in it.
+#[test(minutes = 5)]
 fn an_aborting_program_prints_from_the_hook() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aborting");
     fs::create_dir_all(folder.join("src")).expect("a folder");
@@ -667,9 +669,8 @@ fn minor_version() -> u32 {
 
 #[test]
 fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
-    let test = "told::a_program_without_debug_information_shows_names_and_a_stripped_one_none";
     let body = || drop(raised(|| each(7..9, Trace::Short, |x| std::hint::black_box(boom)(x))));
-    let whole = child(test, body);
+    let whole = child(body);
     whole.succeeded();
     assert!(whole.stderr.contains("::boom "), "{}", whole.stderr);
     for (option, shows_names) in [("--strip-debug", true), ("--strip-all", false)] {
@@ -680,7 +681,7 @@ fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
             // There is no such tool here.
             continue;
         }
-        let seen = again(&copy, test, "");
+        let seen = child_of(copy, body);
         seen.succeeded();
         assert!(seen.stderr.starts_with(BLOCK), "{}", seen.stderr);
         assert_eq!(seen.stderr.lines().any(|line| line.ends_with("::boom")), shows_names, "{}", seen.stderr);

@@ -70,8 +70,7 @@ fn on_an_inline_pool() {
 
 #[test]
 fn where_the_environment_says_so() {
-    let test = "without_threads::where_the_environment_says_so";
-    let Some(child) = child::with_env(test, &[("POOL_MAP_INLINE", "1")]) else {
+    let body = || {
         #[cfg(target_os = "linux")]
         let before = crate::threads();
         runs_here(|| 1);
@@ -86,25 +85,21 @@ fn where_the_environment_says_so() {
         // A pool of one's own is what one made it.
         let pool = Pool::new(2).expect("two threads start");
         assert!((0..20).pool_map(&pool, |_| thread::current().id()).all(|thread| thread != here));
-        return;
     };
-    assert!(child.status.success(), "{child:?}");
-    let Some(child) = child::with_env(test, &[("POOL_MAP_INLINE", "0")]) else { return };
+    child::with_env("POOL_MAP_INLINE", "1").succeeds(body);
+    let child = child::with_env("POOL_MAP_INLINE", "0").run(body);
     assert!(!child.status.success(), "any other value is none");
 }
 
 #[test]
 fn where_threads_cannot_start() {
     // No system has room for such a stack.
-    let stack = [("RUST_MIN_STACK", "1152921504606846976")];
-    let Some(child) = child::with_env("without_threads::where_threads_cannot_start", &stack) else {
+    child::with_env("RUST_MIN_STACK", "1152921504606846976").succeeds(|| {
         Pool::new(1).expect_err("no thread can start");
         runs_here(|| 1);
         runs_here(|| 4);
         runs_here(Pool::global);
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 /// What `body` gives in a child made by `fork`; no answer in time counts as false.
@@ -130,7 +125,7 @@ pub(crate) fn forked(body: impl FnOnce() -> bool) -> bool {
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_fork() {
-    let Some(child) = child::of("without_threads::after_a_fork") else {
+    child::succeeds(|| {
         let pool = Pool::new(2).expect("two threads start");
         // Pools of these sizes lie in the stock when the process is forked.
         assert!((0..100).pool_map(&pool, |x| x).eq(0..100));
@@ -151,15 +146,13 @@ fn after_a_fork() {
         let on_a_worker = |_| thread::current().name().is_some_and(|name| name.starts_with("PoolWorker-"));
         assert!((0..100).pool_map(&pool, on_a_worker).all(|is| is));
         assert!((0..100).pool_map(2, on_a_worker).all(|is| is));
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn tasks_after_a_fork() {
-    let Some(child) = child::of("without_threads::tasks_after_a_fork") else {
+    child::succeeds(|| {
         let pool = Pool::new(2).expect("two threads start");
         let [started, gate] = [3, 3].map(|count| Arc::new(Barrier::new(count)));
         let done = pool.spawn(|| 0);
@@ -187,15 +180,13 @@ fn tasks_after_a_fork() {
         }));
         gate.wait();
         pool.join();
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_fork_while_other_threads_are_in_calls() {
-    let Some(child) = child::of("without_threads::after_a_fork_while_other_threads_are_in_calls") else {
+    child::succeeds(|| {
         let pool = Pool::new(2).expect("two threads start");
         let over = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
@@ -213,7 +204,5 @@ fn after_a_fork_while_other_threads_are_in_calls() {
             over.store(true, std::sync::atomic::Ordering::Relaxed);
             assert!(right);
         });
-        return;
-    };
-    assert!(child.status.success(), "{child:?}");
+    });
 }
