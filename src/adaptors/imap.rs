@@ -18,6 +18,7 @@ use crate::threads::names::Block;
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
 use std::iter::FusedIterator;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::{fmt, iter, mem, thread, vec};
 
@@ -368,6 +369,10 @@ where
     H: Host<I, W>,
 {
 }
+
+// As std's `Map`. After a panic the stream is over, whatever host it had.
+impl<I: Iterator + UnwindSafe, W: Work<I::Item> + UnwindSafe, H> UnwindSafe for PoolImap<I, W, H> {}
+impl<I: Iterator + RefUnwindSafe, W: Work<I::Item> + RefUnwindSafe, H> RefUnwindSafe for PoolImap<I, W, H> {}
 
 impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,6 +22,7 @@ use crate::threads::lease::{WaitingLease, Workers};
 use crate::threads::workers_scope;
 use std::any::type_name;
 use std::iter::FusedIterator;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::{fmt, mem, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, and yields the results in order.
@@ -286,6 +287,10 @@ where
     W: Work<I::Item>,
 {
 }
+
+// As std's `Map`. After a panic the iterator is over, and what the workers had is let go.
+impl<I: Iterator + UnwindSafe, W: Work<I::Item> + UnwindSafe> UnwindSafe for PoolMap<I, W> {}
+impl<I: Iterator + RefUnwindSafe, W: Work<I::Item> + RefUnwindSafe> RefUnwindSafe for PoolMap<I, W> {}
 
 impl<I: Iterator + fmt::Debug, W: Work<I::Item>> fmt::Debug for PoolMap<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,3 +6,4 @@ pub(crate) mod options;
 pub(crate) mod par;
 pub(crate) mod scope;
 pub(crate) mod task;
+pub mod types;

@@ -23,6 +23,7 @@ use rayon::iter::plumbing::{Producer, ProducerCallback};
 use split::{Piece, Split};
 use std::any::type_name;
 use std::iter::{FusedIterator, Product, Sum};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::{fmt, mem, vec};
 
 /// The same methods for data that rayon can split: slices, vectors, ranges of `usize` or smaller integers, and what `zip`,
@@ -153,7 +154,7 @@ impl<I: IndexedParallelIterator> PoolParallelIterator for I {}
 /// [`consume`](Self::consume) does in general and the other methods for the usual cases. They all stream: the workers go on while
 /// the results are consumed, on the thread that called.
 #[must_use = "nothing runs until the results are asked for, by `collect`, `for_each` or another method"]
-pub struct PoolParMap<I: IndexedParallelIterator, W: Work<I::Item>> {
+pub struct PoolParMap<I, W> {
     source: I,
     work: W,
     workers: Workers,
@@ -363,7 +364,11 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     }
 }
 
-impl<I: IndexedParallelIterator, W: Work<I::Item>> fmt::Debug for PoolParMap<I, W> {
+// As std's `Map`.
+impl<I: UnwindSafe, W: UnwindSafe> UnwindSafe for PoolParMap<I, W> {}
+impl<I: RefUnwindSafe, W: RefUnwindSafe> RefUnwindSafe for PoolParMap<I, W> {}
+
+impl<I: IndexedParallelIterator, W> fmt::Debug for PoolParMap<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolParMap")
             .field("items", &self.source.len())
