@@ -97,16 +97,15 @@ use crate::testing::watch;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use crate::adaptors::imap::{Background, Host, PoolImap};
+pub use crate::adaptors::imap::PoolImap;
 pub use crate::adaptors::map::PoolMap;
 pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator, Results};
 pub use crate::adaptors::scope::{Scope, scope};
 pub use crate::adaptors::task::Task;
+pub use crate::adaptors::types;
 pub use crate::base::current_worker::Worker;
 pub use crate::engine::star::StarFn;
 pub use crate::engine::stop::CancelToken;
-#[doc(hidden)]
-pub use crate::engine::work;
 pub use crate::iter::PoolIterator;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
 pub use crate::observe::{CallInfo, IntoObserver, Observer, Outcome, RunningTask, TaskInfo, TaskStart, Timeline};

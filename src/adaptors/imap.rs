@@ -3,22 +3,22 @@
 //! What the consumer shares with the feeder and the workers is a [`Flow`]; here is what is the consumer's alone. Where a
 //! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::scope()) for borrowed data.
 
+use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::fork::is_forked;
 use crate::engine::flow::{Flow, LeaseSlot, Turn};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
-use crate::engine::sizing::Sizer;
-use crate::engine::stop::{CancelToken, StopFlag};
+use crate::engine::stop::CancelToken;
 use crate::engine::work::{Catching, Observed, Work};
 use crate::log;
 use crate::observe::{IntoObserver, ObserverRef};
-use crate::panics::text::Trace;
-use crate::panics::{self, Call};
+use crate::panics::{self, text::Trace};
 use crate::threads::lease::Workers;
 use crate::threads::names::Block;
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
 use std::iter::FusedIterator;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::{fmt, iter, mem, thread, vec};
 
@@ -69,11 +69,9 @@ enum Stage<I: Iterator, W: Work<I::Item>> {
 struct Setup<I, W> {
     source: I,
     work: W,
-    call: Arc<Call>,
-    sizer: Sizer,
+    options: CallOptions,
     workers: usize,
     ordered: bool,
-    brake: Arc<StopFlag>,
     /// The observer of the pool.
     pool_watch: Option<Box<ObserverRef<'static>>>,
 }
@@ -100,110 +98,58 @@ pub(crate) mod sealed {
 impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     #[track_caller]
     pub(crate) fn new(source: I, workers: &Workers, work: W, method: &'static str, ordered: bool, host: H) -> Self {
-        let count = workers.threads();
-        PoolImap::assemble(
-            Setup {
-                source,
-                work,
-                call: Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet())),
-                sizer: Sizer::new::<I::Item, W::Output>(count),
-                workers: count,
-                ordered,
-                brake: Arc::new(StopFlag::new()),
-                pool_watch: workers.observer().map(|observer| Box::new(ObserverRef::shared(observer))),
-            },
-            host,
-        )
+        let options = CallOptions::new::<I::Item, W::Output>(method, workers);
+        let pool_watch = workers.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
+        PoolImap::assemble(Setup { source, work, options, workers: workers.threads(), ordered, pool_watch }, host)
     }
 
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
-        let inbox = Inbox::new(setup.call.outlet(), setup.ordered);
+        let inbox = Inbox::new(setup.options.call.outlet(), setup.ordered);
         let stage = Stage::Ready(setup);
         PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None) }, host }
     }
 
     #[track_caller]
-    fn setup(&mut self) -> &mut Setup<I, W> {
+    fn options(&mut self, option: &str) -> &mut CallOptions {
         match &mut self.consumer.stage {
-            Stage::Ready(setup) => setup,
-            Stage::Running(_) | Stage::Here(..) | Stage::Over => {
-                panic!("an option has to be set before the first result is asked for")
-            }
+            Stage::Ready(setup) => &mut setup.options,
+            Stage::Running(_) | Stage::Here(..) | Stage::Over => CallOptions::too_late(option),
         }
     }
 
-    /// Lets a worker take up to `items` items at a time, in place of a number measured during the run.
-    ///
-    /// It takes what is there, up to that many; it does not wait for the source to make the number full.
-    /// `chunk_size(1)` is strict: each result comes out as soon as it and all before it are done.
-    ///
-    /// # Panics
-    ///
-    /// If `items` is 0, or a result was already asked for.
+    /// The same stream, before its start, with other work.
     #[track_caller]
-    pub fn chunk_size(mut self, items: usize) -> Self {
-        assert!(items > 0, "chunk_size needs at least one item, got 0");
-        self.setup().sizer.fix_chunk(items);
-        self
+    fn with_work<V: Work<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
+        let PoolImap { mut consumer, host } = self;
+        match mem::replace(&mut consumer.stage, Stage::Over) {
+            Stage::Ready(Setup { source, work, options, workers, ordered, pool_watch }) => {
+                let work = wrap(work);
+                PoolImap::assemble(Setup { source, work, options, workers, ordered, pool_watch }, host)
+            }
+            started => {
+                consumer.stage = started;
+                CallOptions::too_late(option)
+            }
+        }
     }
+}
 
-    /// Lets at most `items` items be in flight: pulled from the source and not yet delivered, whether they wait for a
-    /// worker, are being worked on, or are finished and wait for their turn. It wins over [`chunk_size`](Self::chunk_size).
-    ///
-    /// By itself the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight). A chunk counts as delivered
+call_options! {
+    impl PoolImap<I: Iterator, W, H>;
+    too_late: "a result was already asked for";
+
+    /// A worker takes what is there, up to that many; it does not wait for the source to make the number full.
+    /// `chunk_size(1)` is strict: each result comes out as soon as it and all before it are done.
+    chunk_size;
+
+    /// By default the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight). A chunk counts as delivered
     /// when the result after its last one is asked for. So with `max_in_flight(1)` nothing runs ahead: an item is pulled
     /// when its result is asked for.
-    ///
-    /// # Panics
-    ///
-    /// If `items` is 0, or a result was already asked for.
-    #[track_caller]
-    pub fn max_in_flight(mut self, items: usize) -> Self {
-        assert!(items > 0, "max_in_flight needs at least one item, got 0");
-        self.setup().sizer.fix_in_flight(items);
-        self
-    }
+    max_in_flight;
 
-    /// Gives this call a name, which its traces show beside the place of the call.
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn named(mut self, label: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.setup().call).set_label(label.into());
-        self
-    }
+    /// The end is not held up by a source that blocks.
+    cancel_on;
 
-    /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn trace(mut self, level: Trace) -> Self {
-        Arc::make_mut(&mut self.setup().call).set_trace(level);
-        self
-    }
-
-    /// Lets `token` stop this stream: no new item starts, items that run are let finish, what is done up to the first
-    /// item that did not run is delivered, then the iterator ends. It may then yield less than its
-    /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`].
-    ///
-    /// The end is not held up by a source that blocks. With several tokens, each of them stops it.
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn cancel_on(mut self, token: &CancelToken) -> Self {
-        token.stops(&self.setup().brake);
-        self
-    }
-
-    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it is printed.
-    /// What may be printed all the same is said at [`PoolMap::catch_panics`](crate::PoolMap::catch_panics).
-    ///
     /// # Examples
     ///
     /// ```
@@ -214,25 +160,11 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     /// assert_eq!(results.next().unwrap().unwrap_err().message(), "attempt to divide by zero");
     /// assert_eq!(results.next().unwrap().unwrap(), 2);
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn catch_panics(self) -> PoolImap<I, Catching<W>, H>
-    where
-        I::Item: Send,
-    {
-        self.with_work(Catching)
-    }
+    catch_panics;
 
-    /// Tells `observer` what this stream does: when it starts, each item that ran, when it ends.
-    ///
     /// Running items go on when the iterator is dropped, so the stream keeps the observer until its last thread is done with it.
     /// Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from outside
     /// the scope. The end is told when no more results will come and no item runs any more.
-    ///
-    /// Several observers may be attached. Without one nothing is measured.
     ///
     /// # Examples
     ///
@@ -248,27 +180,7 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
     /// let sum: u64 = pool_map::scope(4, |s| s.imap(0..8, |x| x * x).observe(&timeline).sum());
     /// assert_eq!((sum, timeline.items()), (140, 8));
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> PoolImap<I, Observed<'a, W>, H> {
-        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
-    }
-
-    /// The same stream, before its start, with other work.
-    #[track_caller]
-    fn with_work<V: Work<I::Item>>(mut self, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
-        self.setup();
-        let PoolImap { mut consumer, host } = self;
-        let Stage::Ready(setup) = mem::replace(&mut consumer.stage, Stage::Over) else {
-            unreachable!("BUG: the stage was looked at above")
-        };
-        let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
-        let work = wrap(work);
-        PoolImap::assemble(Setup { source, work, call, sizer, workers, ordered, brake, pool_watch }, host)
-    }
+    observe;
 }
 
 impl<I, W, H> Chunked<W::Output> for PoolImap<I, W, H>
@@ -328,10 +240,11 @@ where
 {
     fn start(&mut self) {
         let Stage::Ready(setup) = mem::replace(&mut self.consumer.stage, Stage::Over) else { return };
-        let Setup { source, work, call, sizer, workers, ordered, brake, pool_watch } = setup;
+        let Setup { source, work, options, workers, ordered, pool_watch } = setup;
+        let CallOptions { call, sizer, stop, .. } = options;
         let hint = source.size_hint();
         self.consumer.hint = hint;
-        let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, brake, pool_watch));
+        let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, stop, pool_watch));
         let started = self.host.start(source, &flow);
         flow.open(hint, started.is_ok());
         self.consumer.stage = match started {
@@ -456,6 +369,10 @@ where
     H: Host<I, W>,
 {
 }
+
+// As std's `Map`. After a panic the stream is over, whatever host it had.
+impl<I: Iterator + UnwindSafe, W: Work<I::Item> + UnwindSafe, H> UnwindSafe for PoolImap<I, W, H> {}
+impl<I: Iterator + RefUnwindSafe, W: Work<I::Item> + RefUnwindSafe, H> RefUnwindSafe for PoolImap<I, W, H> {}
 
 impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,10 +7,10 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::current_worker::Worker;
 use crate::engine::inbox::Chunked;
 use crate::engine::puller::Exchange;
-use crate::engine::sizing::Sizer;
 use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
 use crate::engine::stream::{self, Delivery, Stream};
@@ -22,8 +22,8 @@ use crate::threads::lease::{WaitingLease, Workers};
 use crate::threads::workers_scope;
 use std::any::type_name;
 use std::iter::FusedIterator;
-use std::sync::Arc;
-use std::{fmt, vec};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::{fmt, mem, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, and yields the results in order.
 ///
@@ -33,85 +33,113 @@ use std::{fmt, vec};
 pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
     source: Plain<I>,
     workers: Workers,
-    exchange: Exchange<vec::IntoIter<I::Item>, W>,
+    stage: Stage<I::Item, W>,
     delivery: Delivery<W::Output>,
     /// Threads could not start: the call stays on the caller's thread.
     threadless: bool,
 }
 
+/// How far a call is.
+#[expect(clippy::large_enum_variant, reason = "a box would cost every call an allocation")]
+enum Stage<T, W: Work<T>> {
+    /// Nothing was asked for yet.
+    Ready(W, CallOptions),
+    Started(Exchange<vec::IntoIter<T>, W>),
+    /// Between the two.
+    Starting,
+}
+
 impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     #[track_caller]
     pub(crate) fn new(source: I, workers: Workers, work: W, method: &'static str) -> Self {
-        let call = Arc::new(panics::Call::here(method, workers.trace()).with_outlet(workers.outlet()));
-        PoolMap::assemble(source, workers, work, call, Sizer::new::<I::Item, W::Output>)
+        let options = CallOptions::new::<I::Item, W::Output>(method, &workers);
+        PoolMap::assemble(source, workers, work, options)
     }
 
-    fn assemble(
-        source: I,
-        workers: Workers,
-        work: W,
-        call: Arc<panics::Call>,
-        sizer: impl FnOnce(usize) -> Sizer,
-    ) -> Self {
-        let count = workers.threads();
-        let delivery = Delivery::new(call.outlet());
-        let mut exchange = Exchange::new(work, call, count, sizer(count));
-        exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
-        PoolMap { source: Plain(source), exchange, delivery, workers, threadless: false }
+    fn assemble(source: I, workers: Workers, work: W, options: CallOptions) -> Self {
+        let delivery = Delivery::new(options.call.outlet());
+        PoolMap { source: Plain(source), workers, stage: Stage::Ready(work, options), delivery, threadless: false }
     }
 
-    /// Gives every chunk `items` items (the last ones may hold fewer), in place of sizes measured during the run. The source is
-    /// asked until a chunk is full, however long that takes, and only then does a worker get it.
-    ///
-    /// A chunk is what one worker takes at a time. By itself it grows until it takes about 1/64 of the time the call has run
-    /// so far, between 20 µs and 5 ms, and holds 8192 items or 64 KiB at most.
-    ///
-    /// # Panics
-    ///
-    /// If `items` is 0.
     #[track_caller]
-    pub fn chunk_size(mut self, items: usize) -> Self {
-        assert!(items > 0, "chunk_size needs at least one item, got 0");
-        self.exchange.sizer_mut().fix_chunk(items);
-        self
+    fn options(&mut self, option: &str) -> &mut CallOptions {
+        match &mut self.stage {
+            Stage::Ready(_, options) => options,
+            Stage::Started(_) | Stage::Starting => CallOptions::too_late(option),
+        }
     }
 
-    /// Lets at most `items` items be in flight: pulled from the source and not yet delivered, whether they wait for a
-    /// worker, are being worked on, or are finished and wait for their turn. It wins over [`chunk_size`](Self::chunk_size).
-    ///
-    /// By itself the limit follows the measurements: for each worker 6 chunks, or what it does in half a millisecond, or 16
+    /// The same call, before its start, with other work.
+    #[track_caller]
+    fn with_work<V: Work<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
+        match self.stage {
+            Stage::Ready(work, options) => PoolMap::assemble(self.source.0, self.workers, wrap(work), options),
+            Stage::Started(_) | Stage::Starting => CallOptions::too_late(option),
+        }
+    }
+
+    /// The call at work; it starts when a result is asked for the first time.
+    #[expect(clippy::type_complexity, reason = "a name would say less")]
+    fn at_work(&mut self) -> (&mut Plain<I>, &Exchange<vec::IntoIter<I::Item>, W>, &mut Delivery<W::Output>) {
+        if let Stage::Ready(..) = self.stage {
+            if let Stage::Ready(work, options) = mem::replace(&mut self.stage, Stage::Starting) {
+                self.stage = Stage::Started(options.into_exchange(work, &self.workers));
+            }
+        }
+        let Stage::Started(exchange) = &self.stage else { unreachable!("BUG: it was started above") };
+        (&mut self.source, exchange, &mut self.delivery)
+    }
+
+    /// Tells the observers that the call starts, the first time that it is asked for a result. `leased` says whether it has
+    /// workers to run on.
+    fn announce(&mut self, leased: bool) {
+        let (source, exchange, delivery) = self.at_work();
+        let workers = if leased { exchange.workers() } else { 1 };
+        for watch in exchange.watches() {
+            watch.start(&exchange.call, workers, delivery.size_hint(source), CallerRole::Both);
+        }
+    }
+
+    /// The pool to run on, or none: then the call runs on the thread that asks for the results.
+    fn lease(&mut self) -> Option<WaitingLease> {
+        if self.threadless {
+            return None;
+        }
+        let lease = self.workers.get_to_wait();
+        self.threadless = lease.is_none() && !Worker::is_here();
+        lease
+    }
+}
+
+call_options! {
+    impl PoolMap<I: Iterator, W>;
+    too_late: "a result was already asked for";
+
+    /// The last chunks may hold fewer. The source is asked until a chunk is full, however long that takes, and only then
+    /// does a worker get it.
+    chunk_size;
+
+    /// By default the limit follows the measurements: for each worker 6 chunks, or what it does in half a millisecond, or 16
     /// items, whichever is most; so never more than 49 152 items for each worker, nor than 384 KiB of items or results that
     /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 64 in
     /// all, as far as those fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more,
     /// whatever their size. With `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
-    ///
-    /// # Panics
-    ///
-    /// If `items` is 0.
-    #[track_caller]
-    pub fn max_in_flight(mut self, items: usize) -> Self {
-        assert!(items > 0, "max_in_flight needs at least one item, got 0");
-        self.exchange.sizer_mut().fix_in_flight(items);
-        self
-    }
+    max_in_flight;
 
-    /// Gives this call a name, which its traces show beside the place of the call.
-    pub fn named(mut self, label: impl Into<String>) -> Self {
-        self.exchange.call_mut().set_label(label.into());
-        self
-    }
-
-    /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
-    pub fn trace(mut self, level: Trace) -> Self {
-        self.exchange.call_mut().set_trace(level);
-        self
-    }
-
-    /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it is printed.
+    /// While the source blocks, so does the end, for the source is pulled on the thread that asks for the results.
     ///
-    /// A panic hook of your own still sees it; where there is none and the level is [`Trace::Off`], std's does, and prints its
-    /// message. Other panics are told of: one that a call inside `f` has raised by a trace, one that `f` has caught by a line.
+    /// # Examples
     ///
+    /// ```
+    /// use pool_map::{CancelToken, PoolIterator};
+    ///
+    /// let token = CancelToken::new();
+    /// token.cancel();
+    /// let squares: Vec<u64> = (0..8).pool_map(4, |x| x * x).cancel_on(&token).collect();
+    /// assert!(squares.is_empty());
+    /// ```
+    cancel_on;
+
     /// With [`pool_map_init`](crate::PoolIterator::pool_map_init), the state of the worker that panicked is dropped, and
     /// made anew for its next item.
     ///
@@ -127,45 +155,9 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     /// assert_eq!((panic.index(), panic.message()), (1, "attempt to divide by zero"));
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn catch_panics(self) -> PoolMap<I, Catching<W>>
-    where
-        I::Item: Send,
-    {
-        assert!(self.delivery.pulled == 0, "catch_panics has to come before the first result is asked for");
-        self.with_work(Catching)
-    }
+    catch_panics;
 
-    /// Lets `token` stop this call: no new item starts, items that run are let finish, what is done up to the first item
-    /// that did not run is delivered, then the iterator ends. It may then yield less than its
-    /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`].
-    ///
-    /// While the source blocks, so does the end, for the source is pulled on the thread that asks for the results. With
-    /// several tokens, each of them stops it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use pool_map::{CancelToken, PoolIterator};
-    ///
-    /// let token = CancelToken::new();
-    /// token.cancel();
-    /// let squares: Vec<u64> = (0..8).pool_map(4, |x| x * x).cancel_on(&token).collect();
-    /// assert!(squares.is_empty());
-    /// ```
-    pub fn cancel_on(self, token: &CancelToken) -> Self {
-        token.stops(&self.exchange.brake);
-        self
-    }
-
-    /// Tells `observer` what this call does: when it starts, each item that ran, when it ends.
-    ///
-    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`] of one. Several observers may be attached. Without one
-    /// nothing is measured.
+    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
     ///
     /// # Examples
     ///
@@ -178,42 +170,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     /// assert_eq!(timeline.items(), 8);
     /// # assert_eq!(squares.len(), 8);
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// If a result was already asked for.
-    #[track_caller]
-    pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> PoolMap<I, Observed<'a, W>> {
-        assert!(self.delivery.pulled == 0, "observe has to come before the first result is asked for");
-        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
-    }
-
-    /// The same call, before its start, with other work.
-    fn with_work<V: Work<I::Item>>(self, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
-        let (work, call, sizer, brake) = self.exchange.into_parts();
-        let mut rewrapped = PoolMap::assemble(self.source.0, self.workers, wrap(work), call, |_| sizer);
-        rewrapped.exchange.brake = brake;
-        rewrapped
-    }
-
-    /// Tells the observers that the call starts, the first time that it is asked for a result. `leased` says whether it has
-    /// workers to run on.
-    fn announce(&self, leased: bool) {
-        let workers = if leased { self.exchange.workers() } else { 1 };
-        for watch in self.exchange.watches() {
-            watch.start(&self.exchange.call, workers, self.delivery.size_hint(&self.source), CallerRole::Both);
-        }
-    }
-
-    /// The pool to run on, or none: then the call runs on the thread that asks for the results.
-    fn lease(&mut self) -> Option<WaitingLease> {
-        if self.threadless {
-            return None;
-        }
-        let lease = self.workers.get_to_wait();
-        self.threadless = lease.is_none() && !Worker::is_here();
-        lease
-    }
+    observe;
 }
 
 impl<I, W> PoolMap<I, W>
@@ -226,8 +183,7 @@ where
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();
         self.announce(lease.is_some());
-        let PoolMap { source, exchange, delivery, .. } = &mut self;
-        let exchange = &*exchange;
+        let (source, exchange, delivery) = self.at_work();
         let Some(lease) = lease else {
             let outcome = consume(Stream { supply: source, exchange, delivery, scope: None });
             drop(self);
@@ -256,14 +212,14 @@ where
     #[cold]
     fn refill(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
-            if self.delivery.finished(self.exchange.brake.is_cancelled()) {
-                self.exchange.finish();
+            let (_, exchange, delivery) = self.at_work();
+            if delivery.finished(exchange.brake.is_cancelled()) {
+                exchange.finish();
                 return None;
             }
             let lease = self.lease();
             self.announce(lease.is_some());
-            let PoolMap { source, exchange, delivery, .. } = self;
-            let exchange = &*exchange;
+            let (source, exchange, delivery) = self.at_work();
             let Some(lease) = lease else {
                 return Stream { supply: source, exchange, delivery, scope: None }.run_here();
             };
@@ -332,12 +288,19 @@ where
 {
 }
 
+// As std's `Map`. After a panic the iterator is over, and what the workers had is let go.
+impl<I: Iterator + UnwindSafe, W: Work<I::Item> + UnwindSafe> UnwindSafe for PoolMap<I, W> {}
+impl<I: Iterator + RefUnwindSafe, W: Work<I::Item> + RefUnwindSafe> RefUnwindSafe for PoolMap<I, W> {}
+
 impl<I: Iterator + fmt::Debug, W: Work<I::Item>> fmt::Debug for PoolMap<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolMap")
-            .field("source", &self.source.0)
-            .field("workers", &self.workers)
-            .field("call_site", self.exchange.call.site())
-            .finish_non_exhaustive()
+        let mut debug = f.debug_struct("PoolMap");
+        debug.field("source", &self.source.0).field("workers", &self.workers);
+        match &self.stage {
+            Stage::Ready(_, options) => debug.field("call_site", options.call.site()),
+            Stage::Started(exchange) => debug.field("call_site", exchange.call.site()),
+            Stage::Starting => &mut debug,
+        };
+        debug.finish_non_exhaustive()
     }
 }

@@ -11,4 +11,4 @@ pub(crate) mod star;
 pub(crate) mod stop;
 pub(crate) mod stream;
 pub(crate) mod window;
-pub mod work;
+pub(crate) mod work;

@@ -140,22 +140,8 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         }
     }
 
-    // What the user sets before the start.
-
-    pub(crate) fn sizer_mut(&mut self) -> &mut Sizer {
-        &mut self.state.get_mut().sizer
-    }
-
-    pub(crate) fn call_mut(&mut self) -> &mut Call {
-        Arc::make_mut(&mut self.call)
-    }
-
     pub(crate) fn set_pool_watch(&mut self, watch: Option<ObserverRef<'static>>) {
         self.pool_watch = watch;
-    }
-
-    pub(crate) fn into_parts(self) -> (W, Arc<Call>, Sizer, Arc<StopFlag>) {
-        (self.work, self.call, self.state.into_inner().sizer, self.brake)
     }
 
     // Who watches.

@@ -5,6 +5,7 @@
 use crate::engine::star::StarFn;
 use crate::observe::ObserverRef;
 use crate::panics::{self, Call, TaskPanic};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 /// What a [`PoolMap`](crate::PoolMap) does with each item. Not for implementing elsewhere: the methods of
@@ -175,6 +176,10 @@ pub struct Observed<'a, W> {
     pub(crate) work: W,
     pub(crate) watch: ObserverRef<'a>,
 }
+
+// Observers hear of panics, and of what comes after them.
+impl<W: UnwindSafe> UnwindSafe for Observed<'_, W> {}
+impl<W: RefUnwindSafe> RefUnwindSafe for Observed<'_, W> {}
 
 impl<T, W: Work<T>> Work<T> for Observed<'_, W> {
     type Output = W::Output;

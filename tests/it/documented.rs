@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use itertools::EitherOrBoth::{Both, Right};
 use itertools::MinMaxResult::{MinMax, NoElements, OneElement};
 use itertools::{Either, Itertools, Position, assert_equal};
-use pool_map::work::Map;
+use pool_map::types::Map;
 use pool_map::{PoolIterator, PoolMap};
 
 type Through<'a, T> = PoolMap<Box<dyn Iterator<Item = T> + 'a>, Map<fn(T) -> T>>;

@@ -864,7 +864,7 @@ fn a_pool_of_zero() {
 }
 
 #[test]
-#[should_panic(expected = "an option has to be set before the first result is asked for")]
+#[should_panic(expected = "chunk_size has to come before the first result is asked for")]
 fn an_option_after_the_start() {
     let mut stream = (0..8).pool_imap(2, |x| x);
     stream.next();

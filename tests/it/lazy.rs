@@ -1,6 +1,6 @@
 //! Promise 3: nothing is pulled and no thread starts before the first result is asked for.
 
-use pool_map::{Pool, PoolIterator, Trace};
+use pool_map::{CancelToken, Pool, PoolIterator, Timeline, Trace};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,4 +98,35 @@ fn no_thread_starts_before_a_result_is_asked_for() {
         assert_eq!(it.next(), Some(0));
         assert!(threads() >= before + 7);
     });
+}
+
+/// Checks that each option is refused once a result was asked for, at the caller's line.
+macro_rules! too_late {
+    ($results:expr => $($option:ident($($value:expr)?)),+ $(,)?) => {$({
+        let set = |()| {
+            let mut results = $results;
+            results.next();
+            drop(results.$option($($value)?));
+        };
+        let outcome = [()].into_iter().pool_map(1, set).catch_panics().next().expect("one item");
+        let panic = outcome.expect_err(stringify!($option));
+        let message = concat!(stringify!($option), " has to come before the first result is asked for");
+        assert_eq!(panic.message(), message);
+        let here = concat!(file!(), ":", line!(), ":");
+        let place = panic.location().expect("a place");
+        assert!(place.starts_with(here), "{message}: {place} is not {here}");
+    })+};
+    ($results:expr) => {
+        too_late!($results => chunk_size(1), max_in_flight(1), named("late"), trace(Trace::Off));
+        too_late!($results => cancel_on(&CancelToken::new()), catch_panics(), observe(Arc::new(Timeline::new())));
+    };
+}
+
+#[test]
+fn every_option_after_the_first_result_is_refused_at_the_callers_line() {
+    too_late!((0..8).pool_map(2, |x| x));
+    too_late!((0..8).pool_imap(2, |x| x));
+    // That there was none does not matter.
+    too_late!((0..0).pool_map(2, |x: u32| x));
+    too_late!((0..0).pool_imap(2, |x: u32| x));
 }

@@ -990,7 +990,7 @@ fn a_panic_of_an_observer_at_the_end_of_a_dropped_stream_leaves_a_line() {
 }
 
 #[test]
-#[should_panic(expected = "an option has to be set before the first result is asked for")]
+#[should_panic(expected = "observe has to come before the first result is asked for")]
 fn too_late_to_observe_a_stream() {
     let mut results = (0..3).pool_imap(2, |x| x);
     results.next();

@@ -4,12 +4,15 @@
 #![allow(clippy::double_ended_iterator_last, clippy::large_stack_arrays)]
 
 use itertools::Itertools;
-use pool_map::{Pool, PoolIterator};
+use pool_map::types::Map;
+use pool_map::{Pool, PoolIterator, PoolParMap, PoolParallelIterator, Timeline};
+use rayon::iter::IntoParallelRefIterator;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::fmt::Debug;
 use std::iter::{self, FusedIterator};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -451,6 +454,29 @@ fn items_of_a_megabyte_go_through_by_value() {
         assert_eq!(next, 0);
     };
     thread::Builder::new().stack_size(STACK).spawn(everything).expect("a thread").join().expect("they are the same");
+}
+
+/// Where std's `Map` may go through `catch_unwind`, so may ours.
+#[test]
+fn they_are_unwind_safe_where_map_is() {
+    fn check<T: UnwindSafe + RefUnwindSafe>(_: &T) {}
+    let data = [1, 2, 3];
+    let f = |x: &u32| x + 1;
+    check(&data.iter().map(f));
+    check(&data.iter().pool_map(2, f));
+    check(&data.iter().pool_map_init(2, String::new, |_, x| x + 1).catch_panics());
+    check(&data.iter().pool_map(2, f).observe(&Timeline::new()));
+    check(&data.into_iter().pool_imap(2, |x| x + 1));
+    pool_map::scope(2, |s| check(&s.imap(&data, f)));
+    check(&data.par_iter().pool_map(2, f));
+}
+
+/// The bounds are those of the methods, as with rayon's own `Map`.
+#[test]
+fn a_struct_that_holds_split_data_needs_no_bounds() {
+    struct Holds<I, F>(PoolParMap<I, Map<F>>);
+    let Holds(results) = Holds([1, 2, 3].par_iter().pool_map(2, |x| x + 1));
+    assert_eq!(results.sum::<u32>(), 9);
 }
 
 #[test]

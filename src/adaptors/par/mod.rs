@@ -8,23 +8,22 @@
 mod split;
 mod whole;
 
+use crate::adaptors::options::{CallOptions, call_options};
 use crate::engine::inbox::Chunked;
 use crate::engine::puller::Exchange;
-use crate::engine::sizing::Sizer;
 use crate::engine::star::StarFn;
-use crate::engine::stop::{CancelToken, StopFlag};
+use crate::engine::stop::CancelToken;
 use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
-use crate::panics::text::Trace;
-use crate::panics::{self, Call};
+use crate::panics::{self, text::Trace};
 use crate::threads::lease::{IntoPool, Workers};
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 use split::{Piece, Split};
 use std::any::type_name;
 use std::iter::{FusedIterator, Product, Sum};
-use std::sync::Arc;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::{fmt, mem, vec};
 
 /// The same methods for data that rayon can split: slices, vectors, ranges of `usize` or smaller integers, and what `zip`,
@@ -155,73 +154,44 @@ impl<I: IndexedParallelIterator> PoolParallelIterator for I {}
 /// [`consume`](Self::consume) does in general and the other methods for the usual cases. They all stream: the workers go on while
 /// the results are consumed, on the thread that called.
 #[must_use = "nothing runs until the results are asked for, by `collect`, `for_each` or another method"]
-pub struct PoolParMap<I: IndexedParallelIterator, W: Work<I::Item>> {
+pub struct PoolParMap<I, W> {
     source: I,
     work: W,
     workers: Workers,
-    call: Arc<Call>,
-    sizer: Sizer,
-    brake: Arc<StopFlag>,
-    /// Whether an option was set that rayon's own collect knows nothing of.
-    is_special: bool,
+    options: CallOptions,
 }
 
 impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     #[track_caller]
     fn new(source: I, workers: Workers, work: W, method: &'static str) -> Self {
-        let call = Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet()));
-        let sizer = Sizer::new::<I::Item, W::Output>(workers.threads());
-        let brake = Arc::new(StopFlag::new());
-        PoolParMap { source, work, workers, call, sizer, brake, is_special: false }
+        let options = CallOptions::new::<I::Item, W::Output>(method, &workers);
+        PoolParMap { source, work, workers, options }
     }
 
-    fn with_work<V: Work<I::Item>>(self, wrap: impl FnOnce(W) -> V) -> PoolParMap<I, V> {
-        let PoolParMap { source, work, workers, call, sizer, brake, is_special } = self;
-        PoolParMap { source, work: wrap(work), workers, call, sizer, brake, is_special }
+    /// None is too late: what asks for results takes `self`.
+    fn options(&mut self, _: &str) -> &mut CallOptions {
+        &mut self.options
     }
 
-    /// As [`PoolMap::chunk_size`](crate::PoolMap::chunk_size).
-    ///
-    /// # Panics
-    ///
-    /// If `items` is 0.
-    #[track_caller]
-    pub fn chunk_size(mut self, items: usize) -> Self {
-        assert!(items > 0, "chunk_size needs at least one item, got 0");
-        self.sizer.fix_chunk(items);
-        self.is_special = true;
-        self
+    fn with_work<V: Work<I::Item>>(self, _: &str, wrap: impl FnOnce(W) -> V) -> PoolParMap<I, V> {
+        let PoolParMap { source, work, workers, options } = self;
+        PoolParMap { source, work: wrap(work), workers, options }
     }
+}
 
-    /// Lets at most `items` items be in flight: handed to the workers and not yet delivered. It wins over
-    /// [`chunk_size`](Self::chunk_size). By itself the limit is that of
-    /// [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight).
-    ///
-    /// # Panics
-    ///
-    /// If `items` is 0.
-    #[track_caller]
-    pub fn max_in_flight(mut self, items: usize) -> Self {
-        assert!(items > 0, "max_in_flight needs at least one item, got 0");
-        self.sizer.fix_in_flight(items);
-        self.is_special = true;
-        self
-    }
+call_options! {
+    impl PoolParMap<I: IndexedParallelIterator, W>;
 
-    /// Gives this call a name, which its traces show beside the place of the call.
-    pub fn named(mut self, label: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.call).set_label(label.into());
-        self
-    }
+    /// The last chunks may hold fewer.
+    chunk_size;
 
-    /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
-    pub fn trace(mut self, level: Trace) -> Self {
-        Arc::make_mut(&mut self.call).set_trace(level);
-        self
-    }
+    /// By default the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight).
+    max_in_flight;
 
-    /// As [`PoolMap::catch_panics`](crate::PoolMap::catch_panics): every item runs, and the results are
-    /// `Result<R, TaskPanic>`. A panic while an item is made, before `f` has it, is raised all the same.
+    cancel_on;
+
+    /// With [`pool_map_init`](PoolParallelIterator::pool_map_init), the state of the worker that panicked is dropped, and
+    /// made anew for its next item. A panic while an item is made, before `f` has it, is raised all the same.
     ///
     /// # Examples
     ///
@@ -233,23 +203,13 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     /// assert_eq!(results[1].as_ref().unwrap_err().index(), 1);
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
-    pub fn catch_panics(self) -> PoolParMap<I, Catching<W>> {
-        self.with_work(Catching)
-    }
+    catch_panics;
 
-    /// As [`PoolMap::cancel_on`](crate::PoolMap::cancel_on): what is done up to the first item that did not run is delivered.
-    pub fn cancel_on(mut self, token: &CancelToken) -> Self {
-        token.stops(&self.brake);
-        self.is_special = true;
-        self
-    }
+    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
+    observe;
+}
 
-    /// As [`PoolMap::observe`](crate::PoolMap::observe).
-    pub fn observe<'a>(mut self, observer: impl IntoObserver<'a>) -> PoolParMap<I, Observed<'a, W>> {
-        self.is_special = true;
-        self.with_work(|work| Observed { work, watch: ObserverRef::new(observer) })
-    }
-
+impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     /// Hands the results to `consume`, in order, while the workers go on, and returns what it returns. Results that it leaves
     /// are not waited for: nothing more starts then.
     ///
@@ -270,9 +230,9 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     ///
     /// When `f` does, once all results before are consumed, and when `consume` does.
     pub fn consume<B>(self, consume: impl FnOnce(Results<'_, W::Output>) -> B) -> B {
-        let PoolParMap { source, work, workers, call, sizer, brake, .. } = self;
+        let PoolParMap { source, work, workers, options } = self;
         let size = source.len();
-        source.with_producer(Engine { size, work, workers, call, sizer, brake, consume })
+        source.with_producer(Engine { size, work, workers, options, consume })
     }
 
     /// Collects the results: `Vec<R>`, `Result<Vec<T>, E>`, `HashMap<K, V>`…
@@ -323,15 +283,15 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     ///
     /// When `f` does: the panic of the lowest item.
     pub fn collect_vec(self) -> Vec<W::Output> {
-        let is_whole = !(self.is_special
+        let is_whole = !(self.options.is_special
             || W::HAS_STATE
             || cfg!(panic = "abort")
             || self.workers.observer().is_some()
-            || self.call.spans_items());
+            || self.options.call.spans_items());
         // On a pool that it has alone: rayon's waiting workers take up its items, whatever locks are held below them.
         let is_alone = matches!(self.workers, Workers::Leased(_));
         match self.workers.get_to_wait().filter(|_| is_whole && is_alone) {
-            Some(lease) => whole::collect(self.source, &self.work, &self.call, &lease),
+            Some(lease) => whole::collect(self.source, &self.work, &self.options.call, &lease),
             None => self.into_vec(),
         }
     }
@@ -404,12 +364,16 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     }
 }
 
-impl<I: IndexedParallelIterator, W: Work<I::Item>> fmt::Debug for PoolParMap<I, W> {
+// As std's `Map`.
+impl<I: UnwindSafe, W: UnwindSafe> UnwindSafe for PoolParMap<I, W> {}
+impl<I: RefUnwindSafe, W: RefUnwindSafe> RefUnwindSafe for PoolParMap<I, W> {}
+
+impl<I: IndexedParallelIterator, W> fmt::Debug for PoolParMap<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolParMap")
             .field("items", &self.source.len())
             .field("workers", &self.workers)
-            .field("call_site", self.call.site())
+            .field("call_site", self.options.call.site())
             .finish_non_exhaustive()
     }
 }
@@ -419,9 +383,7 @@ struct Engine<W, C> {
     size: usize,
     work: W,
     workers: Workers,
-    call: Arc<Call>,
-    sizer: Sizer,
-    brake: Arc<StopFlag>,
+    options: CallOptions,
     consume: C,
 }
 
@@ -434,12 +396,9 @@ where
     type Output = B;
 
     fn callback<P: Producer<Item = T>>(self, producer: P) -> B {
-        let Engine { size, work, workers, call, sizer, brake, consume } = self;
-        let mut delivery = Delivery::new(call.outlet());
-        let mut exchange: Exchange<Piece<P>, W> = Exchange::new(work, call, workers.threads(), sizer);
-        exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
-        exchange.brake = brake;
-        let exchange = exchange;
+        let Engine { size, work, workers, options, consume } = self;
+        let mut delivery = Delivery::new(options.call.outlet());
+        let exchange: Exchange<Piece<P>, W> = options.into_exchange(work, &workers);
         let mut supply = Split::new(producer, size);
         let lease = workers.get_to_wait();
         let count = lease.as_ref().map_or(1, |_| exchange.workers());

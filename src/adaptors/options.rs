@@ -1,0 +1,214 @@
+//! The options of a call, said once for [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and
+//! [`PoolParMap`](crate::PoolParMap): what they are, what is checked, and the methods with their documentation.
+
+use crate::engine::block::Block;
+use crate::engine::puller::Exchange;
+use crate::engine::sizing::Sizer;
+use crate::engine::stop::{CancelToken, StopFlag};
+use crate::engine::work::Work;
+use crate::observe::ObserverRef;
+use crate::panics::Call;
+use crate::panics::text::Trace;
+use crate::threads::lease::Workers;
+use std::sync::Arc;
+
+/// What a call was told before its start, besides its source and its work.
+pub(crate) struct CallOptions {
+    pub(super) call: Arc<Call>,
+    pub(super) sizer: Sizer,
+    pub(super) stop: Arc<StopFlag>,
+    /// Whether an option was set that rayon's own collect knows nothing of.
+    pub(super) is_special: bool,
+}
+
+impl CallOptions {
+    /// Those of a call of `method` from here, with items of type `T` and results of type `R`.
+    #[track_caller]
+    pub(super) fn new<T, R>(method: &'static str, workers: &Workers) -> Self {
+        CallOptions {
+            call: Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet())),
+            sizer: Sizer::new::<T, R>(workers.threads()),
+            stop: Arc::new(StopFlag::new()),
+            is_special: false,
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn check_items(option: &str, items: usize) {
+        assert!(items > 0, "{option} needs at least one item, got 0");
+    }
+
+    /// What every option says that comes after the first result.
+    #[track_caller]
+    pub(super) fn too_late(option: &str) -> ! {
+        panic!("{option} has to come before the first result is asked for")
+    }
+
+    pub(super) fn fix_chunk(&mut self, items: usize) {
+        self.sizer.fix_chunk(items);
+        self.is_special = true;
+    }
+
+    pub(super) fn fix_in_flight(&mut self, items: usize) {
+        self.sizer.fix_in_flight(items);
+        self.is_special = true;
+    }
+
+    pub(super) fn set_label(&mut self, label: String) {
+        Arc::make_mut(&mut self.call).set_label(label);
+    }
+
+    pub(super) fn set_trace(&mut self, level: Trace) {
+        Arc::make_mut(&mut self.call).set_trace(level);
+    }
+
+    pub(super) fn stop_with(&mut self, token: &CancelToken) {
+        token.stops(&self.stop);
+        self.is_special = true;
+    }
+
+    /// Starts a call whose caller pulls the source.
+    pub(super) fn into_exchange<B: Block, W: Work<B::Item>>(self, work: W, workers: &Workers) -> Exchange<B, W> {
+        let mut exchange = Exchange::new(work, self.call, workers.threads(), self.sizer);
+        exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
+        exchange.brake = self.stop;
+        exchange
+    }
+}
+
+/// Writes the methods that set the options of an iterator, which has
+///
+/// - `fn options(&mut self, option: &str) -> &mut CallOptions`, and
+/// - `fn with_work(self, option: &str, wrap: impl FnOnce(W) -> V) -> Self` with `V` for `W`.
+///
+/// Both panic with [`CallOptions::too_late`] where results can be asked for before an option is set; `too_late` then says
+/// so in the documentation. What the documentation of a method has to say of this iterator alone stands before its name.
+macro_rules! call_options {
+    (
+        impl $Name:ident<I: $Source:ident, W $(, $H:ident)?>;
+        $(too_late: $too_late:literal;)?
+        $(#[$chunk_size:meta])* chunk_size;
+        $(#[$max_in_flight:meta])* max_in_flight;
+        $(#[$cancel_on:meta])* cancel_on;
+        $(#[$catch_panics:meta])* catch_panics;
+        $(#[$observe:meta])* observe;
+    ) => {
+        /// The options; set them before the first result is asked for.
+        impl<I: $Source, W: Work<I::Item> $(, $H)?> $Name<I, W $(, $H)?> {
+            /// Uses chunks of `items` items instead of sizes measured during the run. A chunk is what one worker takes at a time.
+            ///
+            $(#[$chunk_size])*
+            ///
+            /// By default a chunk grows until it takes about 1/64 of the time the call has run so far, between 20 µs and
+            /// 5 ms, and holds 8192 items or 64 KiB at most.
+            ///
+            /// # Panics
+            ///
+            #[doc = concat!("If `items` is 0", $(", or ", $too_late,)? ".")]
+            #[track_caller]
+            pub fn chunk_size(mut self, items: usize) -> Self {
+                CallOptions::check_items("chunk_size", items);
+                self.options("chunk_size").fix_chunk(items);
+                self
+            }
+
+            /// Lets at most `items` items be in flight: taken from the source and not yet delivered, whether they wait for
+            /// a worker, are being worked on, or are finished and wait for their turn. It wins over
+            /// [`chunk_size`](Self::chunk_size).
+            ///
+            $(#[$max_in_flight])*
+            ///
+            /// # Panics
+            ///
+            #[doc = concat!("If `items` is 0", $(", or ", $too_late,)? ".")]
+            #[track_caller]
+            pub fn max_in_flight(mut self, items: usize) -> Self {
+                CallOptions::check_items("max_in_flight", items);
+                self.options("max_in_flight").fix_in_flight(items);
+                self
+            }
+
+            /// Gives this call a name, which its traces show beside the place of the call.
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn named(mut self, label: impl Into<String>) -> Self {
+                self.options("named").set_label(label.into());
+                self
+            }
+
+            /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn trace(mut self, level: Trace) -> Self {
+                self.options("trace").set_trace(level);
+                self
+            }
+
+            /// Lets `token` stop this call: no new item starts, items that run are let finish, what is done up to the first
+            /// item that did not run is delivered, then the results end. There may then be fewer than their
+            /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`]. With several tokens, each of them stops it.
+            ///
+            $(#[$cancel_on])*
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn cancel_on(mut self, token: &CancelToken) -> Self {
+                self.options("cancel_on").stop_with(token);
+                self
+            }
+
+            /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it
+            /// is printed.
+            ///
+            /// A panic hook of your own still sees it; where there is none and the level is [`Trace::Off`], std's does, and
+            /// prints its message. Other panics are reported: one that a call inside `f` has raised by a trace, one that
+            /// `f` has caught by a line.
+            ///
+            $(#[$catch_panics])*
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn catch_panics(self) -> $Name<I, Catching<W> $(, $H)?>
+            where
+                I::Item: Send,
+            {
+                self.with_work("catch_panics", Catching)
+            }
+
+            /// Tells `observer` what this call does: when it starts, each item that ran, when it ends. Several observers
+            /// may be attached. Without one nothing is measured.
+            ///
+            $(#[$observe])*
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> $Name<I, Observed<'a, W> $(, $H)?> {
+                self.with_work("observe", |work| Observed { work, watch: ObserverRef::new(observer) })
+            }
+        }
+    };
+}
+
+pub(crate) use call_options;

@@ -1,0 +1,34 @@
+//! Types in the signatures of this crate that a program need not name.
+//!
+//! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and
+//! [`PoolParMap`](crate::PoolParMap) says what is done with an item: it is a [`Map`], [`StarMap`] or [`MapInit`], as the
+//! method that made the iterator says, in a [`Catching`] or an [`Observed`] for each of those two options. The third one of
+//! `PoolImap` says where its threads come from: a [`Background`], or a [`Scope`](crate::Scope). The traits [`Work`] and
+//! [`Host`] are what these have in common; both are sealed. Name them where a struct holds such an iterator:
+//!
+//! ```
+//! use pool_map::types::{Map, Work};
+//! use pool_map::{PoolIterator, PoolMap};
+//! use std::ops::Range;
+//!
+//! /// With a function pointer, nothing is generic.
+//! struct Squares {
+//!     results: PoolMap<Range<u64>, Map<fn(u64) -> u64>>,
+//! }
+//!
+//! /// With any source and any closure, the bounds are those of `PoolMap`.
+//! struct Results<I: Iterator, F>
+//! where
+//!     Map<F>: Work<I::Item>,
+//! {
+//!     results: PoolMap<I, Map<F>>,
+//! }
+//!
+//! let squares = Squares { results: (0..4).pool_map(2, |x| x * x) };
+//! assert_eq!(squares.results.sum::<u64>(), 14);
+//! let halves = Results { results: [2, 4].into_iter().pool_map(2, |x| x / 2) };
+//! assert_eq!(halves.results.collect::<Vec<_>>(), [1, 2]);
+//! ```
+
+pub use crate::adaptors::imap::{Background, Host};
+pub use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
