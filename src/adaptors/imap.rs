@@ -1,16 +1,16 @@
 //! [`PoolImap`]: the consumer's side of a stream that runs ahead while the loop body runs.
 //!
-//! What the consumer shares with the feeder and the workers is a [`Flow`]; here is what is the consumer's alone. Where a
+//! What the consumer shares with the feeder and the workers is a [`StreamState`]; here is what is the consumer's alone. Where a
 //! stream gets its threads is its [`Host`]: a pool and a detached feeder, or a [scope](crate::scope()) for borrowed data.
 
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::fork::is_forked;
-use crate::engine::flow::{Flow, LeaseSlot, Turn};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::stop::CancelToken;
+use crate::engine::stream_state::{LeaseSlot, StreamState, Turn};
 use crate::engine::work::{Catching, Observed, Work};
-use crate::log;
+use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::{self, text::Trace};
 use crate::threads::lease::Workers;
@@ -59,9 +59,9 @@ enum Stage<I: Iterator, W: Work<I::Item>> {
     /// Nothing was asked for yet.
     Ready(Setup<I, W>),
     /// The source is with its feeder.
-    Running(Arc<Flow<I::Item, W>>),
+    Running(Arc<StreamState<I::Item, W>>),
     /// There are no threads: each item is pulled and run on the consumer's thread. With the index of the next one.
-    Here(I, Arc<Flow<I::Item, W>>, u64),
+    Here(I, Arc<StreamState<I::Item, W>>, u64),
     Over,
 }
 
@@ -80,7 +80,7 @@ struct Setup<I, W> {
 pub trait Host<I: Iterator, W: Work<I::Item>>: sealed::Threads<I, W> {}
 
 pub(crate) mod sealed {
-    use crate::engine::flow::Flow;
+    use crate::engine::stream_state::StreamState;
     use crate::engine::work::Work;
     use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub(crate) mod sealed {
     pub trait Threads<I: Iterator, W: Work<I::Item>> {
         /// Starts a feeder for the source, or gives it back where that cannot be.
         #[expect(private_interfaces, reason = "nobody outside can call it")]
-        fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I>;
+        fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I>;
 
         /// Lets go of the workers: nothing more is wanted.
         fn release(&mut self);
@@ -244,7 +244,7 @@ where
         let CallOptions { call, sizer, stop, .. } = options;
         let hint = source.size_hint();
         self.consumer.hint = hint;
-        let flow = Arc::new(Flow::new(work, call, workers, sizer, ordered, stop, pool_watch));
+        let flow = Arc::new(StreamState::new(work, call, workers, sizer, ordered, stop, pool_watch));
         let started = self.host.start(source, &flow);
         flow.open(hint, started.is_ok());
         self.consumer.stage = match started {
@@ -281,7 +281,7 @@ impl<I: Iterator, W: Work<I::Item>> Consumer<I, W> {
     fn run_here(&mut self) -> Option<W::Output> {
         // Should the source panic, the stream is over.
         let Stage::Here(mut source, flow, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
-        if !flow.brake.goes_on() {
+        if !flow.stop.goes_on() {
             return None;
         }
         let item = flow.pull_here(|| source.next())?;
@@ -408,7 +408,7 @@ impl Background {
             mem::forget(self.slot.take());
         }
         let (workers, slot) = (self.workers.take(), self.slot.take());
-        // A leased pool goes back when the last puller of this stream has left, for the next lease is to have it alone. A
+        // A leased pool goes back when the last job of this stream has ended, for the next lease is to have it alone. A
         // shared one is let go here and now, for dropping its last handle has to be the end of it.
         if let (Some(Workers::Shared(_)), Some(slot)) = (&workers, slot) {
             let lease = slot.lock().take();
@@ -444,7 +444,7 @@ where
     W: Work<I::Item> + Send + 'static,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I> {
+    fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
         let Some(workers) = &self.workers else { return Err(source) };
         let lease = workers.get();
         if !lease.is_usable() {
@@ -458,7 +458,7 @@ where
             flow.keep(&slot);
         }
         let spawn = |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok();
-        start_feeder(number, source, spawn, flow, Flow::feed_owned)?;
+        start_feeder(number, source, spawn, flow, StreamState::feed_owned)?;
         self.slot = Some(slot);
         Ok(())
     }
@@ -474,8 +474,8 @@ pub(crate) fn start_feeder<'j, I, W>(
     number: Block,
     source: I,
     spawn: impl FnOnce(String, Box<dyn FnOnce() + Send + 'j>) -> bool,
-    flow: &Arc<Flow<I::Item, W>>,
-    feed: impl FnOnce(&Arc<Flow<I::Item, W>>, I) + Send + 'j,
+    flow: &Arc<StreamState<I::Item, W>>,
+    feed: impl FnOnce(&Arc<StreamState<I::Item, W>>, I) + Send + 'j,
 ) -> Result<(), I>
 where
     I: Iterator + Send + 'j,
@@ -487,14 +487,14 @@ where
     let taken = Arc::clone(&given);
     let name = number.worker_name(0);
     let stream = Arc::clone(flow);
-    flow.brake.add();
+    flow.stop.add();
     let feeder = move || {
-        log::go_past_the_lock();
+        go_past_the_lock();
         let source = taken.lock().take();
         if let Some(source) = source {
             feed(&stream, source);
         }
-        let stop = Arc::clone(&stream.brake);
+        let stop = Arc::clone(&stream.stop);
         drop(stream);
         stop.remove();
         drop(number);
@@ -502,7 +502,7 @@ where
     if spawn(name, Box::new(feeder)) {
         return Ok(());
     }
-    flow.brake.remove();
+    flow.stop.remove();
     let source = given.lock().take();
     Err(source.expect("BUG: a feeder that did not start took nothing"))
 }

@@ -9,11 +9,11 @@
 
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::current_worker::Worker;
+use crate::engine::call::CallState;
+use crate::engine::caller_pulls::{self, Delivery, Stream};
 use crate::engine::inbox::Chunked;
-use crate::engine::puller::Exchange;
 use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
-use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Observed, Work};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
@@ -44,7 +44,7 @@ pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
 enum Stage<T, W: Work<T>> {
     /// Nothing was asked for yet.
     Ready(W, CallOptions),
-    Started(Exchange<vec::IntoIter<T>, W>),
+    Started(CallState<vec::IntoIter<T>, W>),
     /// Between the two.
     Starting,
 }
@@ -80,7 +80,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
 
     /// The call at work; it starts when a result is asked for the first time.
     #[expect(clippy::type_complexity, reason = "a name would say less")]
-    fn at_work(&mut self) -> (&mut Plain<I>, &Exchange<vec::IntoIter<I::Item>, W>, &mut Delivery<W::Output>) {
+    fn at_work(&mut self) -> (&mut Plain<I>, &CallState<vec::IntoIter<I::Item>, W>, &mut Delivery<W::Output>) {
         if let Stage::Ready(..) = self.stage {
             if let Stage::Ready(work, options) = mem::replace(&mut self.stage, Stage::Starting) {
                 self.stage = Stage::Started(options.into_exchange(work, &self.workers));
@@ -189,7 +189,7 @@ where
             drop(self);
             return outcome;
         };
-        let outcome = stream::run(source, lease, exchange, delivery, consume);
+        let outcome = caller_pulls::run(source, lease, exchange, delivery, consume);
         let outcome = outcome.unwrap_or_else(|payload| panics::resume(payload));
         // Not left to the end of this function: if the source's destructor panics there, the compiler leaks what is being
         // returned (rust-lang/rust#47949).
@@ -213,7 +213,7 @@ where
     fn refill(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
             let (_, exchange, delivery) = self.at_work();
-            if delivery.finished(exchange.brake.is_cancelled()) {
+            if delivery.finished(exchange.stop.is_cancelled()) {
                 exchange.finish();
                 return None;
             }

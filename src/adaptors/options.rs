@@ -2,7 +2,7 @@
 //! [`PoolParMap`](crate::PoolParMap): what they are, what is checked, and the methods with their documentation.
 
 use crate::engine::block::Block;
-use crate::engine::puller::Exchange;
+use crate::engine::call::CallState;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::work::Work;
@@ -68,10 +68,10 @@ impl CallOptions {
     }
 
     /// Starts a call whose caller pulls the source.
-    pub(super) fn into_exchange<B: Block, W: Work<B::Item>>(self, work: W, workers: &Workers) -> Exchange<B, W> {
-        let mut exchange = Exchange::new(work, self.call, workers.threads(), self.sizer);
+    pub(super) fn into_exchange<B: Block, W: Work<B::Item>>(self, work: W, workers: &Workers) -> CallState<B, W> {
+        let mut exchange = CallState::new(work, self.call, workers.threads(), self.sizer);
         exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
-        exchange.brake = self.stop;
+        exchange.stop = self.stop;
         exchange
     }
 }

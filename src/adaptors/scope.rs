@@ -5,8 +5,8 @@
 //! share with their threads, whatever became of the iterators.
 
 use crate::adaptors::imap::{self, Host, PoolImap};
-use crate::engine::flow::{Flow, Stop};
 use crate::engine::stop::WeakList;
+use crate::engine::stream_state::{Stop, StreamState};
 use crate::engine::work::{Map, Work};
 use crate::panics;
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
@@ -163,7 +163,7 @@ where
     W: Work<I::Item> + Send + 'env,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, flow: &Arc<Flow<I::Item, W>>) -> Result<(), I> {
+    fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
         let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait()) else { return Err(source) };
         let number = Block::take(&imap::feeder_name(lease.name()), 1);
         flow.set_pool(lease);

@@ -24,6 +24,7 @@ mod sweep;
 mod documented;
 mod process;
 mod readme;
+mod layers;
 mod properties;
 mod stress;
 mod soak;
@@ -47,6 +48,7 @@ mod logger;
 mod child;
 mod gate;
 mod seen;
+mod source;
 #[path = "../../src/testing/watch.rs"]
 mod watch;
 

@@ -42,7 +42,7 @@ fn is_in(source: &str, name: &str) -> bool {
         return false;
     };
     // What stands before it belongs to the function before, but for its attributes.
-    before.rsplit("\n\n").next().is_some_and(|attributes| attributes.contains("#[test]"))
+    before.rsplit("\n\n").next().is_some_and(|attributes| attributes.contains("#[test"))
 }
 
 #[test]
@@ -51,7 +51,8 @@ fn every_test_that_is_named_exists() {
     let is_name = |text: &&str| text.contains("::") && text.chars().all(|c| c.is_alphanumeric() || "_:".contains(c));
     let names: Vec<_> = quoted(&readme).filter(is_name).collect();
     assert!(names.len() > 150, "{} names", names.len());
-    for name in names.into_iter().filter(|name| !["engine::puller::tests", "engine::flow::tests"].contains(name)) {
+    for name in names.into_iter().filter(|name| !["engine::call::tests", "engine::stream_state::tests"].contains(name))
+    {
         assert!(is_there(name), "there is no test {name}");
     }
     assert!(!is_there("readme::is_there") && !is_there("readme::no_such_test"));
@@ -74,15 +75,13 @@ fn every_fault_and_every_trap_has_a_test_or_a_reason() {
 }
 
 #[test]
-fn the_lines_that_carry_the_rest_stand_where_it_says() {
-    let rows = table("Ten lines that carry the rest");
+fn each_behaviour_that_carries_the_rest_has_a_test() {
+    let rows = table("Ten behaviours that carry the rest");
     assert_eq!(rows.len(), 10);
     for row in rows {
-        let [_, file, line, instead, tests] = &*row else { panic!("{row:?}") };
-        let code = quoted(line).next().expect("a line").replace("\\|", "|");
-        let source = read(quoted(file).next().expect("a file"));
-        assert!(source.contains(&code), "{row:?}");
-        assert!(!instead.is_empty() && quoted(tests).all(is_there), "{row:?}");
+        let [what, instead, tests] = &*row else { panic!("{row:?}") };
+        assert!(what.ends_with('.') && !instead.is_empty(), "{row:?}");
+        assert!(quoted(tests).count() > 0 && quoted(tests).all(is_there), "{row:?}");
     }
 }
 

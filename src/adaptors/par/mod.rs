@@ -9,11 +9,11 @@ mod split;
 mod whole;
 
 use crate::adaptors::options::{CallOptions, call_options};
+use crate::engine::call::CallState;
+use crate::engine::caller_pulls::{self, Delivery, Stream};
 use crate::engine::inbox::Chunked;
-use crate::engine::puller::Exchange;
 use crate::engine::star::StarFn;
 use crate::engine::stop::CancelToken;
-use crate::engine::stream::{self, Delivery, Stream};
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics::{self, text::Trace};
@@ -398,7 +398,7 @@ where
     fn callback<P: Producer<Item = T>>(self, producer: P) -> B {
         let Engine { size, work, workers, options, consume } = self;
         let mut delivery = Delivery::new(options.call.outlet());
-        let exchange: Exchange<Piece<P>, W> = options.into_exchange(work, &workers);
+        let exchange: CallState<Piece<P>, W> = options.into_exchange(work, &workers);
         let mut supply = Split::new(producer, size);
         let lease = workers.get_to_wait();
         let count = lease.as_ref().map_or(1, |_| exchange.workers());
@@ -406,7 +406,9 @@ where
             watch.start(&exchange.call, count, (size, Some(size)), CallerRole::Both);
         }
         let outcome = if let Some(lease) = lease {
-            stream::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| consume(Results::new(&mut stream)))
+            caller_pulls::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| {
+                consume(Results::new(&mut stream))
+            })
         } else {
             let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, scope: None };
             panics::catch(|| consume(Results::new(&mut stream)))

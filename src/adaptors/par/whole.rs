@@ -17,7 +17,7 @@ use std::sync::Arc;
 struct Guard<'a, W> {
     work: &'a W,
     call: &'a Arc<Call>,
-    brake: StopFlag,
+    stop: StopFlag,
     /// What came of the pieces, with the index at which each began.
     told: Mutex<Vec<(u64, Told)>>,
 }
@@ -32,7 +32,7 @@ where
     I: IndexedParallelIterator,
     W: Work<I::Item>,
 {
-    let guard = Guard { work, call, brake: StopFlag::new(), told: Mutex::new(Vec::new()) };
+    let guard = Guard { work, call, stop: StopFlag::new(), told: Mutex::new(Vec::new()) };
     let mut results = Vec::new();
     let outcome = panics::catch(|| {
         lease.install(|| Guarded { source, guard: &guard }.collect_into_vec(&mut results));
@@ -136,7 +136,7 @@ where
 
     fn consume_iter<J: IntoIterator<Item = T>>(self, items: J) -> Self {
         let Guarding { base, guard, next: first } = self;
-        let Guard { work, call, brake, .. } = guard;
+        let Guard { work, call, stop, .. } = guard;
         let reached = Cell::new(first);
         let mut folded = None;
         // Where each item is noted down as it begins, the compiler cannot keep the count in a register, which shows where
@@ -144,7 +144,7 @@ where
         let end = panics::run_job(call, panics::UNKNOWN_ITEM, |_| {
             let mut at = Reached { index: first, cell: &reached };
             let results = items.into_iter().map(|item| {
-                if at.index >= brake.look() {
+                if at.index >= stop.look() {
                     panics::stop();
                 }
                 let result = work.run(&mut None, item, At { call, index: at.index });
@@ -155,7 +155,7 @@ where
         });
         let panic = end.panic.map(|panic| panic.at(reached.get())).filter(|panic| !panic.is_stop());
         if panic.is_some() {
-            brake.stop_at(reached.get());
+            stop.stop_at(reached.get());
         }
         if panic.is_some() || !end.notes.is_empty() {
             guard.told.lock().push((first, Told { notes: end.notes, panic }));

@@ -13,7 +13,7 @@
 //! - A job that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
 
 use crate::engine::block::Queued;
-use crate::engine::puller::WATCH_AFTER;
+use crate::engine::call::WATCH_AFTER;
 use crate::engine::run_chunk::{Done, Left, Runner};
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::StopFlag;
@@ -45,13 +45,13 @@ type Items<T> = vec::IntoIter<T>;
 pub(crate) type LeaseSlot = Mutex<Option<Lease>>;
 
 /// What one stream's threads share.
-pub(crate) struct Flow<T, W: Work<T>> {
+pub(crate) struct StreamState<T, W: Work<T>> {
     /// `Some` until the drop.
     work: Option<W>,
     call: Arc<Call>,
     /// The observer of the pool; those of the call itself are in `work`.
     pool_watch: Option<Box<ObserverRef<'static>>>,
-    pub(crate) brake: Arc<StopFlag>,
+    pub(crate) stop: Arc<StopFlag>,
     /// How many jobs there may be.
     workers: usize,
     state: Mutex<State<T, W::Output>>,
@@ -246,21 +246,21 @@ impl Source {
     }
 }
 
-impl<T, W: Work<T>> Flow<T, W> {
+impl<T, W: Work<T>> StreamState<T, W> {
     pub(crate) fn new(
         work: W,
         call: Arc<Call>,
         workers: usize,
         sizer: Sizer,
         ordered: bool,
-        brake: Arc<StopFlag>,
+        stop: Arc<StopFlag>,
         pool_watch: Option<Box<ObserverRef<'static>>>,
     ) -> Self {
-        Flow {
+        StreamState {
             work: Some(work),
             call,
             pool_watch,
-            brake,
+            stop,
             workers,
             state: Mutex::new(State::new(sizer, ordered)),
             nap: Condvar::new(),
@@ -301,7 +301,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         for watch in watches {
             watch.start(&self.call, workers, size_hint, part);
         }
-        self.brake.feeder.set();
+        self.stop.feeder.set();
     }
 
     /// Tells them that it is over: the consumer is done with it, and no item runs. Gives what there is to print of that.
@@ -359,7 +359,7 @@ impl<T, W: Work<T>> Flow<T, W> {
             self.pull_all(&mut source, Iterator::next, scope);
         } else {
             // The start is told before anything else. A token may set it as well, but then nothing is pulled.
-            self.brake.feeder.wait();
+            self.stop.feeder.wait();
             self.pull_all(&mut source, |source| observe::pull(&watches, || source.next()), scope);
         }
         panics::contain(source.take());
@@ -369,7 +369,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     fn wait_for_workers(&self) {
         let mut state = self.state.lock();
         while !state.stopped && (state.queued() > 0 || state.running > 0) {
-            MutexGuard::unlocked(&mut state, || self.brake.feeder.wait());
+            MutexGuard::unlocked(&mut state, || self.stop.feeder.wait());
         }
     }
 
@@ -381,7 +381,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         while let (true, Some(open)) = (self.has_room(&mut state), source.as_mut()) {
             // User code. It may block for ever, and the consumer may be gone when it returns.
             match MutexGuard::unlocked(&mut state, || panics::catch(|| next(open))) {
-                Ok(Some(item)) if self.brake.goes_on() => state.push(item),
+                Ok(Some(item)) if self.stop.goes_on() => state.push(item),
                 Ok(Some(item)) => MutexGuard::unlocked(&mut state, || panics::contain(item)),
                 Ok(None) => Self::end_source(&mut state, source, Source::Ended),
                 Err(payload) => Self::end_source(&mut state, source, Source::Panicked(payload)),
@@ -404,14 +404,14 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     /// Waits until one more item may be pulled; false if none ever may.
     fn has_room(&self, state: &mut MutexGuard<'_, State<T, W::Output>>) -> bool {
-        while state.source.is_open() && self.brake.goes_on() {
+        while state.source.is_open() && self.stop.goes_on() {
             if state.in_flight() < state.limit {
                 return true;
             }
             state.feeder_waits = true;
             // Nothing more comes that a nap could wait for.
             self.end_naps(state);
-            MutexGuard::unlocked(state, || self.brake.feeder.wait());
+            MutexGuard::unlocked(state, || self.stop.feeder.wait());
             state.feeder_waits = false;
         }
         false
@@ -429,7 +429,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         let concerned = if open { state.consumer_waits == Some(Until::Work) } else { state.consumer_waits.is_some() };
         if concerned {
             state.consumer_waits = None;
-            self.brake.consumer.set();
+            self.stop.consumer.set();
         }
     }
 
@@ -446,13 +446,13 @@ impl<T, W: Work<T>> Flow<T, W> {
         self.state.lock().looking -= 1;
         let mut done = None;
         loop {
-            match self.exchange(done.take(), |now| scope.should_yield(now)) {
+            match self.complete_and_take(done.take(), |now| scope.should_yield(now)) {
                 Next::Run { chunk, help } => {
                     if help {
                         scope.spawn();
                     }
                     let first = chunk.first;
-                    self.brake.settle_unless(|| scope.others_wait());
+                    self.stop.settle_unless(|| scope.others_wait());
                     done = Some((first, self.run(chunk, &|now| scope.should_yield(now))));
                 }
                 Next::StepBack => return scope.spawn(),
@@ -462,7 +462,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     fn runner<'a>(&'a self, should_yield: &'a dyn Fn(Instant) -> bool) -> Runner<'a, W> {
-        Runner { work: self.work(), call: &self.call, stop: &self.brake, should_yield }
+        Runner { work: self.work(), call: &self.call, stop: &self.stop, should_yield }
     }
 
     /// Runs a chunk. What is handed back of it waits again for a worker.
@@ -484,7 +484,11 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 
     /// Hands over a chunk and takes the next.
-    fn exchange(&self, done: Option<(u64, Done<W::Output>)>, should_yield: impl FnOnce(Instant) -> bool) -> Next<T> {
+    fn complete_and_take(
+        &self,
+        done: Option<(u64, Done<W::Output>)>,
+        should_yield: impl FnOnce(Instant) -> bool,
+    ) -> Next<T> {
         let now = Instant::now();
         let has_worked = done.is_some();
         let mut state = self.state.lock();
@@ -509,12 +513,12 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
         let most = state.most(now);
         if let Some(chunk) = state.take(most) {
-            self.brake.wants_no_items_if(state.queued() > 0);
+            self.stop.wants_no_items_if(state.queued() > 0);
             return Next::Run { chunk, help: state.wants_job(self.workers) };
         }
         state.jobs -= 1;
         if state.running > 0 {
-            self.brake.ask_for_items();
+            self.stop.ask_for_items();
         }
         Next::Leave
     }
@@ -542,11 +546,11 @@ impl<T, W: Work<T>> Flow<T, W> {
         }
         let front = state.window.complete(first, done);
         if front && state.consumer_waits.take().is_some() {
-            self.brake.consumer.set();
+            self.stop.consumer.set();
         }
         if state.is_fed && state.running == 0 && state.queued() == 0 {
             // It waits for the last chunk.
-            self.brake.feeder.set();
+            self.stop.feeder.set();
         }
     }
 
@@ -559,13 +563,13 @@ impl<T, W: Work<T>> Flow<T, W> {
         self.withdraw_jobs();
         // Which takes a moment, as a rule, and a sleep would take longer.
         for _ in 0..ROUNDS_AWAKE {
-            if !self.brake.is_held_by_others() {
+            if !self.stop.is_held_by_others() {
                 return;
             }
             thread::yield_now();
         }
-        while self.brake.is_held_by_others() {
-            self.brake.consumer.wait();
+        while self.stop.is_held_by_others() {
+            self.stop.consumer.wait();
         }
     }
 
@@ -586,14 +590,14 @@ impl<T, W: Work<T>> Flow<T, W> {
         loop {
             if state.feeder_waits && state.has_room_to_tell_of() {
                 state.feeder_waits = false;
-                self.brake.feeder.set();
+                self.stop.feeder.set();
             }
-            let cancelled = self.brake.is_cancelled();
+            let cancelled = self.stop.is_cancelled();
             if cancelled {
                 // The token may not have come so far. Nothing may be queued behind the gap that is made here.
-                self.brake.stop_at(0);
+                self.stop.stop_at(0);
                 let items = state.take_back();
-                self.brake.feeder.set();
+                self.stop.feeder.set();
                 if !items.is_empty() && state.window.is_ordered() {
                     // Nor does a panic of the source come out from behind it.
                     let source = mem::replace(&mut state.source, Source::Ended);
@@ -622,9 +626,9 @@ impl<T, W: Work<T>> Flow<T, W> {
 
     /// Waits for the consumer's event. After a while, idle workers share what the jobs have given to rayon.
     fn wait_at_event(&self) {
-        if !self.brake.consumer.wait_for(WATCH_AFTER) {
+        if !self.stop.consumer.wait_for(WATCH_AFTER) {
             let _watched = self.pool.get().map(|(_, queue)| queue.watch_rayon());
-            self.brake.consumer.wait();
+            self.stop.consumer.wait();
         }
     }
 
@@ -651,7 +655,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
     /// the source's `next`. `raised` says whether the consumer has raised a panic of this stream.
     pub(crate) fn stop(&self, raised: bool) {
-        self.brake.stop_at(0);
+        self.stop.stop_at(0);
         let mut state = self.state.lock();
         state.stopped = true;
         let items = state.take_back();
@@ -660,7 +664,7 @@ impl<T, W: Work<T>> Flow<T, W> {
         let is_over = state.running == 0;
         self.end_naps(&mut state);
         drop(state);
-        self.brake.feeder.set();
+        self.stop.feeder.set();
         self.withdraw_jobs();
         items.into_iter().for_each(Queued::abandon);
         let mut panics = Vec::new();
@@ -678,7 +682,7 @@ impl<T, W: Work<T>> Flow<T, W> {
     }
 }
 
-impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
+impl<T: Send, W: Work<T> + Send> Lent for StreamState<T, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.work_on(scope);
     }
@@ -688,7 +692,7 @@ impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
     }
 
     fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
-        Some(Arc::clone(&self.brake) as _)
+        Some(Arc::clone(&self.stop) as _)
     }
 
     fn kept(&self) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -697,9 +701,9 @@ impl<T: Send, W: Work<T> + Send> Lent for Flow<T, W> {
     }
 }
 
-impl<T: Send, W: Work<T> + Send> Shared for Flow<T, W> {
+impl<T: Send, W: Work<T> + Send> Shared for StreamState<T, W> {
     fn holders(&self) -> Arc<dyn Holders> {
-        Arc::clone(&self.brake) as _
+        Arc::clone(&self.stop) as _
     }
 }
 
@@ -708,13 +712,13 @@ pub(crate) trait Stop: Send + Sync {
     fn stop(&self);
 }
 
-impl<T: Send, W: Work<T> + Send> Stop for Flow<T, W> {
+impl<T: Send, W: Work<T> + Send> Stop for StreamState<T, W> {
     fn stop(&self) {
-        Flow::stop(self, false);
+        StreamState::stop(self, false);
     }
 }
 
-impl<T, W: Work<T>> Drop for Flow<T, W> {
+impl<T, W: Work<T>> Drop for StreamState<T, W> {
     fn drop(&mut self) {
         // On whatever thread it was that let go last; its panics would end that thread.
         panics::contain(self.work.take());
@@ -808,8 +812,8 @@ mod tests {
     fn next_step(has_worked: bool, looking: usize, other: bool) -> (&'static str, [usize; 3]) {
         let mut sizer = Sizer::new::<u64, u64>(2);
         sizer.fix_chunk(4);
-        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
-        let flow = Flow::new(Map(|item: u64| item), call, 2, sizer, true, brake, None);
+        let (call, stop) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
+        let flow = StreamState::new(Map(|item: u64| item), call, 2, sizer, true, stop, None);
         let mut done = None;
         {
             let mut state = flow.state.lock();
@@ -822,7 +826,7 @@ mod tests {
             }
             state.push(4);
         }
-        let step = match flow.exchange(done, |_| other) {
+        let step = match flow.complete_and_take(done, |_| other) {
             Next::Run { .. } => "run",
             Next::StepBack => "step back",
             Next::Leave => "leave",
@@ -846,8 +850,8 @@ mod tests {
     fn cancelled_end(queued: u64, ordered: bool) -> (bool, bool) {
         let mut sizer = Sizer::new::<u64, u64>(1);
         sizer.fix_chunk(1);
-        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
-        let flow = Flow::new(Map(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&brake), None);
+        let (call, stop) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
+        let flow = StreamState::new(Map(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&stop), None);
         {
             let mut state = flow.state.lock();
             (0..=queued).for_each(|item| state.push(item));
@@ -856,11 +860,11 @@ mod tests {
             flow.hand_in(&mut state, first, done, Instant::now());
             state.source = Source::Panicked(Box::new("the source"));
         }
-        brake.note_cancelled();
-        assert!(brake.goes_on(), "the token has not come so far");
+        stop.note_cancelled();
+        assert!(stop.goes_on(), "the token has not come so far");
         assert!(matches!(flow.deliver(0), Turn::Done(done) if done.results == [0]));
         assert_eq!(flow.state.lock().queued(), 0);
-        let goes_on = brake.goes_on();
+        let goes_on = stop.goes_on();
         (matches!(flow.deliver(1), Turn::Panicked(_)), goes_on)
     }
 
@@ -878,9 +882,9 @@ mod tests {
 
     #[test]
     fn what_the_source_gives_after_the_stop_is_dropped_at_once() {
-        let (call, brake) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
+        let (call, stop) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
         let work = Map(|item: Item| item.0);
-        let flow = Arc::new(Flow::new(work, call, 1, Sizer::new::<Item, u64>(1), true, brake, None));
+        let flow = Arc::new(StreamState::new(work, call, 1, Sizer::new::<Item, u64>(1), true, stop, None));
         let alive = Arc::new(AtomicUsize::new(0));
         let next = || {
             flow.stop(false);
@@ -987,7 +991,7 @@ mod tests {
         sizer.fix_chunk(*chunk);
         sizer.fix_in_flight(*limit);
         let call = Arc::new(Call::here("orders", None));
-        let flow = Arc::new(Flow::new(work, call, *workers, sizer, *ordered, Arc::new(StopFlag::new()), None));
+        let flow = Arc::new(StreamState::new(work, call, *workers, sizer, *ordered, Arc::new(StopFlag::new()), None));
         let queue = Arc::new(JobQueue::new(*workers));
         let shared: Arc<dyn Shared> = Arc::clone(&flow) as _;
 
@@ -1015,7 +1019,7 @@ mod tests {
                     // As in `feed` and `has_room`.
                     let mut state = flow.state.lock();
                     state.feeder_waits = false;
-                    if !state.source.is_open() || !flow.brake.goes_on() {
+                    if !state.source.is_open() || !flow.stop.goes_on() {
                         fed = true;
                     } else if state.in_flight() < state.limit {
                         if *bad_source == Some(pulled) {
@@ -1072,8 +1076,8 @@ mod tests {
                     Stage::Took(chunk) => {
                         let (first, before) = (chunk.first, runs.lock().len());
                         // However slow this machine is, nothing is handed back.
-                        flow.brake.wants_no_items_if(true);
-                        flow.brake.settle_unless(|| false);
+                        flow.stop.wants_no_items_if(true);
+                        flow.stop.settle_unless(|| false);
                         let done = flow.run(chunk, &|_| false);
                         assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
                         workers_jobs[at] = Stage::Ran(first, done);
@@ -1087,7 +1091,7 @@ mod tests {
                             }
                         };
                         let gives_way = done.is_some() && stepped_back < *others && way.choose(2) == 1;
-                        match flow.exchange(done, |_| gives_way) {
+                        match flow.complete_and_take(done, |_| gives_way) {
                             Next::Run { chunk, help } => {
                                 workers_jobs[at] = Stage::Took(chunk);
                                 workers_jobs.extend(help.then_some(Stage::Called));
@@ -1113,7 +1117,7 @@ mod tests {
             let front = line.first().is_some_and(Option::is_some);
             assert!(!front || state.consumer_waits.is_none(), "the consumer sleeps beside its result: {setting:?}");
             let waits = (state.feeder_waits, state.consumer_waits.is_some(), state.source.is_open(), state.delivered);
-            let blocks = (state.window.queued_items(), state.open.len(), flow.brake.stop());
+            let blocks = (state.window.queued_items(), state.open.len(), flow.stop.stop());
             drop(state);
             let mut stands: Vec<_> = workers_jobs.iter().map(Stage::stands).collect();
             stands.sort_unstable();

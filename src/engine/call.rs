@@ -24,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The place where the caller and the workers of one call meet.
-pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
+pub(crate) struct CallState<B: Block, W: Work<B::Item>> {
     pub(crate) work: W,
     pub(crate) call: Arc<Call>,
     /// The observer of the pool; those of the call itself are in `work`.
@@ -32,7 +32,7 @@ pub(crate) struct Exchange<B: Block, W: Work<B::Item>> {
     /// One state for each worker; its job has it while that runs.
     states: States<W::State>,
     /// What lets nothing more start: a panic, the caller, a token.
-    pub(crate) brake: Arc<StopFlag>,
+    pub(crate) stop: Arc<StopFlag>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed, for the same reason.
     front_ready: AtomicBool,
     state: Mutex<State<B, W::Output>>,
@@ -116,14 +116,14 @@ impl<B: Block, R> State<B, R> {
     }
 }
 
-impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
+impl<B: Block, W: Work<B::Item>> CallState<B, W> {
     pub(crate) fn new(work: W, call: Arc<Call>, workers: usize, sizer: Sizer) -> Self {
-        Exchange {
+        CallState {
             work,
             call,
             pool_watch: None,
             states: States(std::iter::repeat_with(|| Mutex::new(None)).take(workers).collect()),
-            brake: Arc::new(StopFlag::new()),
+            stop: Arc::new(StopFlag::new()),
             front_ready: AtomicBool::new(false),
             state: Mutex::new(State {
                 window: Window::new(),
@@ -204,7 +204,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// True if no panic was caught and the caller did not stop the call.
     pub(crate) fn goes_on(&self) -> bool {
-        self.brake.goes_on()
+        self.stop.goes_on()
     }
 
     /// True if the front of the line became ready since the caller last looked.
@@ -221,7 +221,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         let mut state = self.state.lock();
         state.sizer.pulled(count, pull);
         state.window.push(first, items);
-        self.brake.wants_no_items_if(true);
+        self.stop.wants_no_items_if(true);
         state.last = last;
         let plan = state.plan();
         let missing = self.states.0.len() - state.workers;
@@ -257,7 +257,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         }
         while ready.is_empty() {
             debug_assert!(!state.window.is_empty(), "BUG: nothing to wait for");
-            if self.brake.is_cancelled() {
+            if self.stop.is_cancelled() {
                 Self::give_up_queued(&mut state);
                 self.move_ready(&mut state, ready);
                 if !ready.is_empty() {
@@ -274,7 +274,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     pub(crate) fn wait_for_all(&self, scope: WorkersScope<'_>) {
         let mut state = self.state.lock();
         loop {
-            if self.brake.is_cancelled() {
+            if self.stop.is_cancelled() {
                 Self::give_up_queued(&mut state);
             }
             if !state.is_at_work() {
@@ -304,14 +304,14 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     /// Wakes the caller, if it waits.
     fn call(&self, state: &mut MutexGuard<'_, State<B, W::Output>>) {
         if state.caller_waits.take().is_some() {
-            self.brake.consumer.set();
+            self.stop.consumer.set();
         }
     }
 
     /// Waits at the event of the caller, without the lock, for what `until` says.
     fn sleep(&self, state: &mut MutexGuard<'_, State<B, W::Output>>, until: Until, wait: impl FnOnce(&Event)) {
         state.caller_waits = Some(until);
-        MutexGuard::unlocked(state, || wait(&self.brake.consumer));
+        MutexGuard::unlocked(state, || wait(&self.stop.consumer));
         state.caller_waits = None;
     }
 
@@ -337,7 +337,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
 
     /// Lets nothing more start: the caller wants no more results.
     pub(crate) fn stop(&self) {
-        self.brake.stop_at(0);
+        self.stop.stop_at(0);
         let mut state = self.state.lock();
         state.is_stopped = true;
         let queued = state.window.abandon();
@@ -364,13 +364,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         let mut worker_state = self.states.0[index].lock().take();
         let mut done = None;
         let gives_way = loop {
-            match self.exchange(done, |now| scope.should_yield(now)) {
+            match self.complete_and_take(done, |now| scope.should_yield(now)) {
                 Next::Run { chunk, help } => {
                     if help {
                         scope.spawn();
                     }
                     let first = chunk.first;
-                    self.brake.settle_unless(|| scope.others_wait());
+                    self.stop.settle_unless(|| scope.others_wait());
                     let should_yield = |now| scope.should_yield(now);
                     let (completed, left) = self.runner(&should_yield).run(self.watches(), chunk, &mut worker_state);
                     if let Some(left) = left {
@@ -389,7 +389,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     fn runner<'a>(&'a self, should_yield: &'a dyn Fn(Instant) -> bool) -> Runner<'a, W> {
-        Runner { work: &self.work, call: &self.call, stop: &self.brake, should_yield }
+        Runner { work: &self.work, call: &self.call, stop: &self.stop, should_yield }
     }
 
     /// What is left of a chunk waits again for a worker.
@@ -420,7 +420,7 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 
     /// Hands over a chunk and takes the next. `should_yield` says whether others are to go first.
-    fn exchange(
+    fn complete_and_take(
         &self,
         done: Option<(u64, Done<W::Output>)>,
         should_yield: impl FnOnce(Instant) -> bool,
@@ -466,12 +466,12 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
         if chunk.is_none() {
             state.workers -= 1;
             if state.running > 0 && !state.is_stopped {
-                self.brake.ask_for_items();
+                self.stop.ask_for_items();
             }
         } else {
             state.running += 1;
             state.workers += usize::from(help);
-            self.brake.wants_no_items_if(state.window.queued_items() > 0);
+            self.stop.wants_no_items_if(state.window.queued_items() > 0);
         }
         let dry = chunk.is_none() && (state.running == 0 || !state.last);
         if dry || (front && state.caller_waits == Some(Until::Front)) {
@@ -481,13 +481,13 @@ impl<B: Block, W: Work<B::Item>> Exchange<B, W> {
     }
 }
 
-impl<B: Block<Item: Send> + Send, W: Work<B::Item>> Lent for Exchange<B, W> {
+impl<B: Block<Item: Send> + Send, W: Work<B::Item>> Lent for CallState<B, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.run(scope);
     }
 
     fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
-        Some(Arc::clone(&self.brake) as _)
+        Some(Arc::clone(&self.stop) as _)
     }
 }
 
@@ -521,10 +521,10 @@ mod tests {
 
     /// What a job does next that others do not wait for: the chunk it takes, and whether it starts one more.
     fn next_of<B: Block, W: Work<B::Item>>(
-        exchange: &Exchange<B, W>,
+        exchange: &CallState<B, W>,
         done: Option<(u64, Done<W::Output>)>,
     ) -> (Option<Chunk<B>>, bool) {
-        match exchange.exchange(done, |_| false) {
+        match exchange.complete_and_take(done, |_| false) {
             Next::Run { chunk, help } => (Some(chunk), help),
             Next::Yield => unreachable!("nobody waits"),
             Next::Leave => (None, false),
@@ -532,11 +532,11 @@ mod tests {
     }
 
     /// A call of so many workers whose items are queued and whose jobs only the test plays: chunks of one item.
-    fn exchange(workers: usize, items: Vec<u32>, last: bool) -> Exchange<Numbers, Same> {
+    fn exchange(workers: usize, items: Vec<u32>, last: bool) -> CallState<Numbers, Same> {
         let mut sizer = Sizer::new::<u32, u32>(workers);
         sizer.fix_chunk(1);
         let exchange =
-            Exchange::new(Map((|x| x) as fn(u32) -> u32), Arc::new(Call::here("pool_map", None)), workers, sizer);
+            CallState::new(Map((|x| x) as fn(u32) -> u32), Arc::new(Call::here("pool_map", None)), workers, sizer);
         exchange.open();
         exchange.submit(0, items.into_iter(), Duration::ZERO, last);
         exchange
@@ -567,12 +567,12 @@ mod tests {
 
     /// Whether a caller that waits for `until` is called by what `step` does.
     fn calls<B: Block, W: Work<B::Item>, R>(
-        exchange: &Exchange<B, W>,
+        exchange: &CallState<B, W>,
         until: Until,
-        step: impl FnOnce(&Exchange<B, W>) -> R,
+        step: impl FnOnce(&CallState<B, W>) -> R,
     ) -> (R, bool) {
         exchange.state.lock().caller_waits = Some(until);
-        let event = &exchange.brake.consumer;
+        let event = &exchange.stop.consumer;
         event.wait_for(Duration::ZERO);
         let end = step(exchange);
         let called = event.is_set();
@@ -584,7 +584,7 @@ mod tests {
     fn the_caller_is_called_for_the_front_or_when_the_workers_run_dry() {
         for last in [false, true] {
             let exchange = exchange(2, vec![0, 1], last);
-            let take = |exchange: &Exchange<_, _>| next_of(exchange, None).0.expect("a chunk");
+            let take = |exchange: &CallState<_, _>| next_of(exchange, None).0.expect("a chunk");
             let (first, called) = calls(&exchange, Until::Dry, take);
             assert!(!called, "one more is queued");
             let (second, called) = calls(&exchange, Until::Front, take);
@@ -647,12 +647,12 @@ mod tests {
     /// A call of two workers with the item 0, and then a block that is cut into chunks of one item, the first time after `first`.
     fn cutting(
         items: Vec<u32>,
-        first: impl FnOnce(&Exchange<Cuttable, Same>) + Send + 'static,
-    ) -> Arc<Exchange<Cuttable, Same>> {
+        first: impl FnOnce(&CallState<Cuttable, Same>) + Send + 'static,
+    ) -> Arc<CallState<Cuttable, Same>> {
         let mut sizer = Sizer::new::<u32, u32>(2);
         sizer.fix_chunk(1);
         let work = Map((|x| x) as fn(u32) -> u32);
-        let exchange = Arc::new(Exchange::new(work, Arc::new(Call::here("pool_map", None)), 2, sizer));
+        let exchange = Arc::new(CallState::new(work, Arc::new(Call::here("pool_map", None)), 2, sizer));
         exchange.open();
         exchange.submit(0, Cuttable { numbers: vec![0].into_iter(), first: None }, Duration::ZERO, false);
         let here = Arc::clone(&exchange);
@@ -685,7 +685,7 @@ mod tests {
             let called_before = Arc::new(AtomicBool::new(false));
             let told = Arc::clone(&called_before);
             let exchange = cutting(vec![1, 2], move |exchange| {
-                told.store(exchange.brake.consumer.is_set(), Ordering::Relaxed);
+                told.store(exchange.stop.consumer.is_set(), Ordering::Relaxed);
             });
             let chunk = next_of(&exchange, None).0.expect("a chunk");
             calls(&exchange, until, |exchange| next_of(exchange, Some(finished(chunk))));
@@ -697,17 +697,17 @@ mod tests {
     fn a_job_that_has_had_its_turn_gives_way_where_more_is_queued() {
         let exchange = exchange(2, vec![0, 1], true);
         let first = next_of(&exchange, None).0.expect("a chunk");
-        assert!(matches!(exchange.exchange(Some(finished(first)), |_| true), Next::Yield));
+        assert!(matches!(exchange.complete_and_take(Some(finished(first)), |_| true), Next::Yield));
         assert_eq!(exchange.state.lock().workers, 2, "it comes back");
         let second = next_of(&exchange, None).0.expect("a chunk");
-        assert!(matches!(exchange.exchange(Some(finished(second)), |_| true), Next::Leave), "nothing is left");
+        assert!(matches!(exchange.complete_and_take(Some(finished(second)), |_| true), Next::Leave), "nothing is left");
     }
 
     #[test]
     fn what_a_token_gives_up_is_a_gap_in_the_line() {
         let exchange = exchange(2, vec![0, 1, 2], true);
         let first = next_of(&exchange, None).0.expect("a chunk");
-        Exchange::<Numbers, Same>::give_up_queued(&mut exchange.state.lock());
+        CallState::<Numbers, Same>::give_up_queued(&mut exchange.state.lock());
         assert!(next_of(&exchange, Some(finished(first))).0.is_none());
         let mut ready = VecDeque::new();
         exchange.collect(&mut ready);
@@ -834,7 +834,7 @@ mod tests {
         });
         let mut sizer = Sizer::new::<Item<'_>, usize>(*workers);
         sizer.fix_chunk(*chunk);
-        let exchange = Exchange::new(work, Arc::new(Call::here("orders", None)), *workers, sizer);
+        let exchange = CallState::new(work, Arc::new(Call::here("orders", None)), *workers, sizer);
         exchange.open();
 
         let mut jobs: Vec<Stage<Item<'_>, usize>> = Vec::new();
@@ -866,10 +866,10 @@ mod tests {
                         let before = runs.lock().len();
                         let asked = handed_back < *hands_back && way.choose(2) == 1;
                         // However slow this machine is, nothing is handed back unasked.
-                        exchange.brake.wants_no_items_if(true);
-                        exchange.brake.settle_unless(|| false);
+                        exchange.stop.wants_no_items_if(true);
+                        exchange.stop.settle_unless(|| false);
                         if asked {
-                            exchange.brake.interrupt();
+                            exchange.stop.interrupt();
                         }
                         let (done, left) = exchange.runner(&|_| asked).run(Vec::new(), chunk, &mut None);
                         if let Some(left) = left {
@@ -877,7 +877,7 @@ mod tests {
                             assert!(!done.results.is_empty(), "each visit gets something done");
                             exchange.hand_back(left);
                         }
-                        exchange.brake.settle_unless(|| false);
+                        exchange.stop.settle_unless(|| false);
                         for index in &runs.lock()[before..] {
                             assert!((*index as u64) < caught, "item {index} started after the panic of {caught}");
                             assert!(!over, "item {index} started after the end");
@@ -889,7 +889,7 @@ mod tests {
                     stage => {
                         let done = if let Stage::Ran(first, done) = stage { Some((first, done)) } else { None };
                         let may_yield = done.is_some() && yielded < *yields;
-                        let next = exchange.exchange(done, |_| may_yield && way.choose(2) == 1);
+                        let next = exchange.complete_and_take(done, |_| may_yield && way.choose(2) == 1);
                         let help = matches!(next, Next::Run { help: true, .. });
                         jobs.extend(spawned(usize::from(help)));
                         // One that gives way comes back, and calls others then.

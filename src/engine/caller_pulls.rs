@@ -4,8 +4,8 @@
 //! batch. What is left over between two batches is the [`Delivery`].
 
 use crate::engine::block::Block;
+use crate::engine::call::CallState;
 use crate::engine::inbox::{Chunked, Inbox};
-use crate::engine::puller::Exchange;
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
 use crate::engine::source::{Pulled, Source, SourceState};
@@ -28,7 +28,7 @@ const MOST_RESERVED: usize = 64 << 20;
 pub(crate) fn run<S, W, B>(
     supply: &mut S,
     lease: WaitingLease,
-    exchange: &Exchange<S::Block, W>,
+    exchange: &CallState<S::Block, W>,
     delivery: &mut Delivery<W::Output>,
     consume: impl FnOnce(Stream<'_, S, W>) -> B,
 ) -> Result<B, Payload>
@@ -52,7 +52,7 @@ where
 /// The results of one call while its workers are at work.
 pub(crate) struct Stream<'a, S: Source, W: Work<S::Item>> {
     pub(crate) supply: &'a mut S,
-    pub(crate) exchange: &'a Exchange<S::Block, W>,
+    pub(crate) exchange: &'a CallState<S::Block, W>,
     pub(crate) delivery: &'a mut Delivery<W::Output>,
     /// The way to the workers; without one every item runs here, on the thread that asks.
     pub(crate) scope: Option<WorkersScope<'a>>,
@@ -66,7 +66,7 @@ where
     /// Makes the inbox hold a result; false if there are no more.
     pub(crate) fn advance(&mut self, scope: WorkersScope<'_>) -> bool {
         while !self.delivery.advance() {
-            if self.delivery.finished(self.exchange.brake.is_cancelled()) {
+            if self.delivery.finished(self.exchange.stop.is_cancelled()) {
                 return false;
             }
             if self.exchange.front_ready() {
@@ -143,7 +143,7 @@ where
         if self.delivery.advance() {
             return self.delivery.inbox.current.next();
         }
-        if self.delivery.finished(self.exchange.brake.is_cancelled()) {
+        if self.delivery.finished(self.exchange.stop.is_cancelled()) {
             return None;
         }
         // Should the source panic, the iterator is over.
