@@ -4,7 +4,7 @@
 //!
 //! Somebody asks an adaptor for a result. Who pulls the source depends on the adaptor:
 //!
-//! - For `pool_map` and its kin the **caller** does, on its own thread, a [block](block) at a time
+//! - For `pool_map` and its kin the **caller** does, on its own thread, a [`block`] at a time
 //!   ([`caller_pulls`]). What caller and workers share is a [`CallState`](call::CallState).
 //! - For streams that run ahead a **feeder** thread does, one item at a time. What feeder, workers and consumer share is a
 //!   [`StreamState`](stream_state::StreamState).

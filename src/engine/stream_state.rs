@@ -807,7 +807,7 @@ mod tests {
         assert_eq!(state.chunk, 20, "20 µs of items of 1 µs");
     }
 
-    /// What a job that workers_jobs in a chunk does next, or one that comes for the first time: with one item queued of the four
+    /// What a job that hands in a chunk does next, or one that comes for the first time: with one item queued of the four
     /// that make a chunk, `looking` other jobs about to look, and whether others wait.
     fn next_step(has_worked: bool, looking: usize, other: bool) -> (&'static str, [usize; 3]) {
         let mut sizer = Sizer::new::<u64, u64>(2);
@@ -826,13 +826,13 @@ mod tests {
             }
             state.push(4);
         }
-        let step = match flow.complete_and_take(done, |_| other) {
+        let next = match flow.complete_and_take(done, |_| other) {
             Next::Run { .. } => "run",
             Next::StepBack => "step back",
             Next::Leave => "leave",
         };
         let state = flow.state.lock();
-        (step, [state.jobs, state.looking, state.napping])
+        (next, [state.jobs, state.looking, state.napping])
     }
 
     #[test]
@@ -995,7 +995,7 @@ mod tests {
         let queue = Arc::new(JobQueue::new(*workers));
         let shared: Arc<dyn Shared> = Arc::clone(&flow) as _;
 
-        let mut workers_jobs: Vec<Stage> = Vec::new();
+        let mut stages: Vec<Stage> = Vec::new();
         let (mut pulled, mut fed, mut stepped_back) = (0, false, 0);
         let (mut results, mut handed, mut end) = (Vec::new(), 0, None);
         loop {
@@ -1003,9 +1003,9 @@ mod tests {
                 let state = flow.state.lock();
                 (state.feeder_waits, state.consumer_waits.is_some())
             };
-            let called = workers_jobs.iter().position(|job| matches!(job, Stage::Called));
-            let is_one_of_many = |at: &usize| Some(*at) == called || !matches!(workers_jobs[*at], Stage::Called);
-            let mut actors: Vec<_> = (0..workers_jobs.len()).filter(is_one_of_many).map(Actor::Job).collect();
+            let called = stages.iter().position(|job| matches!(job, Stage::Called));
+            let is_one_of_many = |at: &usize| Some(*at) == called || !matches!(stages[*at], Stage::Called);
+            let mut actors: Vec<_> = (0..stages.len()).filter(is_one_of_many).map(Actor::Job).collect();
             // At its end the consumer rings for the feeder, without a word at the state.
             actors.extend((!fed && (!feeder_waits || end.is_some())).then_some(Actor::Feeder));
             actors.extend((end.is_none() && !consumer_waits).then_some(Actor::Consumer));
@@ -1034,7 +1034,7 @@ mod tests {
                         drop(state);
                         // No thread is behind this queue.
                         let posted = queue.withdraw(workers_scope::owner_of(&*flow));
-                        workers_jobs.extend(std::iter::repeat_with(|| Stage::Called).take(posted));
+                        stages.extend(std::iter::repeat_with(|| Stage::Called).take(posted));
                     } else {
                         state.feeder_waits = true;
                         flow.end_naps(&mut state);
@@ -1072,7 +1072,7 @@ mod tests {
                         state.consumer_waits = Some(Until::Front);
                     }
                 }
-                Actor::Job(at) => match std::mem::replace(&mut workers_jobs[at], Stage::Called) {
+                Actor::Job(at) => match std::mem::replace(&mut stages[at], Stage::Called) {
                     Stage::Took(chunk) => {
                         let (first, before) = (chunk.first, runs.lock().len());
                         // However slow this machine is, nothing is handed back.
@@ -1080,7 +1080,7 @@ mod tests {
                         flow.stop.settle_unless(|| false);
                         let done = flow.run(chunk, &|_| false);
                         assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
-                        workers_jobs[at] = Stage::Ran(first, done);
+                        stages[at] = Stage::Ran(first, done);
                     }
                     stage => {
                         let done = match stage {
@@ -1093,11 +1093,11 @@ mod tests {
                         let gives_way = done.is_some() && stepped_back < *others && way.choose(2) == 1;
                         match flow.complete_and_take(done, |_| gives_way) {
                             Next::Run { chunk, help } => {
-                                workers_jobs[at] = Stage::Took(chunk);
-                                workers_jobs.extend(help.then_some(Stage::Called));
+                                stages[at] = Stage::Took(chunk);
+                                stages.extend(help.then_some(Stage::Called));
                             }
                             Next::StepBack => stepped_back += 1,
-                            Next::Leave => drop(workers_jobs.swap_remove(at)),
+                            Next::Leave => drop(stages.swap_remove(at)),
                         }
                     }
                 },
@@ -1105,12 +1105,12 @@ mod tests {
 
             // What always holds.
             let state = flow.state.lock();
-            assert_eq!(state.jobs, workers_jobs.len(), "{setting:?}");
-            assert!(workers_jobs.len() <= *workers, "{setting:?}");
+            assert_eq!(state.jobs, stages.len(), "{setting:?}");
+            assert!(stages.len() <= *workers, "{setting:?}");
             assert!(state.in_flight() <= *limit, "{setting:?}");
-            let looking = workers_jobs.iter().filter(|job| matches!(job, Stage::Called)).count();
+            let looking = stages.iter().filter(|job| matches!(job, Stage::Called)).count();
             assert_eq!(state.looking, looking, "{setting:?}");
-            let is_looked_after = state.queued() == 0 || looking > 0 || workers_jobs.len() == *workers;
+            let is_looked_after = state.queued() == 0 || looking > 0 || stages.len() == *workers;
             assert!(is_looked_after, "items wait for nobody: {setting:?}");
             let line =
                 state.window.map_line(|done| done.as_ref().map(|done| (done.results.clone(), done.panic.is_some())));
@@ -1119,7 +1119,7 @@ mod tests {
             let waits = (state.feeder_waits, state.consumer_waits.is_some(), state.source.is_open(), state.delivered);
             let blocks = (state.window.queued_items(), state.open.len(), flow.stop.stop());
             drop(state);
-            let mut stands: Vec<_> = workers_jobs.iter().map(Stage::stands).collect();
+            let mut stands: Vec<_> = stages.iter().map(Stage::stands).collect();
             stands.sort_unstable();
             let seen = (pulled, fed, stepped_back, &results, handed, end, waits, blocks);
             if way.was_here(format!("{seen:?} {stands:?} {line:?}")) {

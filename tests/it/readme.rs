@@ -29,10 +29,16 @@ fn is_there(test: &str) -> bool {
     match *parts {
         ["compile_fail", name] => read("src/testing/compile_fail.rs").contains(&format!("\nstruct {name};")),
         [module, name] => is_in(&read(&format!("tests/it/{module}.rs")), name),
-        [module, "tests", name] => is_in(&read(&format!("src/{module}.rs")), name),
-        [folder, module, "tests", name] => is_in(&read(&format!("src/{folder}/{module}.rs")), name),
+        [.., "tests", name] => is_in(&read(&source_of(&parts[..parts.len() - 2])), name),
         _ => false,
     }
+}
+
+/// The file of a module of `src`.
+fn source_of(module: &[&str]) -> String {
+    let path = format!("src/{}", module.join("/"));
+    let is_file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{path}.rs")).exists();
+    if is_file { format!("{path}.rs") } else { format!("{path}/mod.rs") }
 }
 
 fn is_in(source: &str, name: &str) -> bool {
