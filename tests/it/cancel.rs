@@ -270,3 +270,48 @@ fn a_cancelled_stream_still_has_a_length() {
     let stream = (0..8).pool_imap(2, |x| x).cancel_on(&token);
     assert_eq!((stream.len(), stream.count()), (8, 0));
 }
+
+/// Gives how many results there are. Sends when the first item is pulled.
+type Way = fn(&Pool, &CancelToken, mpsc::Sender<()>) -> usize;
+
+/// The only worker is busy with something else, and stays so: what waits for it ends nevertheless.
+#[test]
+fn at_once_though_the_pool_is_busy() {
+    let pool = pool(1);
+    let ways: [Way; 5] = [
+        |pool, token, last| some(last).pool_map(pool, |x| x).cancel_on(token).count(),
+        |pool, token, last| some(last).pool_map(pool, |x| x).cancel_on(token).collect::<Vec<_>>().len(),
+        |pool, token, last| {
+            let mut count = 0;
+            for _ in some(last).pool_map(pool, |x| x).cancel_on(token) {
+                count += 1;
+            }
+            count
+        },
+        |pool, token, last| some(last).pool_imap(pool, |x| x).cancel_on(token).count(),
+        |pool, token, last| some(last).pool_imap_unordered(pool, |x| x).cancel_on(token).count(),
+    ];
+    for way in ways {
+        let (gate, token, (last, pulled)) = (Arc::new(Gate::default()), CancelToken::new(), mpsc::channel());
+        let (begins, begun) = mpsc::channel();
+        let opens = Arc::clone(&gate);
+        let held = pool.spawn(move || {
+            begins.send(()).expect("the test listens");
+            opens.wait();
+        });
+        begun.recv().expect("it begins");
+        thread::scope(|threads| {
+            let waits = threads.spawn(|| way(&pool, &token, last));
+            pulled.recv().expect("it is pulled");
+            token.cancel();
+            assert_eq!(waits.join().expect("it does not panic"), 0);
+        });
+        gate.open();
+        held.join();
+    }
+}
+
+/// Ten items of an unknown number. Says so when the first one is pulled.
+fn some(first: mpsc::Sender<()>) -> impl Iterator<Item = usize> + Send {
+    (0..10).filter(move |&x| x > 0 || first.send(()).is_ok())
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pool_map::{Pool, PoolIterator};
 
 use crate::child;
+use crate::gate::Gate;
 
 /// The processor time that this process has used.
 #[allow(unsafe_code, reason = "the standard library does not know")]
@@ -83,6 +84,30 @@ fn no_core_is_used_while_items_sleep_or_the_source_blocks() {
         });
         started.recv().expect("it starts");
         idles(|| pool.spawn(|| task.join()).join());
+        // Calls that wait for a worker, which waits inside rayon.
+        let (one, other, gate) = (Pool::new(1).expect("a thread"), Pool::new(1).expect("a thread"), Gate::default());
+        thread::scope(|threads| {
+            let (starts, started) = mpsc::channel();
+            let begins = starts.clone();
+            let (one, other, gate) = (&one, &other, &gate);
+            threads.spawn(move || {
+                (0..1).pool_for_each(one, |_| {
+                    other.install(|| {
+                        begins.send(()).expect("somebody listens");
+                        gate.wait();
+                    });
+                });
+            });
+            started.recv().expect("it starts");
+            for _ in 0..20 {
+                let pulled = starts.clone();
+                let source = (0..1).inspect(move |_| pulled.send(()).expect("somebody listens"));
+                threads.spawn(move || source.pool_for_each(one, drop));
+                started.recv().expect("it is pulled");
+            }
+            idles(|| thread::sleep(WHILE));
+            gate.open();
+        });
         // Neither do workers that have nothing to do, those of an idle lease among them.
         idles(|| thread::sleep(WHILE));
     });

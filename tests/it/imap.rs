@@ -895,3 +895,22 @@ fn huge_limits_and_chunks() {
     let nothing = (0..1_000_000).pool_imap(2, drop).max_in_flight(usize::MAX);
     assert_eq!(nothing.count(), 1_000_000);
 }
+
+#[test]
+fn what_f_has_captured_is_dropped_before_the_end_is_told() {
+    let pool = pool(3);
+    for _ in 0..500 {
+        let data = Arc::new(1);
+        let captured = Arc::clone(&data);
+        assert_eq!(pool.imap(0..100, move |x| x * *captured).sum::<u64>(), 4950);
+        let captured = Arc::clone(&data);
+        assert_eq!(pool.imap_unordered(0..100, move |x| x * *captured).sum::<u64>(), 4950);
+        let captured = Arc::clone(&data);
+        pool_map::scope(&pool, |s| {
+            let captured = captured;
+            assert_eq!(s.imap(0..100, move |x| x * *captured).sum::<u64>(), 4950);
+            assert_eq!(Arc::strong_count(&data), 1);
+        });
+        assert_eq!(Arc::strong_count(&data), 1);
+    }
+}

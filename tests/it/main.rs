@@ -15,9 +15,12 @@ mod stops;
 mod nothing_outlives;
 mod pool_survives;
 mod nesting;
+mod nesting_matrix;
 mod without_threads;
 mod good_neighbour;
 mod no_unsafe;
+mod fair;
+mod named_pool;
 
 mod doors;
 mod sweep;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 
-use pool_map::{IntoPool, Pool, PoolIterator};
+use pool_map::{IntoPool, Pool, PoolIterator, PoolParallelIterator};
 use rayon::prelude::*;
 
 use crate::gate::{Gate, text};
@@ -470,5 +470,25 @@ fn the_first_pool_of_the_process_is_made_inside_of_rayon() {
             let _locked = lock.lock().expect("nobody panics under it");
             drop(Pool::new(1).expect("one thread"));
         });
+    });
+}
+
+#[test]
+fn a_lock_held_across_a_par_iter_beside_a_collect_vec() {
+    let (pool, locked) = (pool(2), Mutex::new(()));
+    let lock = || locked.lock().expect("nobody panics under it");
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            for _ in 0..10 {
+                let sum = |x| {
+                    let _locked = lock();
+                    x + rayon_sum(50)
+                };
+                assert_eq!((0..50).pool_map(&pool, sum).chunk_size(1).count(), 50);
+            }
+        });
+        for _ in 0..100 {
+            assert_eq!((0..200).into_par_iter().pool_map(&pool, |_: usize| drop(lock())).collect_vec().len(), 200);
+        }
     });
 }

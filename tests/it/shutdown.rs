@@ -193,3 +193,59 @@ fn a_thread_that_panics_ends_its_pool_as_well() {
     assert_eq!(text(&*end.expect_err("item 5 panics")), "item 5");
     assert_eq!(ended.load(Ordering::Relaxed), 2, "the pool has ended");
 }
+
+/// Spawns two tasks that do the same, `depth` times.
+fn walk(pool: &Pool, depth: usize, done: &Arc<AtomicUsize>) {
+    for _ in 0..if depth > 0 { 2 } else { 0 } {
+        let (inside, count) = (pool.clone(), Arc::clone(done));
+        drop(pool.spawn(move || walk(&inside, depth - 1, &count)));
+    }
+    done.fetch_add(1, Ordering::SeqCst);
+}
+
+#[test]
+fn join_waits_for_tasks_that_tasks_have_spawned() {
+    for workers in [1, 2, 4] {
+        let (pool, done) = (Pool::new(workers).expect("a few threads"), Arc::new(AtomicUsize::new(0)));
+        let (inside, count) = (pool.clone(), Arc::clone(&done));
+        drop(pool.spawn(move || walk(&inside, 6, &count)));
+        pool.join();
+        assert_eq!(done.load(Ordering::SeqCst), 127);
+    }
+}
+
+#[test]
+fn wait_idle_waits_for_all_that_runs_and_waits() {
+    for workers in [1, 2, 4] {
+        let (pool, done) = (Pool::new(workers).expect("a few threads"), Arc::new(AtomicUsize::new(0)));
+        pool.wait_idle();
+        for round in 1..4 {
+            walk(&pool, 6, &done);
+            pool.wait_idle();
+            assert_eq!(done.load(Ordering::SeqCst), 127 * round);
+        }
+        let (inside, _held) = (pool.clone(), done);
+        let panic = pool.spawn(move || inside.wait_idle()).try_join().expect_err("it would wait for itself");
+        assert_eq!(panic.message(), "a worker cannot wait for its own pool to be idle");
+        pool.wait_idle();
+    }
+    Pool::inline().wait_idle();
+}
+
+#[test]
+fn what_its_jobs_have_captured_is_dropped_before_a_pool_has_ended() {
+    for round in 0..200 {
+        let (pool, data) = (Pool::new(2).expect("two threads"), Arc::new(()));
+        let [a, b, c] = [(); 3].map(|()| Arc::clone(&data));
+        drop(pool.spawn(move || drop(a)));
+        let task = pool.spawn(move || Arc::strong_count(&b));
+        drop(pool.spawn(move || Arc::strong_count(&c)));
+        if round % 2 == 0 {
+            pool.join();
+        } else {
+            drop(pool);
+        }
+        drop(task);
+        assert_eq!(Arc::strong_count(&data), 1);
+    }
+}

@@ -339,7 +339,7 @@ fn destructors_that_panic_end_nothing() {
 // ---- Awaited ---------------------------------------------------------------------------------------------------------
 
 /// The smallest executor there is: it parks until woken.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -474,4 +474,56 @@ fn a_job_that_joins_the_task_below_it_is_told_so() {
     });
     sender.send(task).expect("it listens");
     assert!(outcome.recv().expect("it goes on").starts_with("a task cannot wait for itself"));
+}
+
+// ---- On workers ------------------------------------------------------------------------------------------------------
+
+#[test]
+fn awaited_on_a_worker_it_runs_on_a_free_one() {
+    let pool = pool(2);
+    let inside = pool.clone();
+    let (own, other) = pool.spawn(move || (this_thread(), block_on(inside.spawn(this_thread)))).join();
+    assert_ne!(own, other);
+}
+
+fn this_thread() -> thread::ThreadId {
+    thread::current().id()
+}
+
+#[test]
+fn a_timeout_on_a_worker_gives_the_task_back() {
+    let (own, other) = (pool(1), pool(1));
+    let gate = Arc::new(Gate::default());
+    let held = holds(&other, &gate);
+    let (own_inside, other_inside) = (own.clone(), other.clone());
+    own.spawn(move || {
+        for pool in [own_inside, other_inside] {
+            let Err(task) = pool.spawn(|| ()).join_timeout(Duration::from_millis(1)) else {
+                panic!("its worker is busy")
+            };
+            drop(task);
+        }
+    })
+    .join();
+    gate.open();
+    held.join();
+    // A pool that is idle runs it, though a worker of another one waits.
+    let idle = other.clone();
+    let long = Duration::from_secs(3600);
+    let ran_on = own.spawn(move || idle.spawn(this_thread).join_timeout(long).ok()).join();
+    assert_eq!(ran_on, Some(other.spawn(this_thread).join()));
+}
+
+/// What `f` has given to rayon is found by workers that have nothing to do.
+#[test]
+fn it_may_wait_for_every_worker_of_its_pool() {
+    for workers in [1, 2, 4] {
+        let pool = pool(workers);
+        for _ in 0..50 {
+            assert_eq!(pool.spawn(|| rayon::broadcast(|_| ()).len()).join(), workers);
+            let (sender, receiver) = mpsc::channel();
+            drop(pool.spawn(move || sender.send(rayon::broadcast(|_| ()).len())));
+            assert_eq!(receiver.recv(), Ok(workers));
+        }
+    }
 }
