@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use pool_map::{CancelToken, Pool, PoolIterator, Task, Worker};
+use pool_map::{CancelToken, PanicKind, Pool, PoolIterator, Task, Worker};
 
 use crate::gate::{Gate, text, watch};
 use crate::nesting::tempted;
@@ -438,6 +438,7 @@ fn a_token_cancels_what_has_not_started() {
     // Its worker is still busy, and nobody waits for it.
     assert!(queued.is_finished());
     let panic = queued.try_join().expect_err("it did not run");
+    assert_eq!(panic.kind(), PanicKind::Cancelled);
     assert_eq!(panic.message(), "the task was cancelled before it started");
     assert!(panic.to_string().contains("task did not run: "), "{panic}");
     let raised = catch_unwind(AssertUnwindSafe(|| joined.join())).expect_err("it did not run");
@@ -458,7 +459,7 @@ fn without_threads_it_runs_where_it_is_spawned() {
     assert!(task.is_finished());
     assert_eq!(task.join(), here);
     let panic = pool.spawn(|| panic!("inline")).try_join().expect_err("it panics");
-    assert_eq!(panic.message(), "inline");
+    assert_eq!((panic.kind(), panic.message()), (PanicKind::Panicked, "inline"));
 }
 
 #[test]
