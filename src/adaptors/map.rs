@@ -124,7 +124,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
     ///
     /// assert_eq!(results[0].as_ref().unwrap(), &5);
     /// let panic = results[1].as_ref().unwrap_err();
-    /// assert_eq!((panic.index(), panic.message()), (1, "attempt to divide by zero"));
+    /// assert_eq!((panic.index(), panic.message()), (Some(1), "attempt to divide by zero"));
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
     ///

@@ -29,7 +29,7 @@ use super::text::{Frame, Style, Trace};
 /// assert_eq!(quotients[0].as_ref().ok(), Some(&2));
 ///
 /// let panic = quotients[1].as_ref().unwrap_err();
-/// assert_eq!(panic.index(), 1);
+/// assert_eq!(panic.index(), Some(1));
 /// assert_eq!(panic.message(), "attempt to divide by zero");
 /// println!("{panic}");
 /// // [TRACE:PoolWorker-1] item 1 panicked at src/main.rs:3:80: attempt to divide by zero
@@ -45,9 +45,16 @@ pub struct TaskPanic {
 
 impl TaskPanic {
     /// Returns the index of the item, counted from 0 in the order of the source.
+    ///
+    /// `None` where there is no item, as with a [`Task`](crate::Task).
     #[must_use]
-    pub fn index(&self) -> usize {
-        usize::try_from(self.record.item).unwrap_or(usize::MAX)
+    pub fn index(&self) -> Option<usize> {
+        self.record.index().map(|index| usize::try_from(index).unwrap_or(usize::MAX))
+    }
+
+    /// The position of the item, for calls that have items.
+    pub(crate) fn item(&self) -> u64 {
+        self.record.item
     }
 
     /// Returns whether it panicked at all: the error of a [`Task`](crate::Task) may also say that its closure was never run,

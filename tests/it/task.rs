@@ -80,7 +80,7 @@ fn join_raises_the_panic_and_try_join_returns_it() {
     let payload = catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic_any(7_u8)).join())).expect_err("7");
     assert_eq!(payload.downcast_ref(), Some(&7_u8));
     let panic = pool.spawn(|| panic!("on purpose")).try_join().expect_err("it panics");
-    assert_eq!((panic.message(), panic.index()), ("on purpose", 0));
+    assert_eq!((panic.message(), panic.index()), ("on purpose", None));
     assert!(
         panic.worker().starts_with("PoolWorker-") && panic.location().is_some_and(|place| place.contains("task.rs"))
     );

@@ -99,7 +99,7 @@ fn frames_are_those_of_the_user() {
 #[test]
 fn a_panic_is_a_value() {
     let panic = catch_each(5..9, Trace::Header, boom).expect("a panic");
-    assert_eq!((panic.index(), panic.message()), (5, "boom 5"));
+    assert_eq!((panic.index(), panic.message()), (Some(5), "boom 5"));
     assert_eq!(panic.kind(), PanicKind::Panicked);
     assert!(panic.worker().starts_with("PoolWorker-"));
     assert_eq!(panic.call_site().file(), "tests/it/told.rs");
