@@ -110,7 +110,7 @@ pub use crate::iter::PoolIterator;
 pub use crate::log::{Prefix, clear_line_sink, prefix, set_line_sink};
 pub use crate::observe::{CallInfo, IntoObserver, Observer, Outcome, RunningTask, TaskInfo, TaskStart, Timeline};
 pub use crate::panics::text::{Frame, Trace};
-pub use crate::panics::{TaskPanic, traced};
+pub use crate::panics::{PanicKind, TaskPanic, traced};
 pub use crate::threads::builder::PoolBuilder;
 pub use crate::threads::error::PoolError;
 pub use crate::threads::lease::IntoPool;

@@ -152,7 +152,7 @@ call_options! {
     ///
     /// assert_eq!(results[0].as_ref().unwrap(), &5);
     /// let panic = results[1].as_ref().unwrap_err();
-    /// assert_eq!((panic.index(), panic.message()), (1, "attempt to divide by zero"));
+    /// assert_eq!((panic.index(), panic.message()), (Some(1), "attempt to divide by zero"));
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
     catch_panics;

@@ -4,7 +4,7 @@ use crate::base::current_worker;
 use crate::base::fork::is_forked;
 use crate::engine::stop::{CancelToken, OnCancel};
 use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
-use crate::panics::{self, Call, JobEnd, Outlet, TaskPanic};
+use crate::panics::{self, Call, JobEnd, Outlet, PanicKind, TaskPanic};
 use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit};
@@ -136,7 +136,7 @@ struct TaskJob<R> {
 
 impl<R> Drop for TaskJob<R> {
     fn drop(&mut self) {
-        self.state.give_up("the task's pool was dropped before it started");
+        self.state.give_up(PanicKind::PoolDropped);
         self.queue.task_done();
     }
 }
@@ -314,7 +314,7 @@ impl<R> TaskState<R> {
     }
 
     /// Lets the closure never run, if nobody has begun to.
-    fn give_up(&self, why: &'static str) {
+    fn give_up(&self, why: PanicKind) {
         let Some(f) = self.claim() else { return };
         panics::contain(f);
         if let Some(watch) = &self.watch {
@@ -343,8 +343,7 @@ impl<R> TaskState<R> {
     /// In a child made by `fork`: what runs in the parent will never be done here.
     fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
         if matches!(state.stage, Stage::Running(_)) && is_forked() {
-            let result =
-                Err(TaskPanic::not_run(&self.call, "the task runs in the process that this one was forked from"));
+            let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
             state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
         }
     }
@@ -472,7 +471,7 @@ impl<R> Outcome<R> {
 
 impl<R: Send> OnCancel for TaskState<R> {
     fn cancel(&self) {
-        self.give_up("the task was cancelled before it started");
+        self.give_up(PanicKind::Cancelled);
     }
 }
 

@@ -814,7 +814,7 @@ mod tests {
                 self.out -= done.items;
                 if self.failure.is_none() {
                     self.results.extend(done.results);
-                    self.failure = done.panic.as_ref().map(TaskPanic::index);
+                    self.failure = done.panic.as_ref().and_then(TaskPanic::index);
                 }
             }
         }
@@ -882,7 +882,7 @@ mod tests {
                             assert!((*index as u64) < caught, "item {index} started after the panic of {caught}");
                             assert!(!over, "item {index} started after the end");
                         }
-                        caught = done.panic.as_ref().map_or(caught, |panic| caught.min(panic.index() as u64));
+                        caught = done.panic.as_ref().map_or(caught, |panic| caught.min(panic.item()));
                         assert!((first..).zip(&done.results).all(|(index, result)| index == *result as u64));
                         jobs[actor] = Stage::Ran(first, done);
                     }

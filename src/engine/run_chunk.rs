@@ -131,7 +131,7 @@ impl<W> Runner<'_, W> {
         let has_stopped = panic.as_ref().is_some_and(TaskPanic::is_stop);
         let panic = panic.filter(|panic| !panic.is_stop());
         if let Some(panic) = &panic {
-            self.stop.stop_at(panic.index() as u64);
+            self.stop.stop_at(panic.item());
         }
         panics::contain_all(results.drain(count.min(results.len())..));
         let done = results.len();
@@ -268,7 +268,7 @@ impl<W> Runner<'_, W> {
             }
         });
         if let (Some(start), Some(panic)) = (begun.get(), &job.panic) {
-            let index = panic.index() as u64;
+            let index = panic.item();
             job.notes.extend(panics::run_job(call, index, |_| timer.finished(index, start, Outcome::Panicked)).notes);
         }
         End { job, held, rest }

@@ -1051,7 +1051,7 @@ mod tests {
                             Turn::Done(done) => {
                                 handed = done.items;
                                 results.extend(done.results);
-                                end = done.panic.map(|panic| End::Item(panic.index()));
+                                end = done.panic.and_then(|panic| panic.index()).map(End::Item);
                             }
                             Turn::Ended => end = Some(End::None),
                             Turn::Panicked(_) => end = Some(End::Source),

@@ -37,7 +37,7 @@ pub(crate) use self::contain::{contain, contain_all, keep_in};
 pub(crate) use self::mention::{mention, mention_there};
 pub(crate) use self::output::{Outlet, tell_by, tell_there};
 pub(crate) use self::record::UNKNOWN_ITEM;
-pub use self::task_panic::TaskPanic;
+pub use self::task_panic::{PanicKind, TaskPanic};
 pub(crate) use self::text::LineKind;
 pub use self::traced::traced;
 pub(crate) use crate::base::unwind::{Payload, catch, resume};

@@ -10,6 +10,7 @@ use once_cell::sync::{Lazy, OnceCell};
 use crate::base::unwind::message;
 
 use super::call::{Call, Subject, place, thread_name};
+use super::task_panic::PanicKind;
 use super::text::{self, Frame, Frames, LineKind, Report, Style, Trace};
 
 /// The position of a job that does not note down which item it is at; see `TaskPanic::at`.
@@ -43,8 +44,8 @@ pub(super) enum Origin {
     Inner(Box<PanicRecord>),
     /// Not seen by the hook, for the reason in the text.
     Unseen(&'static str),
-    /// There was no panic: a task ended without being run.
-    NotRun,
+    /// There was no panic: a task ended without being run, for this reason.
+    NotRun(PanicKind),
 }
 
 impl PanicRecord {
@@ -77,7 +78,7 @@ impl PanicRecord {
     fn first(&self) -> &PanicRecord {
         match &self.origin {
             Origin::Inner(inner) => inner.first(),
-            Origin::Hook { .. } | Origin::Unseen(_) | Origin::NotRun => self,
+            Origin::Hook { .. } | Origin::Unseen(_) | Origin::NotRun(_) => self,
         }
     }
 
@@ -126,7 +127,7 @@ impl PanicRecord {
         match &self.origin {
             Origin::Hook { place: Some(place), .. } => format!("at {place}"),
             Origin::Unseen(why) => (*why).to_owned(),
-            Origin::Hook { place: None, .. } | Origin::Inner(_) | Origin::NotRun => String::new(),
+            Origin::Hook { place: None, .. } | Origin::Inner(_) | Origin::NotRun(_) => String::new(),
         }
     }
 
@@ -145,7 +146,7 @@ impl PanicRecord {
         let task = if self.call.subject == Subject::Task { "task " } else { "" };
         let (verb, place_of_panic) = match &self.origin {
             Origin::Hook { .. } | Origin::Unseen(_) => ("panicked", self.place_of_panic()),
-            Origin::NotRun => ("did not run", String::new()),
+            Origin::NotRun(_) => ("did not run", String::new()),
             Origin::Inner(inner) if inner.is_printed() && !by_itself => {
                 ("re-raised the panic above", format!("(inner {})", inner.place_of_item()))
             }

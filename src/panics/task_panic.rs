@@ -29,7 +29,7 @@ use super::text::{Frame, Style, Trace};
 /// assert_eq!(quotients[0].as_ref().ok(), Some(&2));
 ///
 /// let panic = quotients[1].as_ref().unwrap_err();
-/// assert_eq!(panic.index(), 1);
+/// assert_eq!(panic.index(), Some(1));
 /// assert_eq!(panic.message(), "attempt to divide by zero");
 /// println!("{panic}");
 /// // [TRACE:PoolWorker-1] item 1 panicked at src/main.rs:3:80: attempt to divide by zero
@@ -45,9 +45,49 @@ pub struct TaskPanic {
 
 impl TaskPanic {
     /// Returns the index of the item, counted from 0 in the order of the source.
+    ///
+    /// `None` where there is no item, as with a [`Task`](crate::Task).
     #[must_use]
-    pub fn index(&self) -> usize {
-        usize::try_from(self.record.item).unwrap_or(usize::MAX)
+    pub fn index(&self) -> Option<usize> {
+        self.record.index().map(|index| usize::try_from(index).unwrap_or(usize::MAX))
+    }
+
+    /// The position of the item, for calls that have items.
+    pub(crate) fn item(&self) -> u64 {
+        self.record.item
+    }
+
+    /// Returns whether it panicked at all: the error of a [`Task`](crate::Task) may also say that its closure was never run,
+    /// and why.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, PanicKind, Pool};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let token = CancelToken::new();
+    /// token.cancel();
+    /// let tasks = [pool.spawn(|| panic!("on purpose")), pool.spawn(|| ()).cancel_on(&token)];
+    /// for error in tasks.map(|task| task.try_join().unwrap_err()) {
+    ///     match error.kind() {
+    ///         PanicKind::Panicked => println!("failed: {}", error.message()),
+    ///         kind => println!("not run: {kind:?}"),
+    ///     }
+    /// }
+    /// // failed: on purpose
+    /// // not run: Cancelled
+    /// # let tasks = [pool.spawn(|| panic!("again")), pool.spawn(|| ()).cancel_on(&token)];
+    /// # let kinds = tasks.map(|task| task.try_join().unwrap_err().kind());
+    /// # assert_eq!(kinds, [PanicKind::Panicked, PanicKind::Cancelled]);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> PanicKind {
+        match self.record.origin {
+            Origin::NotRun(kind) => kind,
+            Origin::Hook { .. } | Origin::Inner(_) | Origin::Unseen(_) => PanicKind::Panicked,
+        }
     }
 
     /// Returns the name of the thread that ran the item, such as `PoolWorker-1`.
@@ -109,9 +149,9 @@ impl TaskPanic {
     }
 
     /// What stands for the result of a task that was never run. Raised again, its message says why.
-    pub(crate) fn not_run(call: &Arc<Call>, why: &'static str) -> TaskPanic {
-        let payload: Payload = Box::new(why);
-        let record = PanicRecord::new(Arc::clone(call), 0, &*payload, Origin::NotRun);
+    pub(crate) fn not_run(call: &Arc<Call>, kind: PanicKind) -> TaskPanic {
+        let payload: Payload = Box::new(kind.message());
+        let record = PanicRecord::new(Arc::clone(call), 0, &*payload, Origin::NotRun(kind));
         TaskPanic::new(record, payload)
     }
 
@@ -152,7 +192,7 @@ impl TaskPanic {
 
     /// Whether there was a panic at all, and not a task that was never run.
     pub(crate) fn has_happened(&self) -> bool {
-        !matches!(self.record.origin, Origin::NotRun)
+        self.kind() == PanicKind::Panicked
     }
 
     /// Tells its block and notes from a worker, where nobody will ask for its result.
@@ -165,6 +205,33 @@ impl TaskPanic {
     }
 }
 
+/// What a [`TaskPanic`] stands for: [`TaskPanic::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PanicKind {
+    /// `f`, or the closure of a task, panicked.
+    Panicked,
+    /// The closure of a task was not run: its [`CancelToken`](crate::CancelToken) was cancelled before it started.
+    Cancelled,
+    /// The closure of a task was not run: the last handle of its pool was dropped before it started.
+    PoolDropped,
+    /// Whether the closure of a task runs to its end cannot be known: it was running when this process was forked from the
+    /// one that runs it.
+    Forked,
+}
+
+impl PanicKind {
+    /// What a task that was not run is raised with.
+    fn message(self) -> &'static str {
+        match self {
+            PanicKind::Panicked => "the task panicked",
+            PanicKind::Cancelled => "the task was cancelled before it started",
+            PanicKind::PoolDropped => "the task's pool was dropped before it started",
+            PanicKind::Forked => "the task runs in the process that this one was forked from",
+        }
+    }
+}
+
 impl fmt::Display for TaskPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.record.whole_block().trim_end())
@@ -174,6 +241,7 @@ impl fmt::Display for TaskPanic {
 impl fmt::Debug for TaskPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskPanic")
+            .field("kind", &self.kind())
             .field("index", &self.index())
             .field("worker", &self.worker())
             .field("message", &self.message())

@@ -118,7 +118,7 @@ macro_rules! door {
                 let results = options!($source.pool_map(call.pool, |item: Live<'_>| (call.f)(item.value)), call);
                 let $all = results.catch_panics();
                 let results: Vec<_> = $vec;
-                results.into_iter().map(|result| result.map_err(|panic| panic.index())).collect()
+                results.into_iter().map(|result| result.map_err(|panic| panic.index().expect("an item"))).collect()
             }
 
             fn with_state(&self, call: Call<'_>, init: &(dyn Fn() -> usize + Sync)) -> Vec<usize> {

@@ -442,7 +442,7 @@ fn caught_panics_are_results() {
         for (x, result) in results.iter().enumerate() {
             match result {
                 Ok(result) => assert_eq!(*result, x),
-                Err(panic) => assert_eq!((panic.index() % 10, panic.index(), panic.message()), (3, x, "a three")),
+                Err(panic) => assert_eq!((x % 10, panic.index(), panic.message()), (3, Some(x), "a three")),
             }
         }
     }

@@ -440,7 +440,7 @@ proptest! {
             it = it.max_in_flight(items);
         }
         let results = it.catch_panics().map(|result| result.unwrap_or_else(|panic| {
-            let index = panic.index();
+            let index = panic.index().expect("an item");
             assert_eq!(bad(&*panic.into_payload()), Bad::Item(index));
             1_000_000 + index
         }));

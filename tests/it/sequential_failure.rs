@@ -529,7 +529,7 @@ fn caught_panics_stand_in_their_places_and_every_item_runs() {
                     match result {
                         Ok(result) => assert_eq!((result, x % 3 != 1), (x, true)),
                         Err(panic) => {
-                            assert_eq!((panic.index(), x % 3), (x, 1));
+                            assert_eq!((panic.index(), x % 3), (Some(x), 1));
                             assert_eq!(the::<BadItem>(panic.into_payload()), BadItem(x));
                         }
                     }
@@ -553,7 +553,7 @@ fn caught_panics_stand_in_their_places_and_every_item_runs() {
 #[test]
 fn where_every_panic_is_caught_all_are_there() {
     let results: Vec<_> = (0..200).pool_map(3, |x: usize| -> usize { panic_any(BadItem(x)) }).catch_panics().collect();
-    assert!(results.into_iter().map(|result| result.expect_err("all panic").index()).eq(0..200));
+    assert!(results.into_iter().map(|result| result.expect_err("all panic").index()).eq((0..200).map(Some)));
 }
 
 #[test]
@@ -621,7 +621,7 @@ fn a_panic_of_init_is_that_of_its_item() {
         }
     };
     let it = (0..6).pool_map_init(1, at_third, |(), x: usize| x).catch_panics();
-    let results: Vec<_> = it.map(|result| result.map_err(|panic| panic.index())).collect();
+    let results: Vec<_> = it.map(|result| result.map_err(|panic| panic.index().expect("an item"))).collect();
     assert_eq!(results, [Err(0), Err(1), Ok(2), Ok(3), Ok(4), Ok(5)]);
     assert_eq!(tries.into_inner(), 3);
 }

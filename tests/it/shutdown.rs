@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use pool_map::{Pool, PoolIterator, Task, Trace};
+use pool_map::{PanicKind, Pool, PoolIterator, Task, Trace};
 
 use crate::child;
 use crate::gate::{Gate, text};
@@ -60,10 +60,9 @@ fn a_drop_finishes_what_runs_and_drops_what_is_queued() {
         drop(pool);
     });
     for task in tasks {
-        assert_eq!(
-            task.try_join().expect_err("it did not run").message(),
-            "the task's pool was dropped before it started"
-        );
+        let panic = task.try_join().expect_err("it did not run");
+        assert_eq!(panic.kind(), PanicKind::PoolDropped);
+        assert_eq!(panic.message(), "the task's pool was dropped before it started");
     }
 }
 

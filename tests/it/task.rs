@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use pool_map::{CancelToken, Pool, PoolIterator, Task, Worker};
+use pool_map::{CancelToken, PanicKind, Pool, PoolIterator, Task, Worker};
 
 use crate::gate::{Gate, text};
 use crate::nesting::tempted;
@@ -77,7 +77,7 @@ fn join_raises_the_panic_and_try_join_returns_it() {
     let payload = catch_unwind(AssertUnwindSafe(|| pool.spawn(|| panic_any(7_u8)).join())).expect_err("7");
     assert_eq!(payload.downcast_ref(), Some(&7_u8));
     let panic = pool.spawn(|| panic!("on purpose")).try_join().expect_err("it panics");
-    assert_eq!((panic.message(), panic.index()), ("on purpose", 0));
+    assert_eq!((panic.message(), panic.index()), ("on purpose", None));
     assert!(
         panic.worker().starts_with("PoolWorker-") && panic.location().is_some_and(|place| place.contains("task.rs"))
     );
@@ -419,6 +419,7 @@ fn a_token_cancels_what_has_not_started() {
     // Its worker is still busy, and nobody waits for it.
     assert!(queued.is_finished());
     let panic = queued.try_join().expect_err("it did not run");
+    assert_eq!(panic.kind(), PanicKind::Cancelled);
     assert_eq!(panic.message(), "the task was cancelled before it started");
     assert!(panic.to_string().contains("task did not run: "), "{panic}");
     let raised = catch_unwind(AssertUnwindSafe(|| joined.join())).expect_err("it did not run");
@@ -438,7 +439,7 @@ fn without_threads_it_runs_where_it_is_spawned() {
     assert!(task.is_finished());
     assert_eq!(task.join(), here);
     let panic = pool.spawn(|| panic!("inline")).try_join().expect_err("it panics");
-    assert_eq!(panic.message(), "inline");
+    assert_eq!((panic.kind(), panic.message()), (PanicKind::Panicked, "inline"));
 }
 
 #[test]

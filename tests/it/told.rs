@@ -13,7 +13,7 @@ use std::{env, fs, mem, thread};
 
 use std::ops::Range;
 
-use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic, Trace, traced};
+use pool_map::{PanicKind, Pool, PoolIterator, PoolParallelIterator, TaskPanic, Trace, traced};
 use rayon::prelude::*;
 
 use crate::child::test_of;
@@ -100,7 +100,8 @@ fn frames_are_those_of_the_user() {
 #[test]
 fn a_panic_is_a_value() {
     let panic = catch_each(5..9, Trace::Header, boom).expect("a panic");
-    assert_eq!((panic.index(), panic.message()), (5, "boom 5"));
+    assert_eq!((panic.index(), panic.message()), (Some(5), "boom 5"));
+    assert_eq!(panic.kind(), PanicKind::Panicked);
     assert!(panic.worker().starts_with("PoolWorker-"));
     assert_eq!(panic.call_site().file(), "tests/it/told.rs");
     assert!(panic.frames().is_empty());

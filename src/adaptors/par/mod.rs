@@ -200,7 +200,7 @@ call_options! {
     /// use rayon::prelude::*;
     ///
     /// let results: Vec<_> = [2, 0, 5].par_iter().pool_map(2, |x| 10 / x).catch_panics().collect();
-    /// assert_eq!(results[1].as_ref().unwrap_err().index(), 1);
+    /// assert_eq!(results[1].as_ref().unwrap_err().index(), Some(1));
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
     catch_panics;
