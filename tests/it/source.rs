@@ -204,10 +204,12 @@ pub(crate) fn imports(tokens: &[Token], module: &[String]) -> Vec<Vec<String>> {
                 };
                 found.extend(imports(inner, &within));
             }
-            Word(word) if ["crate", "self", "super"].contains(&&**word) => {
-                if begins_a_path(tokens, at) && is_separator(&tokens[at + 1..]) {
-                    path(&tokens[at..], module.to_vec(), &mut found);
-                }
+            Word(word)
+                if ["crate", "self", "super"].contains(&&**word)
+                    && begins_a_path(tokens, at)
+                    && is_separator(&tokens[at + 1..]) =>
+            {
+                path(&tokens[at..], module.to_vec(), &mut found);
             }
             _ => {}
         }
@@ -346,7 +348,7 @@ mod tests {
             of("pub(crate) fn f(&self) {} pub(super) struct X; use std::sync::Arc; macro!($crate::log::x);").is_empty()
         );
         assert!(of("// use crate::log;\n/* use /* */ crate::log; */ /// [`crate::log`]\n").is_empty());
-        let literals = r###"f("crate::log \" crate::log", r#"" crate::log"#, b"\\", '"', '\'', '\\', 'a', c"x"); use crate::base;"###;
+        let literals = r##"f("crate::log \" crate::log", r#"" crate::log"#, b"\\", '"', '\'', '\\', 'a', c"x"); use crate::base;"##;
         assert_eq!(of(literals), ["base"]);
         assert_eq!(of("fn f<'a, 'b>(x: &'a str, y: &'b crate::base::X<'a>) {}"), ["base::X"]);
     }
