@@ -30,8 +30,8 @@ pub(crate) struct Done<R> {
     pub(crate) busy: Duration,
 }
 
-/// A rest that takes less than this is not worth handing back for.
-const WORTH_HANDING_BACK: Duration = Duration::from_micros(50);
+/// A chunk is planned to take no longer than this, so a rest that takes less is nothing unusual.
+const WORTH_HANDING_BACK: Duration = Duration::from_millis(5);
 /// While somebody asks, the clock is read about this often…
 const CLOSER_LOOK: Duration = Duration::from_micros(20);
 /// …and after this many items at the latest, should they turn slow.

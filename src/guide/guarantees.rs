@@ -120,7 +120,7 @@
 //!
 //! Workers take cheap items several at a time, as a chunk. A chunk is sized to take between 20 µs and 5 ms, but costs vary. A
 //! worker therefore gives back the rest of its chunk in two cases: when another worker has nothing to do and the rest would
-//! take 50 µs or more, and when other work on the pool waits and its turn of about 10 ms is over. It does so after the current item,
+//! take 5 ms or more, and when other work on the pool waits and its turn of about 10 ms is over. It does so after the current item,
 //! or after at most 16 more if the items are short.
 //!
 //! # Panics that abort
