@@ -44,6 +44,17 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.try_with(Cell::get).unwrap_or(false)
 }
 
+/// Where the text of a payload lies, if the payload owns it.
+pub(crate) fn text_address(payload: &(dyn Any + Send)) -> Option<usize> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<Box<str>>().map(AsRef::as_ref));
+    let text = text.or_else(|| match payload.downcast_ref::<Cow<'static, str>>() {
+        Some(Cow::Owned(text)) => Some(text.as_str()),
+        _ => None,
+    });
+    text.filter(|text| !text.is_empty()).map(|text| text.as_ptr() as usize)
+}
+
 /// The text of a payload, as far as the usual types go.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&'static str>().copied();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::hook::{self, Presence};
+use super::orphans::Orphans;
 use super::output::Outlet;
 use super::span::TraceContext;
 use super::text::{self, Trace};
@@ -28,6 +29,7 @@ pub(crate) struct Call {
     pub(super) surroundings: TraceContext,
     /// Whether our panic hook was there when the call was made.
     pub(super) hook: Presence,
+    pub(super) orphans: Arc<Orphans>,
 }
 
 /// What a trace speaks of.
@@ -49,7 +51,7 @@ impl Call {
         let trace = trace.unwrap_or_default();
         let (subject, outlet, surroundings) = (Subject::Items, Outlet::default(), TraceContext::here());
         let (site, caller) = (Location::caller(), Some(thread_name()));
-        Call { method, site, label: None, caller, subject, trace, outlet, surroundings, hook }
+        Call { method, site, label: None, caller, subject, trace, outlet, surroundings, hook, orphans: Arc::default() }
     }
 
     /// The same for a task, which has no items.

@@ -10,8 +10,10 @@ use super::hook::{self, Presence};
 use super::job::{Event, JOB, Job, POSITION};
 use super::output::tell_by;
 use super::record::PanicRecord;
+use super::sighting::{Fingerprint, Sighting};
 use super::task_panic::{Stopped, TaskPanic};
 use super::text::{self, LINES, LineKind, Style};
+use super::unclaimed;
 
 /// How one job ended.
 #[derive(Debug)]
@@ -34,6 +36,9 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
     // An item as a job of its own within a job of the same call is in the caller's surroundings already.
     let is_inside = below.as_ref().is_some_and(|job| Arc::ptr_eq(&job.call, call));
+    if !is_inside {
+        call.orphans.enter();
+    }
     let (outcome, item) = POSITION.with(|position| {
         let item_below = position.replace(first);
         let run = || __rust_begin_short_backtrace(|| body(position));
@@ -42,8 +47,12 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
         (outcome, position.replace(item_below))
     });
     let job = JOB.try_with(|slot| slot.replace(below)).ok().flatten();
-    let (events, forgotten) = job.map_or_else(Default::default, |job| (job.events, job.forgotten));
-    sort_out(call, item, outcome.err(), events, forgotten, hook)
+    let job = job.unwrap_or_else(|| Box::new(Job::new(call)));
+    let mut end = sort_out(*job, item, outcome.err(), hook);
+    if !is_inside {
+        end.notes.extend(call.orphans.leave());
+    }
+    end
 }
 
 /// Runs one item as a job of its own. Its notes go where those of an inner call go.
@@ -66,40 +75,90 @@ fn __rust_begin_short_backtrace<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Finds the event that belongs to the payload, and words the others.
-fn sort_out(
-    call: &Arc<Call>,
-    item: u64,
-    payload: Option<Payload>,
-    events: Vec<Event>,
-    forgotten: usize,
-    hook: Presence,
-) -> JobEnd {
-    if payload.is_none() && events.is_empty() {
+/// Finds the record that belongs to the payload, and words the others.
+fn sort_out(job: Job, item: u64, payload: Option<Payload>, hook: Presence) -> JobEnd {
+    if payload.is_none() && job.events.is_empty() {
         // The usual end, of which a loop has many.
         return JobEnd { panic: None, notes: Vec::new() };
     }
-    // The last that fits: a destructor may have caught a panic of its own after the one that goes on.
-    let own = payload.as_deref().and_then(|payload| events.iter().rposition(|event| event.is_of(payload)));
+    let found = payload.as_deref().map_or(Found::Nothing, |payload| find(&job, &Fingerprint::of(payload)));
+    let Job { call, events, forgotten, .. } = job;
     let mut notes = Vec::new();
     let mut record = None;
     let mut caught = Caught::new(forgotten);
     for (at, event) in events.into_iter().enumerate() {
+        let is_own = matches!(found, Found::Event(own) if own == at);
         match event {
             Event::Told(text) => notes.push(text),
-            Event::Raised(raised) if own == Some(at) => record = Some(raised),
-            Event::Inner(inner) if own == Some(at) => record = Some(PanicRecord::around(call, item, inner)),
-            Event::Raised(raised) => notes.extend(caught.line(&raised, LineKind::Caught)),
-            Event::Contained(raised, aside) => notes.extend(caught.line(&raised, aside)),
+            Event::Raised(raised) if is_own => record = Some(raised),
+            Event::Inner(inner) if is_own => record = Some(PanicRecord::around(&call, item, inner)),
+            Event::Raised(raised) => notes.extend(caught.raised(&raised)),
+            Event::Contained(raised, aside) => {
+                raised.sighting().inspect(|sighting| sighting.claim());
+                notes.extend(caught.line(&raised, aside));
+            }
             Event::Inner(_) => {}
         }
     }
     notes.extend(caught.rest());
     let panic = payload.map(|payload| {
-        let unseen = || PanicRecord::unseen(call, item, &*payload, hook::reason_for_missing_it(hook));
-        TaskPanic::new(record.unwrap_or_else(unseen), payload)
+        let record = match found {
+            Found::Elsewhere(sighting) => Some(PanicRecord::from_elsewhere(&call, item, sighting)),
+            Found::Event(_) | Found::Nothing => record,
+        };
+        let unseen = || PanicRecord::unseen(&call, item, &*payload, hook::reason_for_missing_it(hook));
+        let record = record.unwrap_or_else(unseen);
+        record.sighting().inspect(|sighting| sighting.claim());
+        TaskPanic::new(record, payload)
     });
     JobEnd { panic, notes }
+}
+
+/// Where the record of the panic that has ended a job is.
+enum Found {
+    /// Among the events of the job.
+    Event(usize),
+    /// Another worker has run a part of the job, inside rayon.
+    Elsewhere(Arc<Sighting>),
+    Nothing,
+}
+
+/// Finds the record of the payload that has ended a job.
+///
+/// Most payloads own their text, and where it lies tells them from all others. For the rest, their type and text must do. What
+/// looks the same may then be several panics: that is no matter if they were raised at one place, and otherwise none of them
+/// is taken.
+fn find(job: &Job, payload: &Fingerprint) -> Found {
+    // The last that fits: a destructor may have caught a panic of its own after the one that goes on.
+    let last =
+        |fits: &dyn Fn(&PanicRecord) -> bool| job.events.iter().rposition(|event| event.ending().is_some_and(fits));
+    if let Some(at) = last(&|record| record.payload.is(payload)) {
+        return Found::Event(at);
+    }
+    if let Some(sighting) = unclaimed::find(job.first_sighting, |other| other.is(payload)).pop() {
+        return Found::Elsewhere(sighting);
+    }
+    let own = last(&|record| record.payload.is_like(payload) && record.may_be_of_another_job() != Some(true));
+    if payload.has_address() {
+        // The text may have been copied into a payload of its own.
+        return own.map_or(Found::Nothing, Found::Event);
+    }
+    let mut others = unclaimed::find(job.first_sighting, |other| other.is_like(payload));
+    others.retain(|other| other.may_be_of_another_job().unwrap_or(own.is_none()));
+    let own_place = own.map(|at| job.events[at].ending().and_then(PanicRecord::location));
+    let first_place = own_place.or_else(|| others.first().map(|other| other.place.as_deref()));
+    if others.iter().any(|other| Some(other.place.as_deref()) != first_place) {
+        return Found::Nothing;
+    }
+    let is_in_event = |at: usize, other: &Arc<Sighting>| {
+        job.events[at].ending().and_then(PanicRecord::sighting).is_some_and(|own| Arc::ptr_eq(own, other))
+    };
+    let seen_here = |other: &Arc<Sighting>| (0..job.events.len()).find(|at| is_in_event(*at, other));
+    match (own.or_else(|| others.iter().rev().find_map(seen_here)), others.into_iter().next()) {
+        (Some(at), _) => Found::Event(at),
+        (None, Some(other)) => Found::Elsewhere(other),
+        (None, None) => Found::Nothing,
+    }
 }
 
 /// The lines about panics that did not end the job, of which there may be as many as there are items.
@@ -113,6 +172,20 @@ struct Caught {
 impl Caught {
     fn new(left_out: usize) -> Caught {
         Caught { lines: 0, left_out, worker: thread_name() }
+    }
+
+    /// The line about a panic that the hook saw in the job and that did not end it, if it is certain whose panic it is.
+    fn raised(&mut self, record: &PanicRecord) -> Option<String> {
+        match record.sighting() {
+            Some(sighting) if sighting.was_claimed() => None,
+            Some(sighting) if record.may_be_of_another_job() != Some(false) => {
+                record.call.orphans.keep(sighting, record.line(LineKind::Lost, Style::of_stderr()))
+            }
+            sighting => {
+                sighting.inspect(|sighting| sighting.claim());
+                self.line(record, LineKind::Caught)
+            }
+        }
     }
 
     fn line(&mut self, record: &PanicRecord, aside: LineKind) -> Option<String> {
@@ -142,7 +215,9 @@ mod tests {
     use super::*;
 
     fn ends_with(message: &str, events: Vec<Event>) -> JobEnd {
-        sort_out(&call(), 7, Some(payload(message)), events, 0, Presence::Installed)
+        let mut job = Job::new(&call());
+        job.events = events;
+        sort_out(job, 7, Some(payload(message)), Presence::Installed)
     }
 
     #[test]

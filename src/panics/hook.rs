@@ -29,13 +29,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::base::current_worker::Worker;
 use crate::base::fork::Home;
 use crate::base::stdio;
 use crate::base::unwind;
 
 use super::job::{position, with_job};
 use super::record::PanicRecord;
+use super::sighting::Sighting;
 use super::text::Trace;
+use super::unclaimed;
 
 /// Whether our hook was there when a call began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,11 +186,20 @@ fn on_panic(previous: &Previous, info: &PanicHookInfo<'_>) {
     if unwind::is_quiet() {
         return;
     }
-    let call = with_job(|job| Arc::clone(&job.call)).filter(|call| call.trace != Trace::Off);
-    let Some(call) = call else { return (previous.hook)(info) };
+    let Some(call) = with_job(|job| Arc::clone(&job.call)) else {
+        // An idle worker runs jobs of rayon's, whose panics may come out of a job of ours on another one.
+        if Worker::is_here() {
+            unclaimed::keep(&Arc::new(Sighting::now(info, false)));
+        }
+        return (previous.hook)(info);
+    };
+    if call.trace == Trace::Off {
+        return (previous.hook)(info);
+    }
     let fate = Fate::of(info);
     if fate != Fate::SaidAlready {
         let record = PanicRecord::now(call, position(), info);
+        record.sighting().into_iter().for_each(unclaimed::keep);
         with_job(|job| job.raised(record));
     }
     if !previous.is_default {

@@ -1,14 +1,12 @@
 //! What a thread writes down while it runs a job: the panics that the hook saw, and the output of inner calls.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
 
-use crate::base::unwind::message;
-
 use super::call::Call;
 use super::record::PanicRecord;
+use super::sighting;
 use super::text::{LINES, LineKind, Style};
 
 /// How many bytes a job keeps of what inner calls told, for its caller to print. What is more is printed by the job.
@@ -31,6 +29,8 @@ pub(super) struct Job {
     pub(super) forgotten: usize,
     /// The bytes of all texts in `events`.
     told: usize,
+    /// The number of the first sighting that may be of this job.
+    pub(super) first_sighting: u64,
 }
 
 pub(super) enum Event {
@@ -63,7 +63,14 @@ pub(super) fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
 
 impl Job {
     pub(super) fn new(call: &Arc<Call>) -> Job {
-        Job { call: Arc::clone(call), events: Vec::new(), raised: 0, forgotten: 0, told: 0 }
+        Job {
+            call: Arc::clone(call),
+            events: Vec::new(),
+            raised: 0,
+            forgotten: 0,
+            told: 0,
+            first_sighting: sighting::next_number(),
+        }
     }
 
     /// Takes down a panic that the hook saw.
@@ -128,7 +135,7 @@ impl Job {
                 Event::Raised(record) => {
                     seen += 1;
                     text += &if seen + 2 > raised {
-                        record.block(Style::Plain)
+                        record.last_block()
                     } else {
                         record.line(LineKind::Caught, Style::Plain)
                     };
@@ -141,10 +148,12 @@ impl Job {
 }
 
 impl Event {
-    /// Whether a panic that arrived with `payload` may be this one.
-    pub(super) fn is_of(&self, payload: &(dyn Any + Send)) -> bool {
-        let (Event::Raised(record) | Event::Inner(record)) = self else { return false };
-        record.kind == payload.type_id() && record.message == message(payload)
+    /// The record, if the job may end with this panic.
+    pub(super) fn ending(&self) -> Option<&PanicRecord> {
+        match self {
+            Event::Raised(record) | Event::Inner(record) => Some(record),
+            Event::Told(_) | Event::Contained(..) => None,
+        }
     }
 }
 
@@ -165,7 +174,7 @@ mod tests {
             job.raised_again(record(&format!("inner {count}")));
         }
         let message = |event: &Event| match event {
-            Event::Raised(record) | Event::Inner(record) => record.message.clone(),
+            Event::Raised(record) | Event::Inner(record) => record.payload.message.clone(),
             Event::Told(_) | Event::Contained(..) => unreachable!("there is none"),
         };
         let kept: Vec<_> = job.events.iter().map(message).collect();
@@ -188,9 +197,10 @@ mod tests {
             job.raised(record(destructor));
             job.contained(before, LineKind::Contained);
         }
-        let contained = |event: &Event| matches!(event, Event::Contained(record, _) if record.message != "goes on");
+        let contained =
+            |event: &Event| matches!(event, Event::Contained(record, _) if record.payload.message != "goes on");
         assert_eq!(job.events.iter().filter(|event| contained(event)).count(), 2);
-        let kept = |event: &Event| matches!(event, Event::Raised(record) if record.message == "goes on");
+        let kept = |event: &Event| matches!(event, Event::Raised(record) if record.payload.message == "goes on");
         assert!(job.events.iter().any(kept));
     }
 

@@ -1,21 +1,24 @@
 //! The life of a panic, from where it is raised to where it is raised again.
 //!
-//! 1. [`hook`]: while a thread runs a job, the panic hook writes down what exists only before the stack unwinds: the
-//!    place, the message, the stack and the item. The stack is not resolved yet, which saves milliseconds. The hook
-//!    prints nothing unless the process is about to abort.
+//! 1. [`hook`]: while a thread runs a job, the panic hook writes down what exists only before the stack unwinds, as a
+//!    [`sighting`]: the place, the payload's text, and the [`stack`], which is not resolved yet; that saves milliseconds. The
+//!    hook prints nothing unless the process is about to abort.
 //! 2. [`job`]: the panic becomes an event of the job that the thread runs, next to the output of calls that were made
 //!    inside that job.
-//! 3. [`catch`](mod@catch): the job's closure runs inside of a catch. When it has ended, the event that belongs to the
-//!    payload is found; the other events become lines about panics that went no further.
-//! 4. [`record`]: what is known of the panic, and its text.
-//! 5. [`task_panic`]: the record and the payload together are a [`TaskPanic`], which travels to the caller as a value.
-//! 6. [`output`]: the caller prints the whole block, which is when the stack is resolved, and then resumes the panic.
+//! 3. [`unclaimed`]: a worker that waits inside rayon may run a part of another item, whose job gets the panic. So sightings
+//!    on workers are also kept for the whole process, until the job that gets the payload claims its own.
+//! 4. [`catch`](mod@catch): the job's closure runs inside of a catch. When it has ended, the record that belongs to the
+//!    payload is found; the other events become lines about panics that went no further. Where it is not certain that they
+//!    did not, the line waits among the [`orphans`] of the call.
+//! 5. [`record`]: what is known of the panic, and its text.
+//! 6. [`task_panic`]: the record and the payload together are a [`TaskPanic`], which travels to the caller as a value.
+//! 7. [`output`]: the caller prints the whole block, which is when the stack is resolved, and then resumes the panic.
 //!    Lines about other panics are printed before it. Workers leave all of this to the caller, as long as there is one.
 //!
 //! [`contain`](mod@contain) and [`mention`](mod@mention) are for panics that are not raised again: those of destructors
-//! and observers, and those that nobody gets to. [`call`] holds what the jobs of one call share; [`text`] the levels and the wording; [`span`] carries the caller's
-//! span to the workers, and [`logger`] the text to the program's logger. [`traced`](mod@traced) offers all of it to
-//! threads that are no workers.
+//! and observers, and those that nobody gets to. [`call`] holds what the jobs of one call share; [`text`] the levels and
+//! the wording; [`span`] carries the caller's span to the workers, and [`logger`] the text to the program's logger.
+//! [`traced`](mod@traced) offers all of it to threads that are no workers.
 
 mod call;
 mod catch;
@@ -24,12 +27,16 @@ mod hook;
 mod job;
 mod logger;
 mod mention;
+mod orphans;
 mod output;
 mod record;
+mod sighting;
 mod span;
+mod stack;
 mod task_panic;
 pub(crate) mod text;
 mod traced;
+mod unclaimed;
 
 pub(crate) use self::call::Call;
 pub(crate) use self::catch::{JobEnd, run_item, run_job, stop};

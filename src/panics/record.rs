@@ -1,17 +1,15 @@
-//! [`PanicRecord`]: all that is known of one panic, but for its payload. The only file that names the `backtrace` crate.
+//! [`PanicRecord`]: all that is known of one panic, but for its payload.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
-use backtrace::{Backtrace, BacktraceFrame};
-use once_cell::sync::{Lazy, OnceCell};
-
-use crate::base::unwind::message;
+use once_cell::sync::Lazy;
 
 use super::call::{Call, Subject, place, thread_name};
+use super::sighting::{Fingerprint, Sighting};
 use super::task_panic::PanicKind;
-use super::text::{self, Frame, Frames, LineKind, Report, Style, Trace};
+use super::text::{self, Frames, LineKind, Part, Report, Style, Trace};
 
 /// The position of a job that does not note down which item it is at; see `TaskPanic::at`.
 pub(crate) const UNKNOWN_ITEM: u64 = u64::MAX;
@@ -24,21 +22,17 @@ pub(super) struct PanicRecord {
     pub(super) item: u64,
     /// Its place among the panics of its job that the hook saw.
     pub(super) number: u64,
-    /// The type and the text of the payload: how a record and a payload find each other.
-    pub(super) kind: TypeId,
-    pub(super) message: String,
+    /// How a record and a payload find each other.
+    pub(super) payload: Fingerprint,
     pub(super) origin: Origin,
 }
 
 pub(super) enum Origin {
     /// Seen by the hook.
     Hook {
-        /// `None` only if a later std should not know it.
-        place: Option<String>,
-        /// `None` where the level of the call wants no frames.
-        stack: Option<Backtrace>,
-        /// The stack once somebody has asked for it.
-        frames: OnceCell<Frames>,
+        sighting: Arc<Sighting>,
+        /// The part of its stack that belongs to the job.
+        part: Part,
     },
     /// The panic of an inner call, which has told it already.
     Inner(Box<PanicRecord>),
@@ -51,21 +45,33 @@ pub(super) enum Origin {
 impl PanicRecord {
     /// The panic that the hook is called for.
     pub(super) fn now(call: Arc<Call>, item: u64, info: &PanicHookInfo<'_>) -> PanicRecord {
-        let stack = call.trace.wants_frames().then(Backtrace::new_unresolved);
-        let place = info.location().map(place);
-        PanicRecord::new(call, item, info.payload(), Origin::Hook { place, stack, frames: OnceCell::new() })
+        let sighting = Arc::new(Sighting::now(info, call.trace.wants_frames()));
+        PanicRecord {
+            call,
+            worker: thread_name(),
+            item,
+            number: 0,
+            payload: sighting.payload.clone(),
+            origin: Origin::Hook { sighting, part: Part::Job },
+        }
     }
 
     pub(super) fn new(call: Arc<Call>, item: u64, payload: &(dyn Any + Send), origin: Origin) -> PanicRecord {
-        let message = message(payload).to_owned();
-        PanicRecord { call, worker: thread_name(), item, number: 0, kind: payload.type_id(), message, origin }
+        PanicRecord { call, worker: thread_name(), item, number: 0, payload: Fingerprint::of(payload), origin }
     }
 
     /// The panic of an item that made an inner call, which raised the panic `inner` again.
     pub(super) fn around(call: &Arc<Call>, item: u64, inner: PanicRecord) -> PanicRecord {
-        let (kind, message) = (inner.kind, inner.message.clone());
+        let payload = inner.payload.clone();
         let origin = Origin::Inner(Box::new(inner));
-        PanicRecord { call: Arc::clone(call), worker: thread_name(), item, number: 0, kind, message, origin }
+        PanicRecord { call: Arc::clone(call), worker: thread_name(), item, number: 0, payload, origin }
+    }
+
+    /// The panic of an item of which rayon has run a part on another worker.
+    pub(super) fn from_elsewhere(call: &Arc<Call>, item: u64, sighting: Arc<Sighting>) -> PanicRecord {
+        let payload = sighting.payload.clone();
+        let origin = Origin::Hook { sighting, part: Part::RayonJob };
+        PanicRecord { call: Arc::clone(call), worker: thread_name(), item, number: 0, payload, origin }
     }
 
     /// A panic that our hook was not called for, for the reason given.
@@ -82,10 +88,23 @@ impl PanicRecord {
         }
     }
 
-    pub(super) fn location(&self) -> Option<&str> {
+    /// What the hook saw of it, on whichever thread and in whichever inner call.
+    pub(super) fn sighting(&self) -> Option<&Arc<Sighting>> {
         match &self.first().origin {
-            Origin::Hook { place, .. } => place.as_deref(),
-            _ => None,
+            Origin::Hook { sighting, .. } => Some(sighting),
+            Origin::Inner(_) | Origin::Unseen(_) | Origin::NotRun(_) => None,
+        }
+    }
+
+    pub(super) fn location(&self) -> Option<&str> {
+        self.sighting()?.place.as_deref()
+    }
+
+    /// Whether another job than the one it was seen in may raise it; `None` where that cannot be known.
+    pub(super) fn may_be_of_another_job(&self) -> Option<bool> {
+        match &self.origin {
+            Origin::Hook { sighting, .. } => sighting.may_be_of_another_job(),
+            Origin::Inner(_) | Origin::Unseen(_) | Origin::NotRun(_) => Some(false),
         }
     }
 
@@ -93,8 +112,11 @@ impl PanicRecord {
     pub(super) fn frames(&self) -> &Frames {
         static NONE: Lazy<Frames> = Lazy::new(Frames::default);
 
-        match &self.first().origin {
-            Origin::Hook { stack: Some(stack), frames, .. } => frames.get_or_init(|| Frames::new(resolve(stack))),
+        let first = self.first();
+        match &first.origin {
+            Origin::Hook { sighting, part } if first.call.trace.wants_frames() => {
+                sighting.stack.as_ref().map_or(&NONE, |stack| stack.frames(*part))
+            }
             _ => &NONE,
         }
     }
@@ -113,6 +135,13 @@ impl PanicRecord {
         self.with_report(false, |report| report.block(own, self.call.trace, style))
     }
 
+    /// The same before an abort, when nobody can say any more whose panic it is.
+    pub(super) fn last_block(&self) -> String {
+        let is_items = self.may_be_of_another_job() != Some(true);
+        let item = if is_items { self.index() } else { None };
+        self.with_report(false, |report| Report { item, ..*report }.block(self.frames(), self.call.trace, Style::Plain))
+    }
+
     /// The same as a text that stands by itself.
     pub(super) fn whole_block(&self) -> String {
         self.with_report(true, |report| report.block(self.frames(), self.call.trace, Style::Plain))
@@ -125,9 +154,13 @@ impl PanicRecord {
     /// `at src/x.rs:88:14`, or in brackets why that is not known; may be empty.
     fn place_of_panic(&self) -> String {
         match &self.origin {
-            Origin::Hook { place: Some(place), .. } => format!("at {place}"),
+            Origin::Hook { sighting, .. } => {
+                let place = sighting.place.as_ref().map_or_else(String::new, |place| format!("at {place}"));
+                let is_here = sighting.thread == self.worker;
+                if is_here { place } else { format!("{place}, in a job of rayon's on {}", sighting.thread) }
+            }
             Origin::Unseen(why) => (*why).to_owned(),
-            Origin::Hook { place: None, .. } | Origin::Inner(_) | Origin::NotRun(_) => String::new(),
+            Origin::Inner(_) | Origin::NotRun(_) => String::new(),
         }
     }
 
@@ -167,25 +200,13 @@ impl PanicRecord {
             item: self.index(),
             verb: &verb,
             place: &place_of_panic,
-            message: &self.message,
+            message: &self.payload.message,
             method: self.call.method,
             label: self.call.label.as_deref(),
             site: &place(self.call.site),
             caller: self.call.caller.as_deref(),
         })
     }
-}
-
-/// Looks up the names and lines of a stack.
-fn resolve(stack: &Backtrace) -> Vec<Frame> {
-    let mut stack = stack.clone();
-    stack.resolve();
-    // A frame without a name says nothing to anybody.
-    let named = stack.frames().iter().flat_map(BacktraceFrame::symbols).filter_map(|symbol| {
-        let name = format!("{:#}", symbol.name()?);
-        Some(Frame::new(&name, symbol.filename(), symbol.lineno(), symbol.colno()))
-    });
-    named.collect()
 }
 
 #[cfg(test)]
@@ -202,6 +223,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn record(message: &str) -> PanicRecord {
-        PanicRecord::new(call(), 7, &*payload(message), Origin::Unseen(""))
+        // Never dropped: no other payload may come to lie there.
+        PanicRecord::new(call(), 7, Box::leak(payload(message)), Origin::Unseen(""))
     }
 }

@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::base::current_worker::Worker;
 use crate::base::unwind::{Payload, quietly, resume};
 
 use super::call::Call;
@@ -13,6 +14,7 @@ use super::job::with_job;
 use super::output::{Outlet, tell_by, tell_there};
 use super::record::{Origin, PanicRecord};
 use super::text::{Frame, Style, Trace};
+use super::unclaimed;
 
 /// The panic of one item: what it was, where it came from, and the payload itself.
 ///
@@ -99,7 +101,7 @@ impl TaskPanic {
     /// Returns the text of the panic, or `non-string panic payload` where the payload is none.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.record.message
+        &self.record.payload.message
     }
 
     /// Returns where it panicked, as in `src/parse.rs:88:14`.
@@ -163,7 +165,7 @@ impl TaskPanic {
 
     /// Whether it is none, but the way in which `stop` ends a job.
     pub(crate) fn is_stop(&self) -> bool {
-        self.record.kind == TypeId::of::<Stopped>()
+        self.record.payload.kind == TypeId::of::<Stopped>()
     }
 
     /// Tells its whole block, once.
@@ -186,6 +188,11 @@ impl TaskPanic {
     /// Where this thread is itself in a job, that job will know the panic for this one.
     pub(crate) fn resume(self) -> ! {
         self.report();
+        if let Some(sighting) = self.record.sighting().filter(|_| Worker::is_here()) {
+            // Where this thread is in a job of rayon's, another one of ours may get the panic.
+            sighting.reopen();
+            unclaimed::keep(sighting);
+        }
         with_job(|job| job.raised_again(*self.record));
         resume(self.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

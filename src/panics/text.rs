@@ -149,6 +149,21 @@ impl fmt::Display for Frame {
     }
 }
 
+/// Whose frames are a panic's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Those above our job.
+    Job,
+    /// Those above a job of rayon's, which lies on top of a job that has nothing to do with it.
+    RayonJob,
+}
+
+/// Part of the name of the function below every job of ours. Std's short backtraces know it as well.
+pub(super) const JOB_MARKER: &str = "__rust_begin_short_backtrace";
+
+/// Parts of the names of the functions by which rayon runs a job.
+pub(super) const RAYON_JOB: [&str; 2] = ["rayon_core::job::", "::execute"];
+
 /// The frames of one panic, innermost first.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
@@ -159,12 +174,12 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn new(all: Vec<Frame>) -> Frames {
+    pub(super) fn new(all: Vec<Frame>, part: Part) -> Frames {
         // A stripped program still names what it imports from the C library, and that is all noise.
         if !all.iter().any(|frame| frame.is("::")) {
             return Frames::default();
         }
-        let between = between(&all);
+        let between = between(&all, part);
         let mut user: Vec<Frame> = between.iter().filter(|frame| !frame.is_runtime).cloned().collect();
         if user.is_empty() {
             user = between.to_vec();
@@ -178,7 +193,7 @@ impl Frames {
 }
 
 /// The frames between the machinery that raised the panic and the marker below the job.
-fn between(all: &[Frame]) -> &[Frame] {
+fn between(all: &[Frame], part: Part) -> &[Frame] {
     // The first one, since a panic in a destructor has the machinery of an earlier panic further down.
     let entry = all.iter().position(|frame| frame.is("__rust_end_short_backtrace") || frame.is("rust_begin_unwind"));
     let raised = &all[entry.map_or(0, |entry| entry + 1)..];
@@ -187,7 +202,9 @@ fn between(all: &[Frame]) -> &[Frame] {
         frame.is("rust_begin_unwind") || frame.is("core::panicking::") || (failed && frame.is_runtime)
     };
     let below = &raised[raised.iter().take_while(machinery).count()..];
-    let marker = below.iter().position(|frame| frame.is("__rust_begin_short_backtrace"));
+    let is_rayon_job = |frame: &Frame| RAYON_JOB.iter().all(|part| frame.is(part));
+    let is_below = |frame: &Frame| frame.is(JOB_MARKER) || (part == Part::RayonJob && is_rayon_job(frame));
+    let marker = below.iter().position(is_below);
     &below[..marker.unwrap_or(below.len())]
 }
 
@@ -361,6 +378,7 @@ impl Report<'_> {
         let place = &*escape(self.place);
         let body = match aside {
             LineKind::Caught => join([&self.item(":"), "panic caught inside the closure", place]),
+            LineKind::Lost => join([&self.item(":"), "panic that did not come out of the closure", place]),
             LineKind::Contained => join([&self.item(":"), "panic in a destructor", place]),
             LineKind::Observer => join([&self.item(":"), "panic in the observer", place]),
             LineKind::Stopping => join(["  also panicked while stopping:", &self.item(""), place]),
@@ -368,7 +386,7 @@ impl Report<'_> {
         };
         let closing = match aside {
             LineKind::Unreached => " (not reached: the iterator was dropped before it)",
-            LineKind::Caught | LineKind::Contained | LineKind::Observer | LineKind::Stopping => "",
+            LineKind::Caught | LineKind::Lost | LineKind::Contained | LineKind::Observer | LineKind::Stopping => "",
         };
         let message = cut(self.message.lines().next().unwrap_or_default());
         tag(self.worker, &format!("{body}: {message}{closing}"), style)
@@ -387,6 +405,8 @@ pub(super) const LINES: usize = 8;
 pub(crate) enum LineKind {
     /// The closure caught it.
     Caught,
+    /// It came from a job of rayon's that the thread ran while the closure waited, and nobody has raised it.
+    Lost,
     /// It came from the destructor of a value that we dropped, and went no further.
     Contained,
     /// It came from somebody who watches the call, and went no further.
@@ -506,6 +526,10 @@ mod tests {
         Frame::new(function, file.map(Path::new), file.map(|_| 23), file.map(|_| 5))
     }
 
+    fn frames_of(all: Vec<Frame>) -> Frames {
+        Frames::new(all, Part::Job)
+    }
+
     fn names(frames: &[Frame]) -> Vec<&str> {
         frames.iter().map(Frame::function).collect()
     }
@@ -523,7 +547,7 @@ mod tests {
     };
 
     fn frames() -> Frames {
-        Frames::new(vec![
+        frames_of(vec![
             frame("pool_map::panic::on_panic", "src/panic.rs"),
             frame("std::sys::backtrace::__rust_end_short_backtrace::<!>", "/rustc/0/library/std/src/panicking.rs"),
             frame("__rustc::rust_begin_unwind", "/rustc/0/library/std/src/panicking.rs"),
@@ -563,15 +587,19 @@ mod tests {
             frame("mine::it_failed", "src/main.rs"),
             frame("core::result::unwrap_failed", "/rustc/0/library/core/src/result.rs"),
         ];
-        assert_eq!(names(between(&all)), ["mine::it_failed", "core::result::unwrap_failed"]);
+        assert_eq!(names(between(&all, Part::Job)), ["mine::it_failed", "core::result::unwrap_failed"]);
         let hooked = [
             frame("pool_map::panic::on_panic", "src/panic.rs"),
             frame("std::sys::backtrace::__rust_end_short_backtrace::<!>", "/rustc/0/library/std/src/panicking.rs"),
             frame("mine::boom", "src/main.rs"),
         ];
-        assert_eq!(names(between(&hooked)), ["mine::boom"]);
+        assert_eq!(names(between(&hooked, Part::Job)), ["mine::boom"]);
         let no_failure = [all[0].clone(), frame("core::slice::sort", "/rustc/0/library/core/src/slice/mod.rs")];
-        assert_eq!(names(between(&no_failure)), ["core::slice::sort"], "a runtime's function that did not fail");
+        assert_eq!(
+            names(between(&no_failure, Part::Job)),
+            ["core::slice::sort"],
+            "a runtime's function that did not fail"
+        );
     }
 
     #[test]
@@ -608,7 +636,7 @@ mod tests {
 [TRACE:PoolWorker-1]   1: app::run      at src/app.rs:23:5
 ";
         let text = text.replace("app::run      at", &format!("{:<27}      at", "app::run"));
-        assert_eq!(REPORT.block(&Frames::new(all), Trace::Full, Style::Plain), text);
+        assert_eq!(REPORT.block(&Frames::new(all, Part::Job), Trace::Full, Style::Plain), text);
     }
 
     #[test]
@@ -680,6 +708,7 @@ mod tests {
         let tag = "[TRACE:PoolWorker-1]";
         let at = "at examples/trace.rs:23:5: m";
         assert_eq!(line(LineKind::Caught), format!("{tag} item 0: panic caught inside the closure {at}\n"));
+        assert_eq!(line(LineKind::Lost), format!("{tag} item 0: panic that did not come out of the closure {at}\n"));
         assert_eq!(line(LineKind::Contained), format!("{tag} item 0: panic in a destructor {at}\n"));
         assert_eq!(line(LineKind::Stopping), format!("{tag}   also panicked while stopping: item 0 {at}\n"));
         let not_reached = "(not reached: the iterator was dropped before it)";
@@ -729,7 +758,7 @@ mod tests {
 
     #[test]
     fn a_panic_during_a_panic_is_cut_at_its_own_machinery() {
-        let stack = Frames::new(vec![
+        let stack = frames_of(vec![
             frame("std::sys::backtrace::__rust_end_short_backtrace::<!>", ""),
             frame("std::panicking::begin_panic", ""),
             frame("app::Bomb::drop", "src/app.rs"),
@@ -743,8 +772,24 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_rayon_has_run_ends_at_rayons_job() {
+        let all = || {
+            vec![
+                frame("__rustc::rust_begin_unwind", ""),
+                frame("app::part", "src/app.rs"),
+                frame("<rayon_core::job::StackJob<L,F,R> as rayon_core::job::Job>::execute", ""),
+                frame("app::waits", "src/app.rs"),
+                frame("pool_map::panics::catch::__rust_begin_short_backtrace", ""),
+                frame("app::main", "src/app.rs"),
+            ]
+        };
+        assert_eq!(names(Frames::new(all(), Part::RayonJob).user()), ["app::part"]);
+        assert_eq!(names(Frames::new(all(), Part::Job).user()), ["app::part", "app::waits"]);
+    }
+
+    #[test]
     fn without_frames_of_the_user_what_is_between_is_shown() {
-        let stack = Frames::new(vec![
+        let stack = frames_of(vec![
             frame("__rustc::rust_begin_unwind", ""),
             frame("core::panicking::panic_fmt", ""),
             frame("core::option::unwrap_failed", ""),
@@ -757,7 +802,7 @@ mod tests {
 
     #[test]
     fn a_stripped_program_shows_no_frames() {
-        let stack = Frames::new(vec![frame("_Unwind_Backtrace", ""), frame("start_thread", "")]);
+        let stack = frames_of(vec![frame("_Unwind_Backtrace", ""), frame("start_thread", "")]);
         assert_eq!(stack.all, []);
         assert_eq!(stack.user(), []);
     }

@@ -44,7 +44,18 @@ pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     let trace = Trace::default();
     let (site, outlet, surroundings) = (Location::caller(), Outlet::default(), TraceContext::none());
     let subject = Subject::Closure;
-    let call = Call { method: "traced", site, label: None, caller: None, subject, trace, outlet, surroundings, hook };
+    let call = Call {
+        method: "traced",
+        site,
+        label: None,
+        caller: None,
+        subject,
+        trace,
+        outlet,
+        surroundings,
+        hook,
+        orphans: Arc::default(),
+    };
     let mut result = None;
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);

@@ -17,7 +17,8 @@ use pool_map::{PanicKind, Pool, PoolIterator, PoolParallelIterator, TaskPanic, T
 use rayon::prelude::*;
 
 use crate::child::test_of;
-use crate::seen::{child, child_of, run};
+use crate::gate::Gate;
+use crate::seen::{Seen, child, child_of, run};
 
 /// Runs the items from `items.start` on through `f`, in order, as one job of one worker.
 pub(crate) fn each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) {
@@ -534,6 +535,138 @@ fn stops() {
     assert_eq!((0..).pool_imap(2, |x| x).take(500).count(), 500);
 }
 ";
+
+/// Two closures on two workers: one waits inside rayon, and runs a part of the other one there, which panics.
+#[derive(Default)]
+struct Stolen {
+    /// Opened when the part is about to panic.
+    begun: Gate,
+    /// What the closure that waits does, and what the owner of the part does, after that.
+    waiting_may_end: Gate,
+    owner_may_end: Gate,
+}
+
+impl Stolen {
+    fn wait(&self) {
+        while rayon::yield_now() != Some(rayon::Yield::Executed) {}
+        self.waiting_may_end.wait();
+    }
+
+    fn own(&self, part: impl FnOnce() + Send) {
+        let begun = || {
+            self.begun.open();
+            part();
+        };
+        rayon::join(
+            || {
+                self.begun.wait();
+                self.owner_may_end.wait();
+            },
+            begun,
+        );
+    }
+}
+
+/// A stream whose item 0 waits while it runs a part of item 1. Gives back what item 1 was raised with.
+fn run_stolen(owner: impl Fn(&Stolen) + Send + Sync + 'static) -> Option<String> {
+    let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
+    let stolen = Arc::new(Stolen::default());
+    let inside = Arc::clone(&stolen);
+    let stream = pool.imap(0..2, move |x| if x == 0 { inside.wait() } else { owner(&inside) });
+    let mut stream = stream.chunk_size(1);
+    stolen.waiting_may_end.open();
+    assert_eq!(stream.next(), Some(()));
+    // The job in which the panic was seen is over, and that of its owner is not.
+    stolen.owner_may_end.open();
+    let end = catch_unwind(AssertUnwindSafe(|| assert_eq!(stream.next(), Some(())))).err()?;
+    Some(crate::gate::text(&*end).to_owned())
+}
+
+/// Which of the two workers has which item is left to chance.
+fn without_numbers(seen: &Seen) -> String {
+    seen.stderr.replace("PoolWorker-1", "PoolWorker-N").replace("PoolWorker-2", "PoolWorker-N")
+}
+
+#[test]
+fn a_part_that_another_item_has_run_in_rayon_is_told_as_its_owners() {
+    let seen = child(|| {
+        assert_eq!(run_stolen(|stolen| stolen.own(|| boom(7))).as_deref(), Some("boom 7"));
+        let without_text_of_its_own = || -> () { panic!("static") };
+        assert_eq!(run_stolen(move |stolen| stolen.own(without_text_of_its_own)).as_deref(), Some("static"));
+        let inner = || each(7..8, Trace::Header, boom);
+        assert_eq!(run_stolen(move |stolen| stolen.own(inner)).as_deref(), Some("boom 7"));
+    });
+    seen.succeeded();
+    let told = |message: &str| {
+        format!(
+            "[TRACE:PoolWorker-N] item 1 panicked at tests/it/told.rs:N:N, in a job of rayon's on PoolWorker-N: {message}\n\
+             [TRACE:PoolWorker-N]   in Pool::imap called at tests/it/told.rs:N:N, on thread 'main'\n"
+        )
+    };
+    let inner = BLOCK.replace("PoolWorker-1", "PoolWorker-N").replace("'main'", "'PoolWorker-N'");
+    assert_eq!(without_numbers(&seen), told("boom 7") + &told("static") + &inner + &told("boom 7"));
+}
+
+#[test]
+fn a_part_that_another_item_has_run_and_whose_panic_was_caught_is_one_line() {
+    let seen = child(|| {
+        let catches = |stolen: &Stolen| drop(catch_unwind(AssertUnwindSafe(|| stolen.own(|| boom(7)))));
+        assert_eq!(run_stolen(catches), None);
+    });
+    seen.succeeded();
+    let line =
+        "[TRACE:PoolWorker-N] item 0: panic that did not come out of the closure at tests/it/told.rs:N:N: boom 7\n";
+    assert_eq!(without_numbers(&seen), line);
+}
+
+#[test]
+fn a_part_that_another_task_has_run_in_rayon_is_told_as_its_owners() {
+    let seen = child(|| {
+        for waiting_ends_first in [false, true] {
+            let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
+            let stolen = Arc::new(Stolen::default());
+            let [waits, owns] = [(); 2].map(|()| Arc::clone(&stolen));
+            let waiting = pool.spawn(move || waits.wait());
+            let owner = pool.spawn(move || owns.own(|| boom(7)));
+            if waiting_ends_first {
+                stolen.waiting_may_end.open();
+                waiting.join();
+                stolen.owner_may_end.open();
+                assert_eq!(raised(|| owner.join()), "boom 7");
+            } else {
+                stolen.owner_may_end.open();
+                assert_eq!(raised(|| owner.join()), "boom 7");
+                stolen.waiting_may_end.open();
+                waiting.join();
+            }
+        }
+    });
+    seen.succeeded();
+    let block = "\
+[TRACE:PoolWorker-N] task panicked at tests/it/told.rs:N:N, in a job of rayon's on PoolWorker-N: boom 7
+[TRACE:PoolWorker-N]   in Pool::spawn called at tests/it/told.rs:N:N, on thread 'main'
+";
+    // A task is a call of its own, and nobody knows at its end that another one is going to raise the panic.
+    let line = "[TRACE:PoolWorker-N] panic that did not come out of the closure at tests/it/told.rs:N:N: boom 7\n";
+    assert_eq!(without_numbers(&seen), format!("{block}{line}{block}"));
+}
+
+#[test]
+fn a_part_that_an_idle_worker_has_run_in_rayon_has_its_place() {
+    let seen = child(|| {
+        panic::set_hook(Box::new(|info| {
+            eprintln!("[TRACE:hook] {}", info.payload().downcast_ref::<String>().expect("text"));
+        }));
+        let pool = Pool::builder().threads(2).trace(Trace::Short).build().expect("two threads");
+        let stolen = Stolen::default();
+        stolen.owner_may_end.open();
+        let panic = [7].into_iter().pool_map(&pool, |x| stolen.own(|| boom(x))).catch_panics().next();
+        let panic = panic.expect("a result").expect_err("a panic");
+        assert!(panic.location().is_some_and(|place| place.starts_with("tests/it/told.rs:")), "{panic}");
+        assert!(panic.frames()[0].function().ends_with("boom"), "{panic}");
+    });
+    seen.is("[TRACE:hook] boom 7\n");
+}
 
 /// Panics of which nobody hears but by standard error, and no lock of it is free.
 fn panic_unheard() {
