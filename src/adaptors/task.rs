@@ -75,7 +75,7 @@ enum Stage<R> {
 struct Outcome<R> {
     result: Result<R, TaskPanic>,
     /// What there is to print before the outcome is given: panics that the closure caught, traces of calls in it.
-    notes: Vec<String>,
+    deferred: Vec<String>,
     /// Where it is printed.
     outlet: Outlet,
 }
@@ -202,7 +202,7 @@ impl<R> Task<R> {
     #[track_caller]
     pub fn try_join(self) -> Result<R, TaskPanic> {
         let outcome = self.state.outcome();
-        panics::tell_by(outcome.outlet, outcome.notes.concat());
+        panics::emit(outcome.outlet, outcome.deferred.concat());
         outcome.result
     }
 
@@ -299,7 +299,7 @@ impl<R> TaskState<R> {
             None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
             Some(panic) => Err(panic),
         };
-        self.finish(Outcome { result, notes: end.notes, outlet: self.call.outlet() });
+        self.finish(Outcome { result, deferred: end.deferred, outlet: self.call.outlet() });
     }
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
@@ -321,7 +321,7 @@ impl<R> TaskState<R> {
             watch.finish();
         }
         let result = Err(TaskPanic::not_run(&self.call, why));
-        self.finish(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
+        self.finish(Outcome { result, deferred: Vec::new(), outlet: self.call.outlet() });
     }
 
     fn finish(&self, outcome: Outcome<R>) {
@@ -344,7 +344,7 @@ impl<R> TaskState<R> {
     fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
         if matches!(state.stage, Stage::Running(_)) && is_forked() {
             let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
-            state.stage = Stage::Done(Outcome { result, notes: Vec::new(), outlet: self.call.outlet() });
+            state.stage = Stage::Done(Outcome { result, deferred: Vec::new(), outlet: self.call.outlet() });
         }
     }
 
@@ -417,7 +417,7 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn 
         round.finished(0, start, outcome);
         watch.finish();
     });
-    end.notes.extend(told.notes);
+    end.deferred.extend(told.deferred);
     end
 }
 
@@ -434,13 +434,13 @@ fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Outcome<R>> {
 
 impl<R> Outcome<R> {
     fn raise(self) -> R {
-        panics::tell_by(self.outlet, self.notes.concat());
+        panics::emit(self.outlet, self.deferred.concat());
         self.result.unwrap_or_else(|panic| panic.resume())
     }
 
     /// Drops what nobody asked for, on the thread that had the task. A panic is printed with its whole trace.
     fn forget_here(self) {
-        panics::tell_by(self.outlet, self.notes.concat());
+        panics::emit(self.outlet, self.deferred.concat());
         match self.result {
             Ok(result) => panics::contain(result),
             Err(panic) => {
@@ -456,12 +456,12 @@ impl<R> Outcome<R> {
     fn forget_there(self) {
         match self.result {
             Ok(result) => {
-                panics::tell_there(self.outlet, self.notes.concat());
+                panics::emit_raw(self.outlet, self.deferred.concat());
                 panics::contain(result);
             }
             Err(panic) => {
                 if panic.has_happened() {
-                    panic.report_there(&self.notes);
+                    panic.report_there(&self.deferred);
                 }
                 panics::contain(panic);
             }

@@ -102,7 +102,7 @@ impl<B: Block, R> State<B, R> {
                 results: Vec::new(),
                 items: chunk.items.size(),
                 panic: None,
-                notes: Vec::new(),
+                deferred: Vec::new(),
                 busy: Duration::ZERO,
             };
             self.window.complete(chunk.first, done);
@@ -545,7 +545,7 @@ mod tests {
     fn finished<B: Block<Item = u32>>(chunk: Chunk<B>) -> (u64, Done<u32>) {
         let results = chunk.items.into_vec();
         let items = results.len();
-        (chunk.first, Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO })
+        (chunk.first, Done { results, items, panic: None, deferred: Vec::new(), busy: Duration::ZERO })
     }
 
     #[test]

@@ -324,7 +324,7 @@ mod tests {
     use crate::engine::source::Plain;
 
     fn done(results: Vec<u32>, items: usize, busy: u64) -> Done<u32> {
-        Done { results, items, panic: None, notes: Vec::new(), busy: Duration::from_millis(busy) }
+        Done { results, items, panic: None, deferred: Vec::new(), busy: Duration::from_millis(busy) }
     }
 
     #[test]

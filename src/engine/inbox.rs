@@ -37,7 +37,7 @@ impl<R> Inbox<R> {
 
     /// Takes in the next chunk. The one before has to be empty, and what comes after it taken.
     pub(crate) fn take_in(&mut self, done: Done<R>) {
-        panics::tell_by(self.outlet, done.notes.concat());
+        panics::emit(self.outlet, done.deferred.concat());
         self.lost = done.items - done.results.len();
         // Only a token leaves items out without a panic. Without order, what comes behind the gap is as good.
         self.has_gap = self.is_ordered && self.lost > 0 && done.panic.is_none();
@@ -76,7 +76,7 @@ impl<R> Inbox<R> {
         panics::contain_all(mem::take(&mut self.current));
         let mut panics: Vec<_> = self.failure.take().into_iter().collect();
         for done in follow {
-            panics::tell_by(self.outlet, done.notes.concat());
+            panics::emit(self.outlet, done.deferred.concat());
             panics.extend(done.panic);
             panics::contain_all(done.results);
         }
@@ -121,7 +121,7 @@ mod tests {
     use std::time::Duration;
 
     fn done(results: Vec<u32>, items: usize) -> Done<u32> {
-        Done { results, items, panic: None, notes: Vec::new(), busy: Duration::ZERO }
+        Done { results, items, panic: None, deferred: Vec::new(), busy: Duration::ZERO }
     }
 
     /// Chunks that lie ready.

@@ -25,7 +25,7 @@ pub(crate) struct Done<R> {
     /// The panic that ended the chunk, if one did.
     pub(crate) panic: Option<TaskPanic>,
     /// Text that the caller has to print: panics that `f` caught itself, traces of calls inside `f`.
-    pub(crate) notes: Vec<String>,
+    pub(crate) deferred: Vec<String>,
     /// How long the worker was at it.
     pub(crate) busy: Duration,
 }
@@ -146,11 +146,11 @@ impl<W> Runner<'_, W> {
                 // The item that panicked is gone already, and so is the one that was stopped.
                 let left = first + done as u64 + u64::from(panic.is_some() || has_stopped);
                 let drop_all = |position: &Cell<u64>| B::abandon_rest(rest, |place| position.set(left + place as u64));
-                job.notes.extend(panics::run_job(self.call, left, drop_all).notes);
+                job.deferred.extend(panics::run_job(self.call, left, drop_all).deferred);
             }
             _ => {}
         }
-        (Done { results, items, panic, notes: job.notes, busy }, left)
+        (Done { results, items, panic, deferred: job.deferred, busy }, left)
     }
 
     /// The loop over the items of a chunk.
@@ -269,7 +269,8 @@ impl<W> Runner<'_, W> {
         });
         if let (Some(start), Some(panic)) = (begun.get(), &job.panic) {
             let index = panic.item();
-            job.notes.extend(panics::run_job(call, index, |_| timer.finished(index, start, Outcome::Panicked)).notes);
+            job.deferred
+                .extend(panics::run_job(call, index, |_| timer.finished(index, start, Outcome::Panicked)).deferred);
         }
         End { job, held, rest }
     }
@@ -343,7 +344,7 @@ fn run_here_watched<T, W: Work<T>>(
     let panicked = result.as_ref().map_or(true, W::is_panic);
     // As a job, so that what there is to say about an observer's panic is said like that of any other.
     let end = panics::run_job(call, index, |_| timer.finished(index, start, outcome(panicked)));
-    panics::tell_by(call.outlet(), end.notes.concat());
+    panics::emit(call.outlet(), end.deferred.concat());
     result
 }
 

@@ -312,7 +312,7 @@ impl<T, W: Work<T>> StreamState<T, W> {
         }
         // As a job, since on a worker nothing else may print.
         let call = Arc::new(self.call.without_items());
-        panics::run_job(&call, 0, |_| watches.into_iter().for_each(ObserverRef::finish)).notes.concat()
+        panics::run_job(&call, 0, |_| watches.into_iter().for_each(ObserverRef::finish)).deferred.concat()
     }
 
     /// Lets them know how long the consumer waits for results in `wait`.
@@ -538,9 +538,9 @@ impl<T, W: Work<T>> StreamState<T, W> {
             // Nobody will ask for it. What it has to say of panics is said here.
             return MutexGuard::unlocked(state, || {
                 panics::contain_all(done.results);
-                panics::mention_there(self.call.outlet(), &done.notes, done.panic);
+                panics::mention_there(self.call.outlet(), &done.deferred, done.panic);
                 if is_last {
-                    panics::tell_there(self.call.outlet(), self.finish());
+                    panics::emit_raw(self.call.outlet(), self.finish());
                 }
             });
         }
@@ -669,7 +669,7 @@ impl<T, W: Work<T>> StreamState<T, W> {
         items.into_iter().for_each(Queued::abandon);
         let mut panics = Vec::new();
         for done in line {
-            panics::tell_by(self.call.outlet(), done.notes.concat());
+            panics::emit(self.call.outlet(), done.deferred.concat());
             panics.extend(done.panic);
             panics::contain_all(done.results);
         }
@@ -677,7 +677,7 @@ impl<T, W: Work<T>> StreamState<T, W> {
         panics::contain(source);
         // Else whoever runs the last item does.
         if is_over {
-            panics::tell_by(self.call.outlet(), self.finish());
+            panics::emit(self.call.outlet(), self.finish());
         }
     }
 }
@@ -801,8 +801,13 @@ mod tests {
     fn what_was_measured_changes_the_plan() {
         let mut state = state(0, |_| {});
         assert_eq!(state.chunk, 1);
-        let done =
-            Done { results: vec![0; 10], items: 10, panic: None, notes: Vec::new(), busy: Duration::from_micros(10) };
+        let done = Done {
+            results: vec![0; 10],
+            items: 10,
+            panic: None,
+            deferred: Vec::new(),
+            busy: Duration::from_micros(10),
+        };
         state.measure(&done, state.since);
         assert_eq!(state.chunk, 20, "20 µs of items of 1 µs");
     }
@@ -822,7 +827,8 @@ mod tests {
                 (0..4).for_each(|item| state.push(item));
                 let first = state.take(4).expect("four items").first;
                 let results = vec![0; 4];
-                done = Some((first, Done { results, items: 4, panic: None, notes: Vec::new(), busy: Duration::ZERO }));
+                done =
+                    Some((first, Done { results, items: 4, panic: None, deferred: Vec::new(), busy: Duration::ZERO }));
             }
             state.push(4);
         }
@@ -856,7 +862,7 @@ mod tests {
             let mut state = flow.state.lock();
             (0..=queued).for_each(|item| state.push(item));
             let first = state.take(1).expect("one item or more").first;
-            let done = Done { results: vec![0], items: 1, panic: None, notes: Vec::new(), busy: Duration::ZERO };
+            let done = Done { results: vec![0], items: 1, panic: None, deferred: Vec::new(), busy: Duration::ZERO };
             flow.hand_in(&mut state, first, done, Instant::now());
             state.source = Source::Panicked(Box::new("the source"));
         }

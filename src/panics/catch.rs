@@ -8,7 +8,7 @@ use crate::base::unwind::{Payload, catch, resume};
 use super::call::{Call, thread_name};
 use super::hook::{self, Presence};
 use super::job::{Event, JOB, Job, POSITION};
-use super::output::tell_by;
+use super::output::emit;
 use super::record::PanicRecord;
 use super::sighting::{Fingerprint, Sighting};
 use super::task_panic::{Stopped, TaskPanic};
@@ -20,8 +20,8 @@ use super::unclaimed;
 pub(crate) struct JobEnd {
     /// The panic that ended it early.
     pub(crate) panic: Option<TaskPanic>,
-    /// Tagged lines which the caller has to [tell](tell_by), before the panic: what the closure caught, and inner calls.
-    pub(crate) notes: Vec<String>,
+    /// Tagged lines that the caller has to [emit] before the panic: what the closure caught, and inner calls.
+    pub(crate) deferred: Vec<String>,
 }
 
 /// Runs one job, whose first item is `first`.
@@ -50,16 +50,16 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     let job = job.unwrap_or_else(|| Box::new(Job::new(call)));
     let mut end = sort_out(*job, item, outcome.err(), hook);
     if !is_inside {
-        end.notes.extend(call.orphans.leave());
+        end.deferred.extend(call.orphans.leave());
     }
     end
 }
 
-/// Runs one item as a job of its own. Its notes go where those of an inner call go.
+/// Runs one item as a job of its own. Its deferred output goes where that of an inner call goes.
 pub(crate) fn run_item<R>(call: &Arc<Call>, index: u64, f: impl FnOnce() -> R) -> Result<R, TaskPanic> {
     let mut result = None;
     let end = run_job(call, index, |_| result = Some(f()));
-    tell_by(call.outlet, end.notes.concat());
+    emit(call.outlet, end.deferred.concat());
     match end.panic {
         Some(panic) => Err(panic),
         None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
@@ -79,28 +79,28 @@ fn __rust_begin_short_backtrace<R>(f: impl FnOnce() -> R) -> R {
 fn sort_out(job: Job, item: u64, payload: Option<Payload>, hook: Presence) -> JobEnd {
     if payload.is_none() && job.events.is_empty() {
         // The usual end, of which a loop has many.
-        return JobEnd { panic: None, notes: Vec::new() };
+        return JobEnd { panic: None, deferred: Vec::new() };
     }
     let found = payload.as_deref().map_or(Found::Nothing, |payload| find(&job, &Fingerprint::of(payload)));
     let Job { call, events, forgotten, .. } = job;
-    let mut notes = Vec::new();
+    let mut deferred = Vec::new();
     let mut record = None;
     let mut caught = Caught::new(forgotten);
     for (at, event) in events.into_iter().enumerate() {
         let is_own = matches!(found, Found::Event(own) if own == at);
         match event {
-            Event::Told(text) => notes.push(text),
+            Event::Deferred(text) => deferred.push(text),
             Event::Raised(raised) if is_own => record = Some(raised),
             Event::Inner(inner) if is_own => record = Some(PanicRecord::around(&call, item, inner)),
-            Event::Raised(raised) => notes.extend(caught.raised(&raised)),
+            Event::Raised(raised) => deferred.extend(caught.raised(&raised)),
             Event::Contained(raised, aside) => {
                 raised.sighting().inspect(|sighting| sighting.claim());
-                notes.extend(caught.line(&raised, aside));
+                deferred.extend(caught.line(&raised, aside));
             }
             Event::Inner(_) => {}
         }
     }
-    notes.extend(caught.rest());
+    deferred.extend(caught.rest());
     let panic = payload.map(|payload| {
         let record = match found {
             Found::Elsewhere(sighting) => Some(PanicRecord::from_elsewhere(&call, item, sighting)),
@@ -111,7 +111,7 @@ fn sort_out(job: Job, item: u64, payload: Option<Payload>, hook: Presence) -> Jo
         record.sighting().inspect(|sighting| sighting.claim());
         TaskPanic::new(record, payload)
     });
-    JobEnd { panic, notes }
+    JobEnd { panic, deferred }
 }
 
 /// Where the record of the panic that has ended a job is.
@@ -223,11 +223,11 @@ mod tests {
     #[test]
     fn the_panic_that_ends_a_job_is_the_last_one_that_fits() {
         let end = ends_with("own", vec![Event::Raised(record("own")), Event::Inner(record("caught by a destructor"))]);
-        assert!(end.notes.is_empty(), "the inner call has told it");
+        assert!(end.deferred.is_empty(), "the inner call has told it");
         assert!(matches!(end.panic.expect("it ends so").record().origin, Origin::Unseen(_)));
 
         let end = ends_with("both", vec![Event::Raised(record("both")), Event::Inner(record("both"))]);
-        assert_eq!(end.notes.len(), 1, "the first was caught");
+        assert_eq!(end.deferred.len(), 1, "the first was caught");
         assert!(matches!(end.panic.expect("it ends so").record().origin, Origin::Inner(_)));
     }
 }

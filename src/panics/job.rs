@@ -9,8 +9,8 @@ use super::record::PanicRecord;
 use super::sighting;
 use super::text::{LINES, LineKind, Style};
 
-/// How many bytes a job keeps of what inner calls told, for its caller to print. What is more is printed by the job.
-const MOST_TOLD: usize = 64 * 1024;
+/// How many bytes a job keeps of the output of inner calls, for its caller to print. What is more is printed by the job.
+const MOST_DEFERRED: usize = 64 * 1024;
 
 thread_local! {
     /// The innermost job that this thread is in the middle of. Taken out only for the length of [`with_job`].
@@ -28,14 +28,14 @@ pub(super) struct Job {
     pub(super) raised: u64,
     pub(super) forgotten: usize,
     /// The bytes of all texts in `events`.
-    told: usize,
+    deferred: usize,
     /// The number of the first sighting that may be of this job.
     pub(super) first_sighting: u64,
 }
 
 pub(super) enum Event {
-    /// Text of an inner call that has to be printed.
-    Told(String),
+    /// Output of an inner call, which the caller has to print.
+    Deferred(String),
     /// The hook saw a panic. The job may end with it, or the closure may have caught it.
     Raised(PanicRecord),
     /// An inner call raised its panic again on this thread. The same holds.
@@ -68,7 +68,7 @@ impl Job {
             events: Vec::new(),
             raised: 0,
             forgotten: 0,
-            told: 0,
+            deferred: 0,
             first_sighting: sighting::next_number(),
         }
     }
@@ -97,16 +97,16 @@ impl Job {
     }
 
     /// Takes down text for the caller. Where it has become too much, gives back all of it.
-    pub(super) fn tell(&mut self, text: String) -> String {
-        self.told += text.len();
-        self.events.push(Event::Told(text));
-        if self.told <= MOST_TOLD {
+    pub(super) fn defer(&mut self, text: String) -> String {
+        self.deferred += text.len();
+        self.events.push(Event::Deferred(text));
+        if self.deferred <= MOST_DEFERRED {
             return String::new();
         }
-        self.told = 0;
+        self.deferred = 0;
         let mut overflow = String::new();
         self.events.retain(|event| match event {
-            Event::Told(text) => {
+            Event::Deferred(text) => {
                 overflow += text;
                 false
             }
@@ -131,7 +131,7 @@ impl Job {
         let mut text = String::new();
         for event in &self.events {
             match event {
-                Event::Told(told) => text.push_str(told),
+                Event::Deferred(output) => text.push_str(output),
                 Event::Raised(record) => {
                     seen += 1;
                     text += &if seen + 2 > raised {
@@ -152,7 +152,7 @@ impl Event {
     pub(super) fn ending(&self) -> Option<&PanicRecord> {
         match self {
             Event::Raised(record) | Event::Inner(record) => Some(record),
-            Event::Told(_) | Event::Contained(..) => None,
+            Event::Deferred(_) | Event::Contained(..) => None,
         }
     }
 }
@@ -175,7 +175,7 @@ mod tests {
         }
         let message = |event: &Event| match event {
             Event::Raised(record) | Event::Inner(record) => record.payload.message.clone(),
-            Event::Told(_) | Event::Contained(..) => unreachable!("there is none"),
+            Event::Deferred(_) | Event::Contained(..) => unreachable!("there is none"),
         };
         let kept: Vec<_> = job.events.iter().map(message).collect();
         let raised = (0..8).chain([98, 99]).map(|count| format!("caught {count}"));
@@ -207,19 +207,19 @@ mod tests {
     #[test]
     fn text_is_kept_up_to_a_size_and_given_back_whole() {
         let mut job = job();
-        let (first, second) = ("a".repeat(MOST_TOLD - 1), "b".to_owned());
-        assert_eq!(job.tell(first.clone()), "");
+        let (first, second) = ("a".repeat(MOST_DEFERRED - 1), "b".to_owned());
+        assert_eq!(job.defer(first.clone()), "");
         job.raised(record("between"));
-        assert_eq!(job.tell(second.clone()), "", "just as much as it holds");
-        assert_eq!(job.tell("c".to_owned()), first + &second + "c");
+        assert_eq!(job.defer(second.clone()), "", "just as much as it holds");
+        assert_eq!(job.defer("c".to_owned()), first + &second + "c");
         assert_eq!(job.events.len(), 1, "the panic is still there");
-        assert_eq!(job.tell("d".to_owned()), "", "from the start");
+        assert_eq!(job.defer("d".to_owned()), "", "from the start");
     }
 
     #[test]
     fn the_last_words_are_of_the_last_two_panics() {
         let mut job = job();
-        job.tell("told\n".to_owned());
+        job.defer("told\n".to_owned());
         let all = ["one", "two", "three"];
         for message in all {
             job.raised(record(message));

@@ -1,7 +1,7 @@
 //! Panics that are not raised again: those that came with one that is, and those that nobody got to.
 
 use super::contain::contain_all;
-use super::output::{Outlet, tell_by, tell_there};
+use super::output::{Outlet, emit, emit_raw};
 use super::task_panic::TaskPanic;
 use super::text::{self, LINES, LineKind};
 
@@ -9,14 +9,14 @@ use super::text::{self, LINES, LineKind};
 /// those that nobody got to because the iterator was dropped before.
 pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
     let outlet = panics.first().map_or_else(Outlet::default, TaskPanic::outlet);
-    tell_by(outlet, lines_about(&panics, beside_another));
+    emit(outlet, lines_about(&panics, beside_another));
     contain_all(panics);
 }
 
-/// The same for a worker that finds nobody to hand its panic to: what it and its notes say is [told there](tell_there).
-pub(crate) fn mention_there(outlet: Outlet, notes: &[String], panic: Option<TaskPanic>) {
+/// The same for a worker that finds nobody to hand its panic to: the panic and the deferred output are [emitted raw](emit_raw).
+pub(crate) fn mention_there(outlet: Outlet, deferred: &[String], panic: Option<TaskPanic>) {
     let panics: Vec<_> = panic.into_iter().collect();
-    tell_there(outlet, notes.concat() + &lines_about(&panics, false));
+    emit_raw(outlet, deferred.concat() + &lines_about(&panics, false));
     contain_all(panics);
 }
 

@@ -23,22 +23,22 @@ pub(crate) enum Outlet {
 ///
 /// One `eprint!`, so that libtest shows it with the test that called, and so that a caller who holds the lock of
 /// standard error is not kept waiting for itself.
-pub(crate) fn tell_by(outlet: Outlet, text: String) {
-    if let Some(text) = hand_over(outlet, text) {
-        tell(outlet, &text, |text| eprint!("{text}"));
+pub(crate) fn emit(outlet: Outlet, text: String) {
+    if let Some(text) = defer(outlet, text) {
+        write(outlet, &text, |text| eprint!("{text}"));
     }
 }
 
 /// Prints tagged text from a worker, whose caller is gone. Whoever holds the lock of standard error may wait for this very
 /// worker, so it goes past that lock.
-pub(crate) fn tell_there(outlet: Outlet, text: String) {
-    if let Some(text) = hand_over(outlet, text) {
-        tell(outlet, &text, write_stderr);
+pub(crate) fn emit_raw(outlet: Outlet, text: String) {
+    if let Some(text) = defer(outlet, text) {
+        write(outlet, &text, write_stderr);
     }
 }
 
 /// Gives text to the logger and, unless that is to be enough, to standard error by `print`.
-fn tell(outlet: Outlet, text: &str, print: impl FnOnce(&str)) {
+fn write(outlet: Outlet, text: &str, print: impl FnOnce(&str)) {
     // A logger is the user's, and `eprint!` panics where standard error is closed.
     let logged = quietly(|| logger::error(text)).unwrap_or(false);
     if outlet == Outlet::Stderr || !logged {
@@ -47,11 +47,11 @@ fn tell(outlet: Outlet, text: &str, print: impl FnOnce(&str)) {
 }
 
 /// Gives text to the job that this thread is in, or gives it back.
-fn hand_over(outlet: Outlet, text: String) -> Option<String> {
+fn defer(outlet: Outlet, text: String) -> Option<String> {
     let mut text = Some(text).filter(|text| !text.is_empty());
-    let overflow = with_job(|job| text.take().map(|text| job.tell(text))).flatten().unwrap_or_default();
+    let overflow = with_job(|job| text.take().map(|text| job.defer(text))).flatten().unwrap_or_default();
     if !overflow.is_empty() {
-        tell(outlet, &overflow, write_stderr);
+        write(outlet, &overflow, write_stderr);
     }
     text
 }

@@ -11,7 +11,7 @@ use crate::base::unwind::{Payload, quietly, resume};
 
 use super::call::Call;
 use super::job::with_job;
-use super::output::{Outlet, tell_by, tell_there};
+use super::output::{Outlet, emit, emit_raw};
 use super::record::{Origin, PanicRecord};
 use super::text::{Frame, Style, Trace};
 use super::unclaimed;
@@ -171,7 +171,7 @@ impl TaskPanic {
     /// Tells its whole block, once.
     pub(crate) fn report(&self) {
         if let Some(text) = self.unreported() {
-            tell_by(self.outlet(), text);
+            emit(self.outlet(), text);
         }
     }
 
@@ -202,9 +202,9 @@ impl TaskPanic {
         self.kind() == PanicKind::Panicked
     }
 
-    /// Tells its block and notes from a worker, where nobody will ask for its result.
-    pub(crate) fn report_there(&self, notes: &[String]) {
-        tell_there(self.outlet(), notes.concat() + &self.unreported().unwrap_or_default());
+    /// Emits its block and the deferred output from a worker, where nobody will ask for its result.
+    pub(crate) fn report_there(&self, deferred: &[String]) {
+        emit_raw(self.outlet(), deferred.concat() + &self.unreported().unwrap_or_default());
     }
 
     pub(super) fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::call::{Call, Subject};
 use super::catch::run_job;
 use super::hook;
-use super::output::{Outlet, tell_there};
+use super::output::{Outlet, emit_raw};
 use super::span::TraceContext;
 use super::task_panic::TaskPanic;
 use super::text::Trace;
@@ -59,8 +59,8 @@ pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     let mut result = None;
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);
-    for text in end.notes.into_iter().chain(block) {
-        tell_there(outlet, text);
+    for text in end.deferred.into_iter().chain(block) {
+        emit_raw(outlet, text);
     }
     match end.panic {
         Some(panic) => panic.resume(),

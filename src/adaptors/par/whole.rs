@@ -23,7 +23,7 @@ struct Guard<'a, W> {
 }
 
 struct Told {
-    notes: Vec<String>,
+    deferred: Vec<String>,
     panic: Option<TaskPanic>,
 }
 
@@ -39,8 +39,8 @@ where
     });
     let mut told = guard.told.into_inner();
     told.sort_by_key(|(first, _)| *first);
-    let (notes, panics): (Vec<_>, Vec<_>) = told.into_iter().map(|(_, told)| (told.notes, told.panic)).unzip();
-    panics::tell_by(call.outlet(), notes.concat().concat());
+    let (deferred, panics): (Vec<_>, Vec<_>) = told.into_iter().map(|(_, told)| (told.deferred, told.panic)).unzip();
+    panics::emit(call.outlet(), deferred.concat().concat());
     let mut panics = panics.into_iter().flatten();
     match (outcome, panics.next()) {
         (Ok(()), _) => results,
@@ -157,8 +157,8 @@ where
         if panic.is_some() {
             stop.stop_at(reached.get());
         }
-        if panic.is_some() || !end.notes.is_empty() {
-            guard.told.lock().push((first, Told { notes: end.notes, panic }));
+        if panic.is_some() || !end.deferred.is_empty() {
+            guard.told.lock().push((first, Told { deferred: end.deferred, panic }));
         }
         match folded {
             Some(base) => Guarding { base, guard, next: reached.get() },
