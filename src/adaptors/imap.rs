@@ -15,6 +15,7 @@ use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::{self, text::Trace};
 use crate::threads::lease::Workers;
 use crate::threads::names::Block;
+use crate::threads::wait_graph::{WaitPermit, permit_for_later};
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
 use std::iter::FusedIterator;
@@ -395,18 +396,21 @@ pub struct Background {
     workers: Option<Workers>,
     /// The lease from the start to the end of the stream. The feeder knows it too, and may find it gone.
     slot: Option<Arc<LeaseSlot>>,
+    /// A worker of another pool that has started the stream may wait for it.
+    permit: Option<WaitPermit>,
 }
 
 impl Background {
     pub(crate) fn new(workers: Workers) -> Self {
-        Background { workers: Some(workers), slot: None }
+        Background { workers: Some(workers), slot: None, permit: None }
     }
 
     fn let_go(&mut self) {
         if is_forked() {
-            // The slot may have been locked at the fork, by a thread that is not here.
-            mem::forget(self.slot.take());
+            // What has a lock may have been locked at the fork, by a thread that is not here.
+            mem::forget((self.slot.take(), self.permit.take()));
         }
+        self.permit = None;
         let (workers, slot) = (self.workers.take(), self.slot.take());
         // A leased pool goes back when the last job of this stream has ended, for the next lease is to have it alone. A
         // shared one is let go here and now, for dropping its last handle has to be the end of it.
@@ -452,6 +456,7 @@ where
         }
         let number = Block::take(&feeder_name(lease.name()), 1);
         flow.set_pool(&lease);
+        self.permit = lease.id().and_then(permit_for_later);
         let slot = Arc::new(Mutex::new(Some(lease)));
         if let Workers::Leased(_) = workers {
             // Before the feeder calls the first worker.

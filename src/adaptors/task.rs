@@ -7,7 +7,7 @@ use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
 use crate::panics::{self, Call, JobEnd, Outlet, PanicKind, TaskPanic};
 use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
-use crate::threads::wait_graph::{PoolId, WaitPermit};
+use crate::threads::wait_graph::{PoolId, WaitPermit, permit_for_later};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ use std::{fmt, mem};
 pub struct Task<R> {
     /// Shared with the job that runs it, and with the tokens that may cancel it.
     state: Arc<TaskState<R>>,
+    /// A worker of another pool that has spawned it may wait for it.
+    _permit: Option<WaitPermit>,
 }
 
 /// What a task and its worker share.
@@ -114,6 +116,7 @@ impl Pool {
             watch.start(&call, if is_usable { self.threads() } else { 1 }, (1, Some(1)), CallerRole::Nothing);
         }
         let pool = self.id().map(|id| (id, Arc::clone(self.queue())));
+        let permit = self.id().and_then(permit_for_later);
         let progress = Progress { stage: Stage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
         let state = Arc::new(TaskState { call, watch, pool, progress: Mutex::new(progress), done: Condvar::new() });
         match &state.pool {
@@ -124,7 +127,7 @@ impl Pool {
             }
             None => state.run(),
         }
-        Task { state }
+        Task { state, _permit: permit }
     }
 }
 

@@ -111,8 +111,9 @@
 //! - Every worker's `f` joins a plain thread that itself waits for this pool.
 //! - A task calls `rayon::broadcast` while another worker of the same pool is blocked joining that task. The broadcast needs
 //!   every worker, the blocked one included.
-//! - A task of another pool is already running and waits for this pool, and only then every worker of this pool waits for
-//!   that task. A circle is noticed when a wait begins, and this one began when it was none.
+//! - A task of another pool, which was spawned on no worker of this one, is already running and waits for this pool, and
+//!   only then every worker of this pool waits for that task. A circle of pools is noticed when a task is spawned and when
+//!   a wait begins, and here neither showed one.
 //!
 //! Items that wait for one another (say through a bounded channel whose reader is also an item) need as many free workers
 //! as there are such items. A plain number leases workers that the call has alone. A shared pool, [`Pool::global`]

@@ -36,6 +36,13 @@ impl WaitPermit {
     }
 }
 
+/// The same from now on for something that this thread may wait for later: by then `pool` might wait for this thread's pool.
+/// `None` where nothing is to be noted.
+pub(crate) fn permit_for_later(pool: PoolId) -> Option<WaitPermit> {
+    let is_elsewhere = current_worker::pool_id().is_some_and(|own| own != pool);
+    if is_elsewhere { WaitPermit::for_pool(pool) } else { None }
+}
+
 impl Drop for WaitPermit {
     fn drop(&mut self) {
         if let Some(edge) = self.0 {

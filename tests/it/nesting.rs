@@ -492,3 +492,35 @@ fn a_lock_held_across_a_par_iter_beside_a_collect_vec() {
         }
     });
 }
+
+/// The wait that closes the circle begins when the other one is there already.
+#[test]
+fn a_task_of_another_pool_that_waits_for_this_one_before_it_is_joined() {
+    let (a, b) = (pool(1), pool(1));
+    let (inside_a, inside_b) = (a.clone(), b.clone());
+    let outer = a.spawn(move || {
+        let (pulled, pulls) = mpsc::channel();
+        let source = std::iter::once_with(move || pulled.send(()).expect("the task listens"));
+        let inner = inside_b.spawn(move || source.pool_map(&inside_a, |()| 1).sum::<i32>());
+        pulls.recv().expect("it is pulled");
+        inner.join()
+    });
+    assert_eq!(outer.join(), 1);
+}
+
+#[test]
+fn a_stream_of_another_pool_whose_items_wait_for_this_one_before_it_is_asked_again() {
+    let (a, b) = (pool(1), pool(1));
+    let (inside_a, inside_b) = (a.clone(), b.clone());
+    let outer = a.spawn(move || {
+        let (pulled, pulls) = mpsc::channel();
+        let mut stream = inside_b.imap(0..2, move |x| {
+            let source = (0..1).inspect(|_| pulled.send(()).expect("the task listens"));
+            source.pool_map(&inside_a, |_| x).sum::<i32>()
+        });
+        let first = stream.next();
+        (0..2).for_each(|_| pulls.recv().expect("it is pulled"));
+        first.into_iter().chain(stream).sum::<i32>()
+    });
+    assert_eq!(outer.join(), 1);
+}

@@ -221,7 +221,6 @@ macro_rules! rows {
         }
 
         #[test]
-        #[ignore = "a worker that waits for a task or stream which waits for the worker's own pool hangs"]
         fn $two() {
             row(Inside::$inside, Pools::Two);
         }
