@@ -7,7 +7,7 @@ use super::wait_graph::PoolId;
 use super::worker_thread::{Hook, Report, Threads, WorkerThread};
 use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
-use crate::base::unwind;
+use crate::base::{stdio, unwind};
 use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::Outlet;
 use crate::panics::text::Trace;
@@ -186,6 +186,8 @@ impl PoolBuilder {
         if is_forked() {
             return Err(Reason::Forked.into());
         }
+        // While there are free descriptors.
+        stdio::prepare();
         let threads = self.start(width)?;
         let Self { name, trace, outlet, observer, .. } = self;
         Ok(Pool::of(threads, Settings { name, width, trace, outlet, observer }))
