@@ -66,7 +66,7 @@ impl<B: Block> Left<B> {
 
 /// What an item does that looks closer.
 enum Look {
-    /// It starts, and so do those before this index without another look.
+    /// It starts. Up to this index, only whether the call has been stopped matters.
     GoOn(u64),
     HandBack,
     Stop,
@@ -177,8 +177,8 @@ impl<W> Runner<'_, W> {
                 // Nothing ends a loop from inside of a library here but the end of the process.
                 while index < stop.stop() {
                     let Some(item) = items.next() else { break };
-                    if index >= stop.look() && index >= looks_from {
-                        match self.look_closer(first, count, index, start) {
+                    if index >= stop.look() {
+                        match self.look_closer(first, count, index, looks_from, start) {
                             Look::GoOn(until) => looks_from = until,
                             Look::HandBack => {
                                 set_aside(held, item);
@@ -196,8 +196,8 @@ impl<W> Runner<'_, W> {
             // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
             // time, and keeps the count in a register. It is ended early by unwinding.
             results.extend(items.map(|item| {
-                if index >= stop.look() && index >= looks_from {
-                    match self.look_closer(first, count, index, start) {
+                if index >= stop.look() {
+                    match self.look_closer(first, count, index, looks_from, start) {
                         Look::GoOn(until) => looks_from = until,
                         Look::HandBack => {
                             set_aside(held, item);
@@ -247,8 +247,8 @@ impl<W> Runner<'_, W> {
             while index < stop.stop() {
                 position.set(index);
                 let Some(item) = items.next() else { break };
-                if index >= stop.look() && index >= looks_from {
-                    match self.look_closer(first, count, index, since) {
+                if index >= stop.look() {
+                    match self.look_closer(first, count, index, looks_from, since) {
                         Look::GoOn(until) => looks_from = until,
                         Look::HandBack => {
                             return set_aside(&mut held, item);
@@ -276,12 +276,15 @@ impl<W> Runner<'_, W> {
     }
 
     /// What the item `index` does in a chunk of `count` items from `first` on, which began at `start`: the call has been
-    /// stopped, or the workers have been asked for items.
+    /// stopped, or the workers have been asked for items. The clock is not read before `looks_from`.
     #[cold]
     #[inline(never)]
-    fn look_closer(&self, first: u64, count: usize, index: u64, start: Instant) -> Look {
+    fn look_closer(&self, first: u64, count: usize, index: u64, looks_from: u64, start: Instant) -> Look {
         if index >= self.stop.stop() {
             return Look::Stop;
+        }
+        if index < looks_from {
+            return Look::GoOn(looks_from);
         }
         let done = index - first;
         if done == 0 {
