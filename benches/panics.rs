@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Bench, Case, Contestant, Goal, INDEXED, Lab, OURS, SEQUENTIAL, Work, workers};
-use pool_map::{PoolIterator, Trace};
+use pool_map::{PoolIterator, TraceLevel};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,7 +75,7 @@ fn raised(bench: &mut Bench, lab: &Lab, name: &str, items: usize, place: usize) 
         vec![
             Contestant::new(SEQUENTIAL, |items: Range<usize>| message(|| items.map(f).collect())),
             Contestant::new(OURS, |items: Range<usize>| {
-                message(|| items.pool_map(&lab.pool, f).trace(Trace::Off).collect())
+                message(|| items.pool_map(&lab.pool, f).trace(TraceLevel::Off).collect())
             }),
             Contestant::new(INDEXED, |items: Range<usize>| {
                 message(|| lab.rayon.install(|| items.into_par_iter().map(f).collect()))
@@ -111,7 +111,7 @@ fn caught(bench: &mut Bench, lab: &Lab, name: &str, items: usize, panics: impl F
                 items.pool_map(&lab.pool, f).catch_panics().map(Result::ok).fold(Vec::new(), push)
             }),
             Contestant::new(CATCHING_BARE, |items: Range<usize>| {
-                let bare = items.pool_map(&lab.pool, f).trace(Trace::Off).catch_panics();
+                let bare = items.pool_map(&lab.pool, f).trace(TraceLevel::Off).catch_panics();
                 bare.map(Result::ok).fold(Vec::new(), push)
             }),
             Contestant::new(INDEXED, |items: Range<usize>| {

@@ -11,7 +11,7 @@ use pool_map::{Pool, PoolIterator};
 fn main() {
     env_logger::Builder::new()
         .filter_level(log::LevelFilter::Info)
-        .format(|out, record| writeln!(out, "{} {} {}", pool_map::prefix(), record.level(), record.args()))
+        .format(|out, record| writeln!(out, "{} {} {}", pool_map::log_prefix(), record.level(), record.args()))
         .init();
 
     // Without the switch the trace would be on standard error a second time, where env_logger writes, too.

@@ -13,7 +13,7 @@ use crate::base::{stdio, unwind};
 
 /// Prints a line to standard output, after the name of the worker and the time.
 ///
-/// It takes what [`println!`] takes. The line, with its [`prefix`](crate::prefix()) and its end, is one write: lines of
+/// It takes what [`println!`] takes. The line, with its [`log_prefix`](crate::log_prefix()) and its end, is one write: lines of
 /// several workers never mix. A message of several lines has the prefix on the first one.
 ///
 /// # Where the line goes
@@ -58,9 +58,9 @@ macro_rules! pool_println {
 
 /// Who writes and when: the start of a log line.
 ///
-/// Made by [`prefix`]; its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
+/// Made by [`log_prefix`]; its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
 #[derive(Clone, Debug)]
-pub struct Prefix {
+pub struct LogPrefix {
     /// The worker or, off the pools, the thread.
     name: Arc<str>,
     /// Local time.
@@ -75,12 +75,12 @@ pub struct Prefix {
 /// # Examples
 ///
 /// ```
-/// let prefix = pool_map::prefix();
+/// let prefix = pool_map::log_prefix();
 /// println!("{prefix} Ready"); // (main) [2026-11-22 01:49:03.666114] Ready
 /// ```
 #[must_use]
-pub fn prefix() -> Prefix {
-    Prefix { name: name_of_this_thread(), time: local_time() }
+pub fn log_prefix() -> LogPrefix {
+    LogPrefix { name: name_of_this_thread(), time: local_time() }
 }
 
 fn local_time() -> NaiveDateTime {
@@ -97,7 +97,7 @@ fn local_time() -> NaiveDateTime {
     }
 }
 
-impl fmt::Display for Prefix {
+impl fmt::Display for LogPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}) [{}]", self.name, self.time.format("%Y-%m-%d %H:%M:%S%.6f"))
     }
@@ -106,7 +106,7 @@ impl fmt::Display for Prefix {
 /// What `pool_println!` stands for.
 #[doc(hidden)]
 pub fn print_line(message: fmt::Arguments<'_>) {
-    let line = line(&prefix(), message);
+    let line = line(&log_prefix(), message);
     match sink() {
         Some(sink) => sink.take(&line[..line.len() - 1]),
         None => print(&line),
@@ -114,7 +114,7 @@ pub fn print_line(message: fmt::Arguments<'_>) {
 }
 
 /// The line with its end; without a blank where there is no message.
-fn line(prefix: &Prefix, message: fmt::Arguments<'_>) -> String {
+fn line(prefix: &LogPrefix, message: fmt::Arguments<'_>) -> String {
     match message.as_str() {
         Some("") => format!("{prefix}\n"),
         _ => format!("{prefix} {message}\n"),
@@ -239,10 +239,10 @@ mod tests {
 
     use super::*;
 
-    fn fixed(name: &str) -> Prefix {
+    fn fixed(name: &str) -> LogPrefix {
         let day = NaiveDate::from_ymd_opt(2026, 11, 22).expect("a day");
         let time = day.and_hms_micro_opt(1, 49, 3, 6_114).expect("a time");
-        Prefix { name: Arc::from(name), time }
+        LogPrefix { name: Arc::from(name), time }
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn the_time_is_the_local_one() {
         let before = Local::now().naive_local();
-        let shown = prefix().time;
+        let shown = log_prefix().time;
         // The clock of the system may be set meanwhile, but hardly by so much.
         assert!((shown - before).abs() < TimeDelta::minutes(10), "{before} {shown}");
     }

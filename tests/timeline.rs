@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_map::{Pool, PoolIterator, Timeline, Trace};
+use pool_map::{Pool, PoolIterator, Timeline, TraceLevel};
 use serde_json::Value;
 
 // Every `#[test]` has a time limit.
@@ -208,7 +208,7 @@ fn one_item_is_a_picture() {
 fn a_call_that_panicked_half_way_is_whole() {
     let timeline = Timeline::new();
     let boom = |x: u32| assert_ne!(x, 7, "boom");
-    let results = (0..100).pool_map(1, boom).chunk_size(1).trace(Trace::Off).observe(&timeline);
+    let results = (0..100).pool_map(1, boom).chunk_size(1).trace(TraceLevel::Off).observe(&timeline);
     catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
     assert_eq!((timeline.items(), timeline.panics()), (8, 1));
     assert!(timeline.elapsed() > Duration::ZERO && timeline.elapsed() >= timeline.busy());
@@ -328,7 +328,8 @@ fn items_that_run_are_listed_while_they_do() {
 #[test]
 fn a_timeline_may_be_taken_across_a_panic() {
     let timeline = Timeline::new();
-    let boom = || (0..3).pool_map(Pool::inline(), |x| assert_ne!(x, 1)).trace(Trace::Off).observe(&timeline).count();
+    let boom =
+        || (0..3).pool_map(Pool::inline(), |x| assert_ne!(x, 1)).trace(TraceLevel::Off).observe(&timeline).count();
     assert!(catch_unwind(boom).is_err());
     assert_eq!((timeline.items(), timeline.panics()), (2, 1));
 }

@@ -12,7 +12,7 @@ use crate::engine::stream_state::{LeaseSlot, StreamState, Turn};
 use crate::engine::work::{Catching, Observed, Work};
 use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
-use crate::panics::{self, text::Trace};
+use crate::panics::{self, text::TraceLevel};
 use crate::threads::lease::Workers;
 use crate::threads::names::Block;
 use crate::threads::wait_graph::{WaitPermit, permit_for_later};

@@ -17,7 +17,7 @@ use crate::engine::stop::CancelToken;
 use crate::engine::work::{Catching, Observed, Work};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
-use crate::panics::text::Trace;
+use crate::panics::text::TraceLevel;
 use crate::threads::lease::{WaitingLease, Workers};
 use crate::threads::workers_scope;
 use std::any::type_name;

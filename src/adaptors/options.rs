@@ -8,7 +8,7 @@ use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::work::Work;
 use crate::observe::ObserverRef;
 use crate::panics::Call;
-use crate::panics::text::Trace;
+use crate::panics::text::TraceLevel;
 use crate::threads::lease::Workers;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl CallOptions {
         Arc::make_mut(&mut self.call).set_label(label);
     }
 
-    pub(super) fn set_trace(&mut self, level: Trace) {
+    pub(super) fn set_trace(&mut self, level: TraceLevel) {
         Arc::make_mut(&mut self.call).set_trace(level);
     }
 
@@ -149,7 +149,7 @@ macro_rules! call_options {
             #[doc = concat!("If ", $too_late, ".")]
             )?
             #[track_caller]
-            pub fn trace(mut self, level: Trace) -> Self {
+            pub fn trace(mut self, level: TraceLevel) -> Self {
                 self.options("trace").set_trace(level);
                 self
             }
@@ -174,7 +174,7 @@ macro_rules! call_options {
             /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it
             /// is printed.
             ///
-            /// A panic hook of your own still sees it; where there is none and the level is [`Trace::Off`], std's does, and
+            /// A panic hook of your own still sees it; where there is none and the level is [`TraceLevel::Off`], std's does, and
             /// prints its message. Other panics are reported: one that a call inside `f` has raised by a trace, one that
             /// `f` has caught by a line.
             ///

@@ -69,12 +69,12 @@ enum Stage<R> {
     Waiting(Box<dyn FnOnce() -> R + Send>),
     /// On this thread.
     Running(ThreadId),
-    Done(Outcome<R>),
+    Done(Finished<R>),
     /// The outcome was handed out.
     Taken,
 }
 
-struct Outcome<R> {
+struct Finished<R> {
     result: Result<R, TaskPanic>,
     /// What there is to print before the outcome is given: panics that the closure caught, traces of calls in it.
     deferred: Vec<String>,
@@ -302,7 +302,7 @@ impl<R> TaskState<R> {
             None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
             Some(panic) => Err(panic),
         };
-        self.finish(Outcome { result, deferred: end.deferred, outlet: self.call.outlet() });
+        self.finish(Finished { result, deferred: end.deferred, outlet: self.call.outlet() });
     }
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
@@ -324,10 +324,10 @@ impl<R> TaskState<R> {
             watch.finish();
         }
         let result = Err(TaskPanic::not_run(&self.call, why));
-        self.finish(Outcome { result, deferred: Vec::new(), outlet: self.call.outlet() });
+        self.finish(Finished { result, deferred: Vec::new(), outlet: self.call.outlet() });
     }
 
-    fn finish(&self, outcome: Outcome<R>) {
+    fn finish(&self, outcome: Finished<R>) {
         let mut state = self.progress.lock();
         if state.unheard {
             drop(state);
@@ -347,7 +347,7 @@ impl<R> TaskState<R> {
     fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
         if matches!(state.stage, Stage::Running(_)) && is_forked() {
             let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
-            state.stage = Stage::Done(Outcome { result, deferred: Vec::new(), outlet: self.call.outlet() });
+            state.stage = Stage::Done(Finished { result, deferred: Vec::new(), outlet: self.call.outlet() });
         }
     }
 
@@ -397,12 +397,12 @@ impl<R> TaskState<R> {
 
     /// Waits for the outcome and takes it.
     #[track_caller]
-    fn outcome(&self) -> Outcome<R> {
+    fn outcome(&self) -> Finished<R> {
         self.wait(None);
         self.take().expect("BUG: a task has an outcome after the wait")
     }
 
-    fn take(&self) -> Option<Outcome<R>> {
+    fn take(&self) -> Option<Finished<R>> {
         take(&mut self.progress.lock())
     }
 }
@@ -414,7 +414,7 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn 
     watch.pulled(1, Duration::ZERO);
     let start = Instant::now();
     let mut end = job(&|| round.started(0, start));
-    let outcome = if end.panic.is_some() { observe::Outcome::Panicked } else { observe::Outcome::Returned };
+    let outcome = if end.panic.is_some() { observe::TaskOutcome::Panicked } else { observe::TaskOutcome::Returned };
     // A job again, for what an observer's panic has to say.
     let told = panics::run_job(call, 0, |_| {
         round.finished(0, start, outcome);
@@ -425,7 +425,7 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn 
 }
 
 /// The outcome, once, if there is one.
-fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Outcome<R>> {
+fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Finished<R>> {
     match mem::replace(&mut state.stage, Stage::Taken) {
         Stage::Done(outcome) => Some(outcome),
         other => {
@@ -435,7 +435,7 @@ fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Outcome<R>> {
     }
 }
 
-impl<R> Outcome<R> {
+impl<R> Finished<R> {
     fn raise(self) -> R {
         panics::emit(self.outlet, self.deferred.concat());
         self.result.unwrap_or_else(|panic| panic.resume())

@@ -9,7 +9,7 @@ use crate::engine::block::{Block, Queued};
 use crate::engine::stop::StopFlag;
 use crate::engine::window::Chunk;
 use crate::engine::work::{At, Work};
-use crate::observe::{self, ItemTimer, ObserverRef, Outcome};
+use crate::observe::{self, ItemTimer, ObserverRef, TaskOutcome};
 use crate::panics::{self, Call, JobEnd, TaskPanic};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -270,7 +270,7 @@ impl<W> Runner<'_, W> {
         if let (Some(start), Some(panic)) = (begun.get(), &job.panic) {
             let index = panic.item();
             job.deferred
-                .extend(panics::run_job(call, index, |_| timer.finished(index, start, Outcome::Panicked)).deferred);
+                .extend(panics::run_job(call, index, |_| timer.finished(index, start, TaskOutcome::Panicked)).deferred);
         }
         End { job, held, rest }
     }
@@ -351,6 +351,6 @@ fn run_here_watched<T, W: Work<T>>(
     result
 }
 
-fn outcome(panicked: bool) -> Outcome {
-    if panicked { Outcome::Panicked } else { Outcome::Returned }
+fn outcome(panicked: bool) -> TaskOutcome {
+    if panicked { TaskOutcome::Panicked } else { TaskOutcome::Returned }
 }

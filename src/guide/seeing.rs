@@ -166,7 +166,7 @@
 //!
 //! # Logs
 //!
-//! - [`prefix`](crate::prefix()) is the worker and the time, for a logger's formatter. `examples/logger.rs` uses it with
+//! - [`log_prefix`](crate::log_prefix()) is the worker and the time, for a logger's formatter. `examples/logger.rs` uses it with
 //!   `env_logger`.
 //! - With the feature `log`, traces of panics are also records with level `ERROR` and target `pool_map`.
 //!   `PoolBuilder::traces_to_logger_only` keeps them off standard error.

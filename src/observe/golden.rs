@@ -3,7 +3,7 @@
 //! `BLESS=1 cargo test --lib golden` writes those files anew. Look at the difference before you keep it, at the pictures with
 //! your own eyes.
 
-use super::observer::{CallInfo, CallStart, CallTotals, CallerRole, Observer, Outcome, TaskInfo};
+use super::observer::{CallInfo, CallStart, CallTotals, CallerRole, Observer, TaskInfo, TaskOutcome};
 use super::snapshot::Snapshot;
 use super::spans::Span;
 use super::timeline::Timeline;
@@ -65,10 +65,10 @@ impl ScriptedRun {
 
 impl Thread<'_> {
     fn item(self, call: u64, index: u64, start: u64, end: u64) {
-        self.task(call, index, start, end, 0, Outcome::Returned);
+        self.task(call, index, start, end, 0, TaskOutcome::Returned);
     }
 
-    fn task(self, call: u64, index: u64, start: u64, end: u64, depth: usize, outcome: Outcome) {
+    fn task(self, call: u64, index: u64, start: u64, end: u64, depth: usize, outcome: TaskOutcome) {
         let at = |micros| self.run.0.origin + us(micros);
         self.run.0.task_finished(&TaskInfo {
             call,
@@ -120,20 +120,20 @@ fn a_run_with_everything() {
     run.call(3, None, 2, CallerRole::Both, 1, [200, 250]);
     run.call(4, None, 1, CallerRole::Nothing, 0, [2000, 2100]);
 
-    one.task(3, 0, 200, 215, 1, Outcome::Returned);
-    one.task(3, 1, 220, 250, 1, Outcome::Panicked);
+    one.task(3, 0, 200, 215, 1, TaskOutcome::Returned);
+    one.task(3, 1, 220, 250, 1, TaskOutcome::Panicked);
     one.item(1, 0, 110, 260);
     (0..30).for_each(|place| one.item(1, 2 + place, 300 + 4 * place, 300 + 4 * place + place % 4));
     one.item(1, 32, 500, 508);
-    one.task(1, 33, 520, 640, 0, Outcome::Panicked);
-    one.task(1, 34, 650, 651, 0, Outcome::Panicked);
-    one.task(1, 35, 652, 653, 0, Outcome::Panicked);
+    one.task(1, 33, 520, 640, 0, TaskOutcome::Panicked);
+    one.task(1, 34, 650, 651, 0, TaskOutcome::Panicked);
+    one.task(1, 35, 652, 653, 0, TaskOutcome::Panicked);
     one.item(2, 1000, 1500, 1580);
 
     two.item(1, 1, 110, 810);
     two.item(1, 36, 820, 820);
     two.item(1, 37, 900, 1290);
-    two.task(2, 1001, 1500, 2050, 0, Outcome::Panicked);
+    two.task(2, 1001, 1500, 2050, 0, TaskOutcome::Panicked);
     two.item(2, 1002, 2050, 2590);
     main.item(4, 0, 2010, 2090);
 
@@ -188,7 +188,7 @@ fn a_few_dozen_rows() {
     for (index, name) in names.iter().enumerate() {
         run.worker(name, index).item(1, index as u64, 70, 70 + 2 * index as u64);
     }
-    run.worker(&names[3], 3).task(1, 22, 80, 100, 0, Outcome::Panicked);
+    run.worker(&names[3], 3).task(1, 22, 80, 100, 0, TaskOutcome::Panicked);
     run.keep("dozens");
 }
 
@@ -200,7 +200,7 @@ fn a_run_of_narrow_items() {
     let worker = run.worker("PoolWorker-1", 0);
     (0..40).for_each(|item| worker.item(1, item, 110 + 20 * item, 111 + 20 * item));
     worker.item(1, 40, 1000, 1003);
-    (41..51).for_each(|item| worker.task(1, item, 1010 + item, 1011 + item, 0, Outcome::Panicked));
+    (41..51).for_each(|item| worker.task(1, item, 1010 + item, 1011 + item, 0, TaskOutcome::Panicked));
     run.keep("narrow");
 }
 

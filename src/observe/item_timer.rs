@@ -2,7 +2,7 @@
 
 use super::call_observer::ObserverRef;
 use super::into_observer::Identity;
-use super::observer::{Outcome, TaskInfo, TaskStart};
+use super::observer::{TaskInfo, TaskOutcome, TaskStart};
 use super::recorder::Recorder;
 use crate::base::current_worker::{self, name_of_this_thread};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -81,14 +81,14 @@ impl<'w> ItemTimer<'w> {
     }
 
     /// Tells of one item, which began at `start` and ends now or, without an observer, is not told of at all.
-    pub(crate) fn finished(&self, index: u64, start: Instant, outcome: Outcome) {
+    pub(crate) fn finished(&self, index: u64, start: Instant, outcome: TaskOutcome) {
         if self.observers.is_empty() {
             return;
         }
         let end = Instant::now();
         for ItemObserver { observer, depth, recorder } in &self.observers {
             if let Some(recorder) = recorder {
-                recorder.finished(index, start, end, outcome == Outcome::Panicked);
+                recorder.finished(index, start, end, outcome == TaskOutcome::Panicked);
                 continue;
             }
             let Some((call_start, call)) = observer.started.get() else { continue };

@@ -35,5 +35,5 @@ pub use self::into_observer::IntoObserver;
 pub(crate) use self::into_observer::{ObserverHandle, SharedObserver};
 pub(crate) use self::item_timer::ItemTimer;
 pub(crate) use self::observer::CallerRole;
-pub use self::observer::{CallInfo, Observer, Outcome, TaskInfo, TaskStart};
+pub use self::observer::{CallInfo, Observer, TaskInfo, TaskOutcome, TaskStart};
 pub use self::timeline::{RunningTask, Timeline};

@@ -87,7 +87,7 @@ pub trait Observer: Send + Sync {
 /// How an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum TaskOutcome {
     /// `f` returned, be it an `Err`.
     Returned,
     /// `f` panicked, whether the panic is raised again or comes as a value.
@@ -106,7 +106,7 @@ pub struct TaskInfo<'a> {
     pub(crate) depth: usize,
     pub(crate) start: Instant,
     pub(crate) end: Instant,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: TaskOutcome,
 }
 
 impl<'a> TaskInfo<'a> {
@@ -166,7 +166,7 @@ impl<'a> TaskInfo<'a> {
 
     /// Whether it returned or panicked.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> TaskOutcome {
         self.outcome
     }
 }

@@ -1,7 +1,7 @@
 //! [`Timeline`]: the recorder. It keeps sums that are exact, and spans that merge when they become too many.
 
 use super::call_observer::nanos;
-use super::observer::{CallInfo, CallerRole, Observer, Outcome, TaskInfo};
+use super::observer::{CallInfo, CallerRole, Observer, TaskInfo, TaskOutcome};
 use super::recorder::RunningItem;
 use super::row::Item;
 use super::rows::Rows;
@@ -265,7 +265,7 @@ impl Observer for Timeline {
     fn task_finished(&self, task: &TaskInfo<'_>) {
         let (start, end) = (self.since_origin(task.start), self.since_origin(task.end));
         let TaskInfo { call, index, depth, outcome, .. } = *task;
-        let (is_nested, panicked) = (depth > 0, outcome == Outcome::Panicked);
+        let (is_nested, panicked) = (depth > 0, outcome == TaskOutcome::Panicked);
         let item = Item { call, index, start, end: end.max(start), is_nested, panicked };
         self.rows.of(task.worker, task.worker_index.is_some()).row.lock().record(&item, &self.rows.budget);
     }
@@ -335,7 +335,7 @@ mod tests {
             Feed { timeline, worker: format!("PoolWorker-{}", worker_index + 1), worker_index, now: 0 }
         }
 
-        fn item(&mut self, index: u64, took: u64, depth: usize, outcome: Outcome) {
+        fn item(&mut self, index: u64, took: u64, depth: usize, outcome: TaskOutcome) {
             let at = |nanos| self.timeline.origin + Duration::from_nanos(nanos);
             self.timeline.task_finished(&TaskInfo {
                 call: 1,
@@ -351,7 +351,12 @@ mod tests {
         }
 
         fn next(&mut self, index: u64, took: u64, gap: u64) {
-            self.item(index, took, 0, if index % 1_000_003 == 7 { Outcome::Panicked } else { Outcome::Returned });
+            self.item(
+                index,
+                took,
+                0,
+                if index % 1_000_003 == 7 { TaskOutcome::Panicked } else { TaskOutcome::Returned },
+            );
             self.now += took + gap;
         }
     }
@@ -431,8 +436,8 @@ mod tests {
         let timeline = Timeline::new();
         let mut feed = Feed::new(&timeline, 0);
         for index in 0..200_000_u64 {
-            feed.item(index, 10, 1, Outcome::Returned);
-            feed.item(index, 20, 0, Outcome::Returned);
+            feed.item(index, 10, 1, TaskOutcome::Returned);
+            feed.item(index, 20, 0, TaskOutcome::Returned);
             feed.now += 25;
         }
         assert_eq!(timeline.items(), 400_000);
@@ -459,7 +464,7 @@ mod tests {
         // Of a pool with more workers than there are rows, too.
         let mut feed = Feed::new(&timeline, 1 << 12);
         for index in 0..20 {
-            feed.item(index, 10 + index % 3, 0, Outcome::Panicked);
+            feed.item(index, 10 + index % 3, 0, TaskOutcome::Panicked);
         }
         let row = &timeline.snapshot().rows[0];
         assert_eq!((row.panics, row.panicked.len(), row.slowest.len()), (20, PANICS, SLOWEST));
@@ -484,8 +489,13 @@ mod tests {
             let mut feed = Feed { worker: format!("request-{name}"), ..Feed::new(&timeline, 0) };
             // Several at a time.
             feed.now = name as u64 / 4 * 100;
-            feed.item(0, 30, 1, Outcome::Returned);
-            feed.item(0, 60 + name as u64 % 4, 0, if name % 10 == 3 { Outcome::Panicked } else { Outcome::Returned });
+            feed.item(0, 30, 1, TaskOutcome::Returned);
+            feed.item(
+                0,
+                60 + name as u64 % 4,
+                0,
+                if name % 10 == 3 { TaskOutcome::Panicked } else { TaskOutcome::Returned },
+            );
             if name == 2 * MOST_ROWS {
                 bytes = timeline.bytes();
             }
@@ -529,7 +539,7 @@ mod tests {
         let mut feed = Feed::new(&timeline, 0);
         feed.next(0, 5, 0);
         let (call, label, worker, worker_index) = (1, None, "w", Some(0));
-        let (start, end, outcome) = (before, before, Outcome::Returned);
+        let (start, end, outcome) = (before, before, TaskOutcome::Returned);
         timeline.task_finished(&TaskInfo {
             call,
             label,

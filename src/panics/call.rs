@@ -8,7 +8,7 @@ use super::hook::{self, Presence};
 use super::orphans::Orphans;
 use super::output::Outlet;
 use super::span::TraceContext;
-use super::text::{self, Trace};
+use super::text::{self, TraceLevel};
 
 /// What all jobs of one call have in common.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Call {
     pub(super) caller: Option<String>,
     /// What the job is a part of.
     pub(super) subject: Subject,
-    pub(super) trace: Trace,
+    pub(super) trace: TraceLevel,
     pub(super) outlet: Outlet,
     /// What was current where the call was made.
     pub(super) surroundings: TraceContext,
@@ -46,7 +46,7 @@ pub(super) enum Subject {
 impl Call {
     /// Describes a call of `method` made by the current thread, and sees to it that the hook is in place.
     #[track_caller]
-    pub(crate) fn here(method: &'static str, trace: Option<Trace>) -> Call {
+    pub(crate) fn here(method: &'static str, trace: Option<TraceLevel>) -> Call {
         let hook = hook::install();
         let trace = trace.unwrap_or_default();
         let (subject, outlet, surroundings) = (Subject::Items, Outlet::default(), TraceContext::here());
@@ -56,7 +56,7 @@ impl Call {
 
     /// The same for a task, which has no items.
     #[track_caller]
-    pub(crate) fn task(method: &'static str, trace: Option<Trace>) -> Call {
+    pub(crate) fn task(method: &'static str, trace: Option<TraceLevel>) -> Call {
         Call { subject: Subject::Task, ..Call::here(method, trace) }
     }
 
@@ -100,7 +100,7 @@ impl Call {
         self.surroundings.item(self.label(), index, f)
     }
 
-    pub(crate) fn set_trace(&mut self, trace: Trace) {
+    pub(crate) fn set_trace(&mut self, trace: TraceLevel) {
         self.trace = trace;
     }
 

@@ -37,7 +37,7 @@ use crate::base::unwind;
 use super::job::{position, with_job};
 use super::record::PanicRecord;
 use super::sighting::Sighting;
-use super::text::Trace;
+use super::text::TraceLevel;
 use super::unclaimed;
 
 /// Whether our hook was there when a call began.
@@ -193,7 +193,7 @@ fn on_panic(previous: &Previous, info: &PanicHookInfo<'_>) {
         }
         return (previous.hook)(info);
     };
-    if call.trace == Trace::Off {
+    if call.trace == TraceLevel::Off {
         return (previous.hook)(info);
     }
     let fate = Fate::of(info);

@@ -9,7 +9,7 @@ use once_cell::sync::Lazy;
 use super::call::{Call, Subject, place, thread_name};
 use super::sighting::{Fingerprint, Sighting};
 use super::task_panic::PanicKind;
-use super::text::{self, Frames, LineKind, Part, Report, Style, Trace};
+use super::text::{self, Frames, LineKind, Part, Report, Style, TraceLevel};
 
 /// The position of a job that does not note down which item it is at; see `TaskPanic::at`.
 pub(crate) const UNKNOWN_ITEM: u64 = u64::MAX;
@@ -76,7 +76,7 @@ impl PanicRecord {
 
     /// A panic that our hook was not called for, for the reason given.
     pub(super) fn unseen(call: &Arc<Call>, item: u64, payload: &(dyn Any + Send), why: &'static str) -> PanicRecord {
-        let why = if call.trace == Trace::Off { "" } else { why };
+        let why = if call.trace == TraceLevel::Off { "" } else { why };
         PanicRecord::new(Arc::clone(call), item, payload, Origin::Unseen(why))
     }
 
@@ -172,7 +172,7 @@ impl PanicRecord {
 
     /// Whether a block about it was printed before it was raised again.
     fn is_printed(&self) -> bool {
-        self.call.trace != Trace::Off
+        self.call.trace != TraceLevel::Off
     }
 
     fn with_report(&self, by_itself: bool, f: impl FnOnce(&Report<'_>) -> String) -> String {
@@ -215,7 +215,7 @@ pub(super) mod tests {
     use crate::base::unwind::Payload;
 
     pub(crate) fn call() -> Arc<Call> {
-        Arc::new(Call::here("pool_map", Some(Trace::Header)))
+        Arc::new(Call::here("pool_map", Some(TraceLevel::Header)))
     }
 
     pub(crate) fn payload(message: &str) -> Payload {

@@ -13,7 +13,7 @@ use super::call::Call;
 use super::job::with_job;
 use super::output::{Outlet, emit, emit_raw};
 use super::record::{Origin, PanicRecord};
-use super::text::{Frame, Style, Trace};
+use super::text::{Frame, Style, TraceLevel};
 use super::unclaimed;
 
 /// The panic of one item: what it was, where it came from, and the payload itself.
@@ -107,7 +107,7 @@ impl TaskPanic {
     /// Returns where it panicked, as in `src/parse.rs:88:14`.
     ///
     /// `None` where no hook of ours saw it: the panic was raised by [`resume_unwind`](std::panic::resume_unwind),
-    /// under a hook that was installed later, or with [`Trace::Off`].
+    /// under a hook that was installed later, or with [`TraceLevel::Off`].
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.record.location()
@@ -121,7 +121,7 @@ impl TaskPanic {
 
     /// Returns the frames of the user's own code, the innermost first.
     ///
-    /// Empty where there is no [`location`](TaskPanic::location), where the level is [`Trace::Header`], and in a
+    /// Empty where there is no [`location`](TaskPanic::location), where the level is [`TraceLevel::Header`], and in a
     /// program stripped of its symbols.
     ///
     /// # Performance
@@ -178,7 +178,7 @@ impl TaskPanic {
     /// The block, if it was not told before and the level has one. It counts as told from now on.
     pub(super) fn unreported(&self) -> Option<String> {
         let first_time = !self.reported.swap(true, Ordering::Relaxed);
-        (first_time && self.record.call.trace != Trace::Off)
+        (first_time && self.record.call.trace != TraceLevel::Off)
             .then(|| quietly(|| self.record.block(Style::of_stderr())))
             .flatten()
     }
@@ -208,7 +208,7 @@ impl TaskPanic {
     }
 
     pub(super) fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {
-        if self.record.call.trace == Trace::Off { String::new() } else { text(Style::of_stderr()) }
+        if self.record.call.trace == TraceLevel::Off { String::new() } else { text(Style::of_stderr()) }
     }
 }
 

@@ -15,20 +15,20 @@ use once_cell::race::OnceRef;
 
 /// How much is printed of a panic on a worker.
 ///
-/// The default follows `RUST_BACKTRACE`, read once per process: [`Header`](Trace::Header) for `0`,
-/// [`Full`](Trace::Full) for `full`, and [`Short`](Trace::Short) for anything else, also where it is not set.
+/// The default follows `RUST_BACKTRACE`, read once per process: [`Header`](TraceLevel::Header) for `0`,
+/// [`Full`](TraceLevel::Full) for `full`, and [`Short`](TraceLevel::Short) for anything else, also where it is not set.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_map::{PoolIterator, Trace};
 ///
-/// let lengths: Vec<usize> = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(Trace::Header).collect();
+/// let lengths: Vec<usize> = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(TraceLevel::Header).collect();
 /// assert_eq!(lengths, [1, 2]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Trace {
+pub enum TraceLevel {
     /// Nothing is captured, and nothing printed but by the panic hook that was there before, which sees everything.
     Off,
     /// What panicked, where, and in which call: two lines, more only if the message has more.
@@ -39,26 +39,26 @@ pub enum Trace {
     Full,
 }
 
-impl Trace {
+impl TraceLevel {
     /// Whether a panic's stack has to be walked for this level.
     pub(crate) fn wants_frames(self) -> bool {
-        matches!(self, Trace::Short | Trace::Full)
+        matches!(self, TraceLevel::Short | TraceLevel::Full)
     }
 
-    fn from_variable(value: Option<&OsStr>) -> &'static Trace {
+    fn from_variable(value: Option<&OsStr>) -> &'static TraceLevel {
         match value.and_then(OsStr::to_str) {
-            Some("0") => &Trace::Header,
-            Some("full") => &Trace::Full,
-            _ => &Trace::Short,
+            Some("0") => &TraceLevel::Header,
+            Some("full") => &TraceLevel::Full,
+            _ => &TraceLevel::Short,
         }
     }
 }
 
-impl Default for Trace {
+impl Default for TraceLevel {
     fn default() -> Self {
         // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
-        static CHOSEN: OnceRef<'static, Trace> = OnceRef::new();
-        *CHOSEN.get_or_init(|| Trace::from_variable(env::var_os("RUST_BACKTRACE").as_deref()))
+        static CHOSEN: OnceRef<'static, TraceLevel> = OnceRef::new();
+        *CHOSEN.get_or_init(|| TraceLevel::from_variable(env::var_os("RUST_BACKTRACE").as_deref()))
     }
 }
 
@@ -353,7 +353,7 @@ pub(crate) struct Report<'a> {
 
 impl Report<'_> {
     /// The whole block: header, call, and as many of `frames` as `level` allows. Ends with a line feed.
-    pub(crate) fn block(&self, frames: &Frames, level: Trace, style: Style) -> String {
+    pub(crate) fn block(&self, frames: &Frames, level: TraceLevel, style: Style) -> String {
         let mut body = join([&self.item(""), self.verb, &escape(self.place)]);
         let _ = writeln!(body, ": {}", cut(self.message).replace('\n', "\n    "));
         let _ = write!(body, "  in {}", self.method);
@@ -366,9 +366,9 @@ impl Report<'_> {
         }
         body.push('\n');
         match level {
-            Trace::Off | Trace::Header => {}
-            Trace::Short => push_user(&mut body, frames),
-            Trace::Full => push_frames(&mut body, &frames.all, style),
+            TraceLevel::Off | TraceLevel::Header => {}
+            TraceLevel::Short => push_user(&mut body, frames),
+            TraceLevel::Full => push_frames(&mut body, &frames.all, style),
         }
         tag(self.worker, &body, style)
     }
@@ -608,10 +608,10 @@ mod tests {
 [TRACE:PoolWorker-1] item 0 panicked at examples/trace.rs:23:5: attempt to divide by zero
 [TRACE:PoolWorker-1]   in pool_map called at examples/trace.rs:31:10, on thread 'main'
 ";
-        assert_eq!(REPORT.block(&frames(), Trace::Header, Style::Plain), text);
-        assert_eq!(REPORT.block(&frames(), Trace::Off, Style::Plain), text);
-        assert_eq!(REPORT.block(&Frames::default(), Trace::Short, Style::Plain), text);
-        assert_eq!(REPORT.block(&Frames::default(), Trace::Full, Style::Plain), text);
+        assert_eq!(REPORT.block(&frames(), TraceLevel::Header, Style::Plain), text);
+        assert_eq!(REPORT.block(&frames(), TraceLevel::Off, Style::Plain), text);
+        assert_eq!(REPORT.block(&Frames::default(), TraceLevel::Short, Style::Plain), text);
+        assert_eq!(REPORT.block(&Frames::default(), TraceLevel::Full, Style::Plain), text);
     }
 
     #[test]
@@ -623,7 +623,7 @@ mod tests {
 [TRACE:PoolWorker-1]   1: trace::main::{{closure}}      at examples/trace.rs:23:5
 [TRACE:PoolWorker-1]   + 7 runtime frames (RUST_BACKTRACE=full shows them)
 ";
-        assert_eq!(REPORT.block(&frames(), Trace::Short, Style::Plain), text);
+        assert_eq!(REPORT.block(&frames(), TraceLevel::Short, Style::Plain), text);
     }
 
     #[test]
@@ -636,22 +636,23 @@ mod tests {
 [TRACE:PoolWorker-1]   1: app::run      at src/app.rs:23:5
 ";
         let text = text.replace("app::run      at", &format!("{:<27}      at", "app::run"));
-        assert_eq!(REPORT.block(&Frames::new(all, Part::Job), Trace::Full, Style::Plain), text);
+        assert_eq!(REPORT.block(&Frames::new(all, Part::Job), TraceLevel::Full, Style::Plain), text);
     }
 
     #[test]
     fn colour_changes_nothing_but_the_colour() {
         let frames = frames();
-        let coloured = REPORT.block(&frames, Trace::Full, Style::Colour);
+        let coloured = REPORT.block(&frames, TraceLevel::Full, Style::Colour);
         assert!(coloured.lines().all(|line| line.starts_with("\x1b[1;31m[TRACE:PoolWorker-1]\x1b[0m ")));
         assert!(coloured.contains("\x1b[2m  8: _start\x1b[0m\n"), "{coloured}");
         let plain = ["\x1b[1;31m", "\x1b[2m", "\x1b[0m"].iter().fold(coloured, |text, code| text.replace(code, ""));
-        assert_eq!(plain, REPORT.block(&frames, Trace::Full, Style::Plain));
+        assert_eq!(plain, REPORT.block(&frames, TraceLevel::Full, Style::Plain));
     }
 
     #[test]
     fn label_and_no_item() {
-        let labelled = Report { label: Some("parse"), ..REPORT }.block(&Frames::default(), Trace::Header, Style::Plain);
+        let labelled =
+            Report { label: Some("parse"), ..REPORT }.block(&Frames::default(), TraceLevel::Header, Style::Plain);
         assert!(labelled.contains("  in pool_map \"parse\" called at examples/trace.rs:31:10, on"), "{labelled}");
 
         let traced = Report { item: None, method: "traced", caller: None, ..REPORT };
@@ -659,7 +660,7 @@ mod tests {
 [TRACE:PoolWorker-1] panicked at examples/trace.rs:23:5: attempt to divide by zero
 [TRACE:PoolWorker-1]   in traced called at examples/trace.rs:31:10
 ";
-        assert_eq!(traced.block(&Frames::default(), Trace::Header, Style::Plain), text);
+        assert_eq!(traced.block(&Frames::default(), TraceLevel::Header, Style::Plain), text);
     }
 
     #[test]
@@ -672,7 +673,7 @@ mod tests {
 [TRACE:PoolWorker-1]      right: 2
 [TRACE:PoolWorker-1]   in pool_map called at examples/trace.rs:31:10, on thread 'main'
 ";
-        assert_eq!(report.block(&Frames::default(), Trace::Header, Style::Plain), text);
+        assert_eq!(report.block(&Frames::default(), TraceLevel::Header, Style::Plain), text);
         let line = report.line(LineKind::Caught, Style::Plain);
         assert!(line.ends_with("examples/trace.rs:23:5: numbers\n"), "{line}");
     }
@@ -692,7 +693,7 @@ mod tests {
 [TRACE:w\\u{7}  ]     next é
 [TRACE:w\\u{7}  ]   in pool_map called at b\\u{8}.rs:2:2, on thread 'c\\u{85}'
 ";
-        assert_eq!(report.block(&Frames::default(), Trace::Header, Style::Plain), text);
+        assert_eq!(report.block(&Frames::default(), TraceLevel::Header, Style::Plain), text);
         let line = report.line(LineKind::Caught, Style::Plain);
         assert!(line.chars().all(|c| !c.is_control() || c == '\t' || c == '\n') && line.contains("a\\rb"), "{line}");
         assert!(!escape("\u{2028}\u{61c}\u{200f}").contains(['\u{2028}', '\u{61c}', '\u{200f}']));
@@ -828,10 +829,10 @@ mod tests {
 
     #[test]
     fn the_level_follows_the_variable() {
-        let level = |value: &str| Trace::from_variable(Some(OsStr::new(value)));
-        assert_eq!(Trace::from_variable(None), &Trace::Short);
-        assert_eq!([level("0"), level("full")], [&Trace::Header, &Trace::Full]);
-        assert_eq!([level("1"), level("")], [&Trace::Short; 2]);
+        let level = |value: &str| TraceLevel::from_variable(Some(OsStr::new(value)));
+        assert_eq!(TraceLevel::from_variable(None), &TraceLevel::Short);
+        assert_eq!([level("0"), level("full")], [&TraceLevel::Header, &TraceLevel::Full]);
+        assert_eq!([level("1"), level("")], [&TraceLevel::Short; 2]);
     }
 
     #[test]

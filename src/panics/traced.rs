@@ -9,7 +9,7 @@ use super::hook;
 use super::output::{Outlet, emit_raw};
 use super::span::TraceContext;
 use super::task_panic::TaskPanic;
-use super::text::Trace;
+use super::text::TraceLevel;
 
 /// Runs `f` at once, on this thread, and prints a trace if it panics.
 ///
@@ -41,7 +41,7 @@ use super::text::Trace;
 #[track_caller]
 pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     let hook = hook::install();
-    let trace = Trace::default();
+    let trace = TraceLevel::default();
     let (site, outlet, surroundings) = (Location::caller(), Outlet::default(), TraceContext::none());
     let subject = Subject::Closure;
     let call = Call {

@@ -10,7 +10,7 @@ use crate::base::fork::is_forked;
 use crate::base::{stdio, unwind};
 use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::Outlet;
-use crate::panics::text::Trace;
+use crate::panics::text::TraceLevel;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -44,7 +44,7 @@ pub struct PoolBuilder {
     /// In bytes; `None` leaves it to the standard library.
     stack_size: Option<usize>,
     /// Handed through to the pool.
-    trace: Option<Trace>,
+    trace: Option<TraceLevel>,
     /// Handed through to the pool.
     outlet: Outlet,
     /// Handed through to the pool.
@@ -96,7 +96,7 @@ impl PoolBuilder {
     }
 
     /// How much of a panic's trace calls on this pool print, where the call itself does not say.
-    pub fn trace(mut self, trace: Trace) -> Self {
+    pub fn trace(mut self, trace: TraceLevel) -> Self {
         self.trace = Some(trace);
         self
     }

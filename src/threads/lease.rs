@@ -16,7 +16,7 @@ use crate::base::current_worker::Worker;
 use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::Outlet;
-use crate::panics::text::Trace;
+use crate::panics::text::TraceLevel;
 use crate::threads::builder::check_threads;
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::WaitPermit;
@@ -107,7 +107,7 @@ impl Workers {
     }
 
     /// How much its panics print, where the pool says.
-    pub(crate) fn trace(&self) -> Option<Trace> {
+    pub(crate) fn trace(&self) -> Option<TraceLevel> {
         match self {
             Workers::Leased(_) => None,
             Workers::Shared(pool) => pool.trace(),

@@ -12,7 +12,7 @@ use super::worker_thread::Threads;
 use crate::base::current_worker::{self, Worker};
 use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
-use crate::panics::text::Trace;
+use crate::panics::text::TraceLevel;
 use crate::panics::{self, Outlet};
 use once_cell::sync::OnceCell;
 use std::fmt;
@@ -66,7 +66,7 @@ pub(super) struct Settings {
     /// How many items can be worked on at once: the number of threads, 1 for an inline pool. Never 0.
     pub(super) width: usize,
     /// The level set on the builder; `None` leaves it to the call and the environment.
-    pub(super) trace: Option<Trace>,
+    pub(super) trace: Option<TraceLevel>,
     /// Where the traces of its calls go.
     pub(super) outlet: Outlet,
     /// Told of every call on this pool.
@@ -281,7 +281,7 @@ impl Pool {
     }
 
     /// The level set with [`PoolBuilder::trace`].
-    pub(crate) fn trace(&self) -> Option<Trace> {
+    pub(crate) fn trace(&self) -> Option<TraceLevel> {
         self.shared.settings.trace
     }
 

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::thread;
 
-use pool_map::{CancelToken, Observer, Outcome, Pool, PoolIterator, PoolParallelIterator, TaskInfo, Trace, Worker};
+use pool_map::{
+    CancelToken, Observer, Pool, PoolIterator, PoolParallelIterator, TaskInfo, TaskOutcome, TraceLevel, Worker,
+};
 use rayon::prelude::*;
 
 use crate::gate::{Gate, text};
@@ -58,7 +60,7 @@ trait Door: Sync {
 
 macro_rules! options {
     ($adaptor:expr, $call:expr) => {{
-        let mut adaptor = $adaptor.trace(Trace::Off);
+        let mut adaptor = $adaptor.trace(TraceLevel::Off);
         if let Some(items) = $call.chunk {
             adaptor = adaptor.chunk_size(items);
         }
@@ -373,7 +375,7 @@ fn a_worker_has_one_state() {
 
 #[test]
 fn an_observer_is_told_of_each_item_once() {
-    struct Notes(Mutex<Vec<(usize, Outcome)>>);
+    struct Notes(Mutex<Vec<(usize, TaskOutcome)>>);
 
     impl Observer for Notes {
         fn task_finished(&self, task: &TaskInfo<'_>) {
@@ -386,7 +388,7 @@ fn an_observer_is_told_of_each_item_once() {
         door.observed(call, &notes);
         let mut notes = notes.0.into_inner().expect("no panic");
         notes.sort_by_key(|(index, _)| *index);
-        assert!(notes.into_iter().eq((0..100).map(|index| (index, Outcome::Returned))), "{}", door.name());
+        assert!(notes.into_iter().eq((0..100).map(|index| (index, TaskOutcome::Returned))), "{}", door.name());
     });
 }
 
@@ -394,7 +396,7 @@ fn an_observer_is_told_of_each_item_once() {
 #[cfg(unix)]
 fn a_panic_is_told_with_its_item() {
     let seen = seen::child(|| {
-        let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
+        let pool = Pool::builder().threads(2).trace(TraceLevel::Header).build().expect("two threads");
         let f = |x: usize| assert_ne!(x, 7, "seven");
         for call in [
             &(|| (0..100).pool_map(&pool, f).for_each(drop)) as &dyn Fn(),
@@ -424,12 +426,12 @@ fn for_each_sees_every_item_and_try_for_each_the_first_error() {
 fn an_item_that_panics_while_it_is_made_is_that_item() {
     let pool = Pool::new(2).expect("two threads");
     let made = |x: usize| if x == 40 { panic_any("made") } else { x };
-    let caught = (0..100_usize).into_par_iter().map(made).pool_map(&pool, |x| x).trace(Trace::Off);
+    let caught = (0..100_usize).into_par_iter().map(made).pool_map(&pool, |x| x).trace(TraceLevel::Off);
     let mut results = Vec::new();
     let consumed = catch_unwind(AssertUnwindSafe(|| caught.for_each(|result| results.push(result))));
     assert_eq!(consumed.expect_err("it panics").downcast_ref(), Some(&"made"));
     assert!(results.into_iter().eq(0..40));
-    let caught = (0..100_usize).into_par_iter().map(made).pool_map(&pool, |x| x).trace(Trace::Off);
+    let caught = (0..100_usize).into_par_iter().map(made).pool_map(&pool, |x| x).trace(TraceLevel::Off);
     assert!(catch_unwind(AssertUnwindSafe(|| caught.collect_vec())).is_err());
 }
 
@@ -496,7 +498,7 @@ fn code_that_splits_data_may_wait_for_a_result() {
 fn a_chunk_longer_than_memory_is_a_panic() {
     let first = || {
         let items = (0..usize::MAX).into_par_iter().pool_map(2, |x| x).chunk_size(usize::MAX);
-        items.trace(Trace::Off).consume(|mut results| results.next())
+        items.trace(TraceLevel::Off).consume(|mut results| results.next())
     };
     assert_eq!(text(&*catch_unwind(first).expect_err("no room")), "capacity overflow");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, thread};
 
-use pool_map::{Pool, PoolIterator, Trace, traced};
+use pool_map::{Pool, PoolIterator, TraceLevel, traced};
 
 use crate::gate::Gate;
 use crate::seen::{child, child_with};
@@ -19,8 +19,8 @@ use crate::told::{BLOCK, boom, catch_each, each, raised};
 fn off_leaves_everything_to_the_hook_before() {
     let seen = child(|| {
         panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
-        assert_eq!(raised(|| each(7..9, Trace::Off, boom)), "boom 7");
-        let panic = catch_each(7..8, Trace::Off, boom).expect("a panic");
+        assert_eq!(raised(|| each(7..9, TraceLevel::Off, boom)), "boom 7");
+        let panic = catch_each(7..8, TraceLevel::Off, boom).expect("a panic");
         assert_eq!(panic.location(), None);
     });
     seen.is("[TRACE:hook] boom 7\n[TRACE:hook] boom 7\n");
@@ -34,7 +34,7 @@ fn a_custom_hook_before_is_called_once_for_each_panic() {
         panic::set_hook(Box::new(move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
         }));
-        raised(|| each(7..9, Trace::Header, boom));
+        raised(|| each(7..9, TraceLevel::Header, boom));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         raised(|| boom(0));
         assert_eq!(calls.load(Ordering::SeqCst), 2);
@@ -45,10 +45,10 @@ fn a_custom_hook_before_is_called_once_for_each_panic() {
 #[test]
 fn a_hook_that_chains_ours_changes_nothing() {
     let seen = child(|| {
-        each(0..1, Trace::Header, drop);
+        each(0..1, TraceLevel::Header, drop);
         let ours = panic::take_hook();
         panic::set_hook(Box::new(move |info| ours(info)));
-        raised(|| each(7..9, Trace::Header, boom));
+        raised(|| each(7..9, TraceLevel::Header, boom));
     });
     seen.is(BLOCK);
 }
@@ -57,12 +57,12 @@ fn a_hook_that_chains_ours_changes_nothing() {
 fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
     let seen = child(|| {
         panic::set_hook(Box::new(|info| eprintln!("[TRACE:hook] {}", info.payload_as_text())));
-        each(7..8, Trace::Header, |x| {
+        each(7..8, TraceLevel::Header, |x| {
             assert!(thread::spawn(move || boom(x)).join().is_err());
         });
         // Joined with its payload, it is the item's, whose place nobody has seen.
         let joined = |x| panic::resume_unwind(thread::spawn(move || boom(x)).join().expect_err("a panic"));
-        assert_eq!(raised(|| each(7..8, Trace::Header, joined)), "boom 7");
+        assert_eq!(raised(|| each(7..8, TraceLevel::Header, joined)), "boom 7");
     });
     seen.is(&format!(
         "[TRACE:hook] boom 7\n[TRACE:hook] boom 7\n{}",
@@ -76,9 +76,9 @@ fn a_panic_in_a_thread_that_f_spawned_is_left_to_the_hook_before() {
 #[test]
 fn a_hook_that_replaces_ours_is_named_as_the_reason() {
     let seen = child(|| {
-        each(0..1, Trace::Short, drop);
+        each(0..1, TraceLevel::Short, drop);
         panic::set_hook(Box::new(|_| {}));
-        raised(|| each(7..9, Trace::Short, boom));
+        raised(|| each(7..9, TraceLevel::Short, boom));
     });
     seen.is(&BLOCK.replace(
         "at tests/it/told.rs:N:N: boom",
@@ -91,7 +91,7 @@ fn the_first_call_may_come_during_unwinding() {
     struct CallsInDrop;
     impl Drop for CallsInDrop {
         fn drop(&mut self) {
-            assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+            assert_eq!(raised(|| each(7..9, TraceLevel::Header, boom)), "boom 7");
         }
     }
     let seen = child(|| {
@@ -100,7 +100,7 @@ fn the_first_call_may_come_during_unwinding() {
             boom(1);
         });
         // By now the hook can be installed.
-        raised(|| each(7..9, Trace::Header, boom));
+        raised(|| each(7..9, TraceLevel::Header, boom));
     });
     seen.succeeded();
     assert_eq!(seen.count("(location not recorded: the call began while its thread was panicking): boom 7"), 1);
@@ -155,7 +155,7 @@ fn the_first_call_may_be_made_by_a_panic_hook() {
             }));
             assert!(thread::spawn(|| boom(7)).join().is_err());
             // By now it can be installed.
-            while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
+            while catch_each(0..1, TraceLevel::Header, boom).expect("a panic").location().is_none() {
                 thread::yield_now();
             }
         });
@@ -177,7 +177,7 @@ fn the_first_call_does_not_wait_for_the_hook_of_another_thread() {
         assert_eq!(nested_sum(), 4);
         gate.open();
         assert!(panics.join().is_err());
-        while catch_each(0..1, Trace::Header, boom).expect("a panic").location().is_none() {
+        while catch_each(0..1, TraceLevel::Header, boom).expect("a panic").location().is_none() {
             thread::yield_now();
         }
     });
@@ -187,7 +187,7 @@ fn the_first_call_does_not_wait_for_the_hook_of_another_thread() {
 fn a_broken_standard_error_is_nobodys_business() {
     for redirection in ["2>/dev/full", "2>&-"] {
         let seen = child_with(redirection, || {
-            assert_eq!(raised(|| each(7..9, Trace::Short, boom)), "boom 7");
+            assert_eq!(raised(|| each(7..9, TraceLevel::Short, boom)), "boom 7");
             let panicked = thread::spawn(|| traced(|| boom(1))).join();
             assert!(panicked.is_err());
         });
@@ -199,7 +199,7 @@ fn a_broken_standard_error_is_nobodys_business() {
 fn the_caller_may_hold_standard_error() {
     let seen = child(|| {
         let mut lock = io::stderr().lock();
-        assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+        assert_eq!(raised(|| each(7..9, TraceLevel::Header, boom)), "boom 7");
         assert!(
             thread::Builder::new().name("T".into()).spawn(|| traced(|| boom(1))).expect("a thread").join().is_err()
         );

@@ -1,6 +1,6 @@
 //! Promise 3: nothing is pulled and no thread starts before the first result is asked for.
 
-use pool_map::{CancelToken, Pool, PoolIterator, Timeline, Trace};
+use pool_map::{CancelToken, Pool, PoolIterator, Timeline, TraceLevel};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +46,7 @@ fn nothing_is_pulled_before_a_result_is_asked_for() {
 
     let mapped = source().pool_map(2, f);
     let on_a_pool = source().pool_map(&pool, f).max_in_flight(5).chunk_size(2);
-    let spread = source().pool_starmap(2, usize::min).named("spread").trace(Trace::Full);
+    let spread = source().pool_starmap(2, usize::min).named("spread").trace(TraceLevel::Full);
     let init = || calls.fetch_add(1, Ordering::Relaxed);
     let with_state = source().pool_map_init(2, init, |_, x| f(x)).max_in_flight(1);
     let caught = source().pool_map(2, f).chunk_size(1).catch_panics();
@@ -117,7 +117,7 @@ macro_rules! too_late {
         assert!(place.starts_with(here), "{message}: {place} is not {here}");
     })+};
     ($results:expr) => {
-        too_late!($results => chunk_size(1), max_in_flight(1), named("late"), trace(Trace::Off));
+        too_late!($results => chunk_size(1), max_in_flight(1), named("late"), trace(TraceLevel::Off));
         too_late!($results => cancel_on(&CancelToken::new()), catch_panics(), observe(Arc::new(Timeline::new())));
     };
 }

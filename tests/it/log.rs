@@ -6,7 +6,7 @@ use std::process::Output;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use pool_map::{Pool, clear_line_sink, pool_println, prefix, set_line_sink};
+use pool_map::{Pool, clear_line_sink, log_prefix, pool_println, set_line_sink};
 
 use crate::child;
 
@@ -54,12 +54,12 @@ fn messages(lines: &Lines) -> Vec<String> {
 #[test]
 fn a_prefix_names_the_worker_or_the_thread() {
     let thread = thread::Builder::new().name("loader".to_owned());
-    let shown = thread.spawn(|| prefix().to_string()).expect("a thread starts").join();
+    let shown = thread.spawn(|| log_prefix().to_string()).expect("a thread starts").join();
     assert_eq!(parse(&shown.expect("it does not panic")), Some(("loader", "")));
 
     let pool = Pool::builder().name("Shown").threads(1).build().expect("a thread starts");
-    assert_eq!(parse(&pool.install(|| prefix().to_string())), Some(("Shown-1", "")));
-    let earlier = prefix();
+    assert_eq!(parse(&pool.install(|| log_prefix().to_string())), Some(("Shown-1", "")));
+    let earlier = log_prefix();
     assert_eq!(earlier.to_string(), earlier.clone().to_string(), "the time is that of the call");
 }
 

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 
 use log::{LevelFilter, Log, Metadata, Record};
-use pool_map::{Pool, PoolBuilder, PoolIterator, Trace, traced};
+use pool_map::{Pool, PoolBuilder, PoolIterator, TraceLevel, traced};
 
 use crate::seen::child;
 
@@ -30,7 +30,7 @@ impl Log for Printer {
 /// A panic of item 1 on a pool with one worker, raised and caught.
 fn panic_on(pool: PoolBuilder) {
     let pool = pool.threads(1).build().expect("a thread");
-    let results = (0..2).pool_map(&pool, |x: u32| assert_ne!(x, 1, "boom")).trace(Trace::Header);
+    let results = (0..2).pool_map(&pool, |x: u32| assert_ne!(x, 1, "boom")).trace(TraceLevel::Header);
     catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 1 panics");
 }
 

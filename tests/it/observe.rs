@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use std::{iter, mem, thread};
 
 use pool_map::{
-    CallInfo, CancelToken, Observer, Outcome, Pool, PoolIterator, PoolParallelIterator, TaskInfo, TaskStart, Timeline,
-    Trace,
+    CallInfo, CancelToken, Observer, Pool, PoolIterator, PoolParallelIterator, TaskInfo, TaskOutcome, TaskStart,
+    Timeline, TraceLevel,
 };
 use rayon::prelude::*;
 
@@ -30,7 +30,7 @@ struct Task {
     worker: String,
     worker_index: Option<usize>,
     depth: usize,
-    outcome: Outcome,
+    outcome: TaskOutcome,
     times: (Instant, Instant),
 }
 
@@ -56,7 +56,7 @@ impl Diary {
     }
 
     /// The indices of the items that ended so, in order.
-    fn indices(&self, outcome: Outcome) -> Vec<usize> {
+    fn indices(&self, outcome: TaskOutcome) -> Vec<usize> {
         let mut indices: Vec<_> =
             self.tasks().iter().filter(|task| task.outcome == outcome).map(|task| task.index).collect();
         indices.sort_unstable();
@@ -133,7 +133,7 @@ fn every_item_is_told_once_by_every_method() {
     let diary = Diary::default();
     assert_eq!((0..100).pool_map(&pool, |x| x + 1).observe(&diary).sum::<u64>(), 5050);
     assert_eq!(diary.is_one_call(), 100);
-    assert_eq!(diary.indices(Outcome::Returned), (0..100).collect::<Vec<_>>());
+    assert_eq!(diary.indices(TaskOutcome::Returned), (0..100).collect::<Vec<_>>());
 
     let diary = Diary::default();
     let powers: Vec<u64> = [(2, 5), (3, 2)].into_iter().pool_starmap(&pool, u64::pow).observe(&diary).collect();
@@ -145,7 +145,7 @@ fn every_item_is_told_once_by_every_method() {
     };
     for () in (0..100).pool_map_init(&pool, || 0, add).observe(&diary) {}
     assert_eq!(diary.is_one_call(), 100);
-    assert_eq!(diary.indices(Outcome::Returned).len(), 100);
+    assert_eq!(diary.indices(TaskOutcome::Returned).len(), 100);
 }
 
 #[test]
@@ -230,23 +230,23 @@ fn the_end_is_told_at_a_break() {
 #[test]
 fn a_panic_is_an_outcome_and_the_rest_is_still_told() {
     let diary = Diary::default();
-    let results = (0..100).pool_map(2, boom).trace(Trace::Header).observe(&diary);
+    let results = (0..100).pool_map(2, boom).trace(TraceLevel::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
     assert!(text(&*payload).contains("boom"));
     diary.is_one_call();
-    assert_eq!(diary.indices(Outcome::Panicked), [7]);
-    assert!(diary.indices(Outcome::Returned).starts_with(&[0, 1, 2, 3, 4, 5, 6]));
+    assert_eq!(diary.indices(TaskOutcome::Panicked), [7]);
+    assert!(diary.indices(TaskOutcome::Returned).starts_with(&[0, 1, 2, 3, 4, 5, 6]));
 }
 
 #[test]
 fn a_panic_in_place_is_an_outcome() {
     let diary = Diary::default();
-    let results = (0..100).pool_map(Pool::inline(), boom).trace(Trace::Header).observe(&diary);
+    let results = (0..100).pool_map(Pool::inline(), boom).trace(TraceLevel::Header).observe(&diary);
     let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
     assert!(text(&*payload).contains("boom"));
     assert_eq!(diary.is_one_call(), 8);
-    assert_eq!(diary.indices(Outcome::Panicked), [7]);
-    assert_eq!(diary.indices(Outcome::Returned), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(diary.indices(TaskOutcome::Panicked), [7]);
+    assert_eq!(diary.indices(TaskOutcome::Returned), [0, 1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
@@ -258,8 +258,8 @@ fn a_panic_as_a_value_is_an_outcome() {
         assert_eq!(call().catch_panics().observe(&after).filter(Result::is_err).count(), 1);
         for diary in [before, after] {
             assert_eq!(diary.is_one_call(), 5);
-            assert_eq!(diary.indices(Outcome::Panicked), [2]);
-            assert_eq!(diary.indices(Outcome::Returned), [0, 1, 3, 4]);
+            assert_eq!(diary.indices(TaskOutcome::Panicked), [2]);
+            assert_eq!(diary.indices(TaskOutcome::Returned), [0, 1, 3, 4]);
         }
     }
 }
@@ -327,11 +327,11 @@ fn depth_ends_with_the_item() {
     let pool = Pool::new(1).expect("a thread");
     let nested = |x: u64| {
         if x == 0 {
-            let inner = (7..8).pool_map(1, boom).trace(Trace::Off).observe(&diary);
+            let inner = (7..8).pool_map(1, boom).trace(TraceLevel::Off).observe(&diary);
             catch_unwind(AssertUnwindSafe(|| inner.for_each(drop))).expect_err("it panics");
         }
     };
-    (0..2).pool_map(&pool, nested).trace(Trace::Off).chunk_size(1).observe(&diary).for_each(drop);
+    (0..2).pool_map(&pool, nested).trace(TraceLevel::Off).chunk_size(1).observe(&diary).for_each(drop);
     (0..1).pool_map(&pool, |x: u64| x).observe(&diary).for_each(drop);
     let depths: Vec<_> = diary.tasks().into_iter().map(|task| task.depth).collect();
     assert_eq!(depths, [1, 0, 0, 0]);
@@ -447,7 +447,7 @@ fn a_panic_of_an_observer_beside_one_of_f_changes_nothing() {
     for pool in [Pool::new(1).expect("a thread"), Pool::inline()] {
         for at in ['b', 't', 'f'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
-            let results = (7..9).pool_map(&pool, boom).trace(Trace::Off).observe(&clumsy);
+            let results = (7..9).pool_map(&pool, boom).trace(TraceLevel::Off).observe(&clumsy);
             let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 0 panics");
             assert!(text(&*payload).contains("boom"));
         }
@@ -460,7 +460,7 @@ fn a_panic_of_an_observer_leaves_a_line() {
     let seen = crate::seen::child(|| {
         for at in ['b', 't'] {
             let clumsy = Clumsy { at, told: Mutex::default() };
-            (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(Trace::Header).for_each(drop);
+            (0..40).pool_map(1, |x: u32| x).observe(&clumsy).trace(TraceLevel::Header).for_each(drop);
         }
     });
     seen.succeeded();
@@ -571,11 +571,11 @@ fn every_item_is_told_when_it_begins_and_when_it_ends() {
         let results = (5..10).pool_map(&pool, boom).catch_panics().observe(&steps);
         assert_eq!(results.filter(Result::is_err).count(), 1);
         assert_eq!(steps.items(), 5);
-        let results = (0..8).pool_map(&pool, boom).trace(Trace::Off).observe(&steps);
+        let results = (0..8).pool_map(&pool, boom).trace(TraceLevel::Off).observe(&steps);
         catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
         assert_eq!(steps.items(), 8);
     }
-    let pool = Pool::builder().threads(1).trace(Trace::Off).observer(&steps).build().expect("a thread");
+    let pool = Pool::builder().threads(1).trace(TraceLevel::Off).observer(&steps).build().expect("a thread");
     pool.spawn(|| ()).join();
     assert!(pool.spawn(|| boom(7)).try_join().is_err());
     assert_eq!(steps.items(), 2);
@@ -615,7 +615,7 @@ fn an_observer_may_have_items_recorded_by_its_timeline() {
         for (falls, want, items) in [(false, "sf", 20), (true, "s", 0)] {
             let keeps = Keeps { timeline: Timeline::new(), told: Mutex::default(), falls };
             let diary = Diary::default();
-            let results = (0..20).pool_map(&pool, |x: u64| x).trace(Trace::Off).observe(&keeps).observe(&diary);
+            let results = (0..20).pool_map(&pool, |x: u64| x).trace(TraceLevel::Off).observe(&keeps).observe(&diary);
             assert!(results.eq(0..20));
             assert_eq!((&**keeps.told.lock().expect("no panic"), keeps.timeline.items()), (want, items));
             is_whole(&diary, 20);
@@ -636,7 +636,7 @@ fn seen(threads: usize) -> (Pool, Arc<Diary>) {
 #[track_caller]
 fn is_whole(diary: &Diary, items: u64) {
     assert_eq!(diary.is_one_call(), items);
-    assert_eq!(diary.indices(Outcome::Returned), (0..usize::try_from(items).expect("few")).collect::<Vec<_>>());
+    assert_eq!(diary.indices(TaskOutcome::Returned), (0..usize::try_from(items).expect("few")).collect::<Vec<_>>());
 }
 
 #[test]
@@ -714,14 +714,14 @@ fn streams_made_on_a_worker_are_told_of() {
 fn a_panic_in_a_stream_is_an_outcome() {
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let diary = Arc::new(Diary::default());
-        let results = (0..100).pool_imap(&pool, boom).trace(Trace::Header).observe(Arc::clone(&diary));
+        let results = (0..100).pool_imap(&pool, boom).trace(TraceLevel::Header).observe(Arc::clone(&diary));
         let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 7 panics");
         assert!(text(&*payload).contains("boom"));
         // An item may have been running.
         pool.join();
         diary.is_one_call();
-        assert_eq!(diary.indices(Outcome::Panicked), [7]);
-        assert!(diary.indices(Outcome::Returned).starts_with(&[0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(diary.indices(TaskOutcome::Panicked), [7]);
+        assert!(diary.indices(TaskOutcome::Returned).starts_with(&[0, 1, 2, 3, 4, 5, 6]));
     }
 }
 
@@ -734,8 +734,8 @@ fn a_panic_as_a_value_of_a_stream_is_an_outcome() {
         assert_eq!(call().catch_panics().observe(Arc::clone(&after)).filter(Result::is_err).count(), 1);
         for diary in [before, after] {
             assert_eq!(diary.is_one_call(), 5);
-            assert_eq!(diary.indices(Outcome::Panicked), [2]);
-            assert_eq!(diary.indices(Outcome::Returned), [0, 1, 3, 4]);
+            assert_eq!(diary.indices(TaskOutcome::Panicked), [2]);
+            assert_eq!(diary.indices(TaskOutcome::Returned), [0, 1, 3, 4]);
         }
     }
 }
@@ -789,7 +789,7 @@ fn the_end_of_a_dropped_stream_waits_for_the_items_that_run() {
     pool.join();
     assert_eq!(finished, 0, "an item ran");
     diary.is_one_call();
-    assert!(diary.indices(Outcome::Returned).contains(&1));
+    assert!(diary.indices(TaskOutcome::Returned).contains(&1));
 }
 
 #[test]
@@ -845,7 +845,7 @@ fn a_cancelled_stream_is_told_of_to_its_end() {
             .count();
         pool.join();
         assert!(diary.is_one_call() >= delivered as u64);
-        let told = diary.indices(Outcome::Returned);
+        let told = diary.indices(TaskOutcome::Returned);
         assert!(delivered > 50 && told[..delivered].iter().copied().eq(0..delivered), "{delivered} of {told:?}");
     }
     // Before its start: it starts, has nothing, and ends.
@@ -946,13 +946,13 @@ fn a_panic_of_an_observer_of_a_stream_changes_nothing_and_is_its_last_word() {
     {
         let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
         let careful = Arc::new(Diary::default());
-        let results = (0..4).pool_imap(pool, |x| x).trace(Trace::Off);
+        let results = (0..4).pool_imap(pool, |x| x).trace(TraceLevel::Off);
         assert!(results.observe(Arc::clone(&clumsy)).observe(Arc::clone(&careful)).eq(0..4_u64));
         assert_eq!(*clumsy.told.lock().expect("nobody panics under it"), want);
         is_whole(&careful, 4);
 
         let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
-        let results = (7..9).pool_imap(pool, boom).trace(Trace::Off).observe(Arc::clone(&clumsy));
+        let results = (7..9).pool_imap(pool, boom).trace(TraceLevel::Off).observe(Arc::clone(&clumsy));
         let payload = catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 0 panics");
         assert!(text(&*payload).contains("boom"));
     }
@@ -1035,10 +1035,11 @@ fn a_task_is_a_call_of_one_item() {
 #[test]
 fn a_task_that_panics_or_is_dropped_is_told_of() {
     let diary = Arc::new(Diary::default());
-    let pool = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&diary)).build().expect("a thread");
+    let pool =
+        Pool::builder().threads(1).trace(TraceLevel::Off).observer(Arc::clone(&diary)).build().expect("a thread");
     assert!(pool.spawn(|| boom(7)).try_join().is_err());
     assert_eq!(diary.is_one_call(), 1);
-    assert_eq!(diary.indices(Outcome::Panicked), [0]);
+    assert_eq!(diary.indices(TaskOutcome::Panicked), [0]);
     drop(pool.spawn(|| 1));
     pool.join();
     assert_eq!((diary.tasks().len(), diary.finished()), (2, 2), "unheard, but run");
@@ -1101,7 +1102,7 @@ fn the_end_of_a_task_is_told_before_its_outcome_is_there() {
 fn a_panic_of_an_observer_of_a_task_changes_nothing_and_is_its_last_word() {
     for (at, want) in [('s', "s"), ('b', "sb"), ('t', "sbt"), ('f', "sbtf")] {
         let clumsy = Arc::new(Clumsy { at, told: Mutex::default() });
-        let builder = Pool::builder().threads(1).trace(Trace::Off).observer(Arc::clone(&clumsy));
+        let builder = Pool::builder().threads(1).trace(TraceLevel::Off).observer(Arc::clone(&clumsy));
         let pool = builder.build().expect("a thread");
         assert_eq!(pool.spawn(|| 42).join(), 42);
         assert_eq!(*clumsy.told.lock().expect("nobody panics under it"), want);

@@ -2,7 +2,7 @@
 
 use crate::child;
 use crate::gate::Gate;
-use pool_map::{Pool, PoolIterator, Trace};
+use pool_map::{Pool, PoolIterator, TraceLevel};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -362,7 +362,7 @@ fn states_whose_drop_panics_do_not_meet() {
         both.wait();
         x
     };
-    let results: Vec<u32> = (0..2).pool_map_init(2, || Bad, f).trace(Trace::Off).collect();
+    let results: Vec<u32> = (0..2).pool_map_init(2, || Bad, f).trace(TraceLevel::Off).collect();
     assert_eq!(results, [0, 1]);
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
-use pool_map::{Pool, PoolError, PoolIterator, Trace, Worker};
+use pool_map::{Pool, PoolError, PoolIterator, TraceLevel, Worker};
 
 use crate::child;
 
@@ -80,7 +80,7 @@ fn hooks_run_once_a_worker() {
     let ended = Arc::new(AtomicUsize::new(0));
     let pool = Pool::builder()
         .threads(3)
-        .trace(Trace::Off)
+        .trace(TraceLevel::Off)
         .on_start({
             let started = Arc::clone(&started);
             move |worker| {
@@ -297,7 +297,7 @@ fn after_a_fork_pools_work_inline() {
 #[cfg(unix)]
 fn calls_on_a_pool_trace_as_it_says() {
     let seen = crate::seen::child(|| {
-        let pool = Pool::builder().threads(2).trace(Trace::Off).build().expect("two threads");
+        let pool = Pool::builder().threads(2).trace(TraceLevel::Off).build().expect("two threads");
         let boom = |x: u32| assert_ne!(x, 1, "boom");
         assert!(catch_unwind(AssertUnwindSafe(|| (0..2).pool_map(&pool, boom).for_each(drop))).is_err());
         assert!(catch_unwind(AssertUnwindSafe(|| (0..2).pool_imap(&pool, boom).for_each(drop))).is_err());

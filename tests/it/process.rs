@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::{env, fs, hint, iter, thread};
 
-use pool_map::{Pool, PoolIterator, Timeline, Trace, pool_println, scope, traced};
+use pool_map::{Pool, PoolIterator, Timeline, TraceLevel, pool_println, scope, traced};
 
 use crate::child::{self, Child, test_of};
 use crate::gate::text;
@@ -166,7 +166,7 @@ fn all_doors_are_open_in_the_destructor_of_a_thread_local() {
         assert!(catch_unwind(|| traced(|| panic!("a trace"))).is_err());
         for pool in [Pool::new(2).expect("two threads"), Pool::inline()] {
             let timeline = Timeline::new();
-            let call = || (0..50).pool_map(&pool, |x| assert!(x < 20, "item {x}")).trace(Trace::Header);
+            let call = || (0..50).pool_map(&pool, |x| assert!(x < 20, "item {x}")).trace(TraceLevel::Header);
             let fails = AssertUnwindSafe(|| call().observe(&timeline).for_each(drop));
             assert_eq!(text(&*catch_unwind(fails).expect_err("item 20 panics")), "item 20");
             assert!(timeline.items() >= 20);
@@ -339,7 +339,7 @@ fn traces_of_many_threads_are_never_mixed() {
                     all.wait();
                     for round in 0..20 {
                         let fails = |x: u32| assert_ne!(x, 3, "round {round} {long}.");
-                        let call = || (0..9).pool_map(1, fails).trace(Trace::Header).for_each(drop);
+                        let call = || (0..9).pool_map(1, fails).trace(TraceLevel::Header).for_each(drop);
                         assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
                     }
                 });
@@ -407,9 +407,9 @@ fn main() {
     let fails = |x: u32| assert!(x < 7, \"item {x}\");
     let text = |payload: Box<dyn std::any::Any + Send>| *payload.downcast::<String>().unwrap();
     for _ in 0..2 {
-        let end = std::panic::catch_unwind(|| one::PoolIterator::pool_map(0..9, 2, fails).trace(one::Trace::Header).count());
+        let end = std::panic::catch_unwind(|| one::PoolIterator::pool_map(0..9, 2, fails).trace(one::TraceLevel::Header).count());
         assert_eq!(text(end.unwrap_err()), \"item 7\");
-        let end = std::panic::catch_unwind(|| other::PoolIterator::pool_map(0..9, 2, fails).trace(other::Trace::Header).count());
+        let end = std::panic::catch_unwind(|| other::PoolIterator::pool_map(0..9, 2, fails).trace(other::TraceLevel::Header).count());
         assert_eq!(text(end.unwrap_err()), \"item 7\");
     }
     // Each runs in place on the other's workers.

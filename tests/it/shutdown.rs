@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use pool_map::{PanicKind, Pool, PoolIterator, Task, Trace};
+use pool_map::{PanicKind, Pool, PoolIterator, Task, TraceLevel};
 
 use crate::child;
 use crate::gate::{Gate, text};
@@ -184,7 +184,7 @@ fn a_thread_that_panics_ends_its_pool_as_well() {
     let (pool, ended) = counted(2);
     let end = catch_unwind(AssertUnwindSafe(move || {
         // The frame that unwinds has both, and every item that is left fails too.
-        let mut stream = pool.imap(0..100, |x| assert!(x < 5, "item {x}")).trace(Trace::Header);
+        let mut stream = pool.imap(0..100, |x| assert!(x < 5, "item {x}")).trace(TraceLevel::Header);
         let _not_begun = pool.imap(0..100, |x| x);
         let _task = pool.spawn(|| 1);
         while stream.next().is_some() {}

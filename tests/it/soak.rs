@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, io::Write as _, mem, panic, process, thread};
 
-use pool_map::{CancelToken, IntoPool, Pool, PoolIterator, PoolParallelIterator, Task, Timeline, Trace, scope};
+use pool_map::{CancelToken, IntoPool, Pool, PoolIterator, PoolParallelIterator, Task, Timeline, TraceLevel, scope};
 use rayon::prelude::*;
 
 use crate::gate::text;
@@ -21,7 +21,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn pool(workers: usize, name: &str) -> Pool {
-    Pool::builder().threads(workers).name(name).trace(Trace::Off).build().expect("a few threads start")
+    Pool::builder().threads(workers).name(name).trace(TraceLevel::Off).build().expect("a few threads start")
 }
 
 /// What the mix runs on.
@@ -40,7 +40,7 @@ fn f(x: usize) -> usize {
 macro_rules! some_stream {
     ($random:expr, $pool:expr, $items:expr, $method:ident, $f:expr) => {{
         let (chunk, limit) = (1 + $random.below(30), 1 + $random.below(90));
-        let stream = $items.$method($pool, $f).trace(Trace::Off);
+        let stream = $items.$method($pool, $f).trace(TraceLevel::Off);
         let stream = if $random.below(2) == 0 { stream.chunk_size(chunk) } else { stream };
         if $random.below(2) == 0 { stream.max_in_flight(limit) } else { stream }
     }};
@@ -118,7 +118,7 @@ fn scopes(random: &mut Random, pool: &Pool) {
     let (taken, forgets, panics) = (random.below(600), random.below(50) == 0, random.below(3) == 0);
     let end = catch_unwind(AssertUnwindSafe(|| {
         scope(pool, |s| {
-            let mut stream = s.imap(data.iter(), |x| x * 3).trace(Trace::Off);
+            let mut stream = s.imap(data.iter(), |x| x * 3).trace(TraceLevel::Off);
             let other = s.imap_unordered(&data, |x| *x);
             assert!(stream.by_ref().take(taken).eq(data.iter().take(taken).map(|x| x * 3)));
             if forgets {
@@ -227,7 +227,7 @@ fn split_data(random: &mut Random, pool: &Pool) {
         assert!(x != failing || pool.is_inline(), "item {x}");
         f(x)
     };
-    let call = || (0..items).into_par_iter().pool_map(pool, work).trace(Trace::Off);
+    let call = || (0..items).into_par_iter().pool_map(pool, work).trace(TraceLevel::Off);
     let outcomes = [
         catch_unwind(AssertUnwindSafe(|| call().collect_vec())),
         catch_unwind(AssertUnwindSafe(|| call().collect())),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use pool_map::{Pool, PoolIterator, Trace, traced};
+use pool_map::{Pool, PoolIterator, TraceLevel, traced};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Id, Subscriber, info, info_span, subscriber};
@@ -116,7 +116,7 @@ fn nested_calls_and_panics_leave_the_right_span() {
     let outer = |x: u32| {
         info!("before");
         let span = info_span!("nested");
-        let results = span.in_scope(|| (0..3).pool_map(&pool, |y| inner(x + y)).trace(Trace::Off));
+        let results = span.in_scope(|| (0..3).pool_map(&pool, |y| inner(x + y)).trace(TraceLevel::Off));
         let outcome = catch_unwind(AssertUnwindSafe(|| results.for_each(drop)));
         assert!(outcome.is_err(), "one of three panics");
         info!("after");
@@ -128,7 +128,7 @@ fn nested_calls_and_panics_leave_the_right_span() {
     book.write(LevelFilter::INFO, || {
         let span = info_span!("outer");
         let results: Vec<_> =
-            span.in_scope(|| (0..30).pool_map(&pool, outer).trace(Trace::Off).catch_panics().collect());
+            span.in_scope(|| (0..30).pool_map(&pool, outer).trace(TraceLevel::Off).catch_panics().collect());
         assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
         info!("end");
     });
@@ -148,7 +148,7 @@ fn a_worker_is_left_as_it_was() {
     let (first, second) = (Book::default(), Book::default());
     first.write(LevelFilter::INFO, || {
         let span = info_span!("first");
-        let results = span.in_scope(|| (0..3).pool_map(&pool, |x: u32| assert_ne!(x, 1)).trace(Trace::Off));
+        let results = span.in_scope(|| (0..3).pool_map(&pool, |x: u32| assert_ne!(x, 1)).trace(TraceLevel::Off));
         catch_unwind(AssertUnwindSafe(|| results.for_each(drop))).expect_err("item 1 panics");
     });
     pool.install(|| info!("nobody listens"));

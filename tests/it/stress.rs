@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{mem, thread};
 
-use pool_map::{Pool, PoolIterator, Trace};
+use pool_map::{Pool, PoolIterator, TraceLevel};
 use rayon::prelude::*;
 
 use crate::gate::text;
@@ -75,7 +75,7 @@ pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
                 assert!(!failing.contains(&item.0), "item {}", item.0);
                 item
             });
-            let mapped = mapped.chunk_size(chunk).trace(Trace::Off);
+            let mapped = mapped.chunk_size(chunk).trace(TraceLevel::Off);
             let by_batches = random.below(2) == 0;
             let mut seen = 0;
             let consume = |item: Counted<'_>| {

@@ -13,7 +13,7 @@ use std::{env, fs, mem, thread};
 
 use std::ops::Range;
 
-use pool_map::{PanicKind, Pool, PoolIterator, PoolParallelIterator, TaskPanic, Trace, traced};
+use pool_map::{PanicKind, Pool, PoolIterator, PoolParallelIterator, TaskPanic, TraceLevel, traced};
 use rayon::prelude::*;
 
 use crate::child::test_of;
@@ -21,7 +21,7 @@ use crate::gate::Gate;
 use crate::seen::{Seen, child, child_of, run};
 
 /// Runs the items from `items.start` on through `f`, in order, as one job of one worker.
-pub(crate) fn each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) {
+pub(crate) fn each(items: Range<u64>, level: TraceLevel, f: impl Fn(u64) + Sync) {
     let Range { start, end } = items;
     let from_start = |x| {
         if x >= start {
@@ -32,7 +32,7 @@ pub(crate) fn each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) {
 }
 
 /// The panic of the first item that has one.
-pub(crate) fn catch_each(items: Range<u64>, level: Trace, f: impl Fn(u64) + Sync) -> Option<TaskPanic> {
+pub(crate) fn catch_each(items: Range<u64>, level: TraceLevel, f: impl Fn(u64) + Sync) -> Option<TaskPanic> {
     let Range { start, end } = items;
     let from_start = |x| {
         if x >= start {
@@ -63,7 +63,7 @@ pub(crate) const BLOCK: &str = "\
 fn the_default_hook_gives_way() {
     // The canary for the comparison with std's hook: it would add a line of its own.
     let seen = child(|| {
-        assert_eq!(raised(|| each(7..9, Trace::Header, boom)), "boom 7");
+        assert_eq!(raised(|| each(7..9, TraceLevel::Header, boom)), "boom 7");
     });
     seen.is(BLOCK);
 }
@@ -88,7 +88,7 @@ fn frames_are_those_of_the_user() {
     fn divide(x: u64) -> u64 {
         std::hint::black_box(10) / x
     }
-    let mut results = (0..1).pool_map(1, |x| assert_eq!(divide(x), 0)).trace(Trace::Short).catch_panics();
+    let mut results = (0..1).pool_map(1, |x| assert_eq!(divide(x), 0)).trace(TraceLevel::Short).catch_panics();
     let panic = results.next().expect("a result").expect_err("a panic");
     let frames = panic.frames();
     assert_eq!(frames.len(), 2, "{panic}");
@@ -100,7 +100,7 @@ fn frames_are_those_of_the_user() {
 
 #[test]
 fn a_panic_is_a_value() {
-    let panic = catch_each(5..9, Trace::Header, boom).expect("a panic");
+    let panic = catch_each(5..9, TraceLevel::Header, boom).expect("a panic");
     assert_eq!((panic.index(), panic.message()), (Some(5), "boom 5"));
     assert_eq!(panic.kind(), PanicKind::Panicked);
     assert!(panic.worker().starts_with("PoolWorker-"));
@@ -119,12 +119,12 @@ fn a_panic_is_an_error_for_any_thread() {
 
 #[test]
 fn payloads_of_any_type() {
-    let message = |f: fn(u64)| catch_each(0..1, Trace::Header, f).expect("a panic").message().to_owned();
+    let message = |f: fn(u64)| catch_each(0..1, TraceLevel::Header, f).expect("a panic").message().to_owned();
     assert_eq!(message(|_| panic!("text")), "text");
     assert_eq!(message(|_| panic_any(std::borrow::Cow::Borrowed("cow"))), "cow");
     assert_eq!(message(|_| panic_any(Box::<str>::from("boxed"))), "boxed");
     assert_eq!(message(|_| panic_any(42_u8)), "non-string panic payload");
-    let payload = catch_each(0..1, Trace::Header, |_| panic_any(42_u8)).expect("a panic").into_payload();
+    let payload = catch_each(0..1, TraceLevel::Header, |_| panic_any(42_u8)).expect("a panic").into_payload();
     assert_eq!(payload.downcast_ref(), Some(&42_u8));
 }
 
@@ -134,8 +134,8 @@ fn messages_of_any_size_and_shape() {
         let shapes = ["", "\n", "\n\n\n", "\0", "a\rb", "\u{1b}[31m", "\u{202e}right to left", "\u{fffd}\u{10ffff}"];
         let huge = ["x".repeat(10 << 20), "é\n".repeat(1 << 20)];
         for message in shapes.into_iter().map(str::to_owned).chain(huge) {
-            assert_eq!(raised(|| each(0..1, Trace::Header, |_| panic!("{message}"))), message);
-            let panic = catch_each(0..1, Trace::Header, |_| panic_any(message.clone())).expect("a panic");
+            assert_eq!(raised(|| each(0..1, TraceLevel::Header, |_| panic!("{message}"))), message);
+            let panic = catch_each(0..1, TraceLevel::Header, |_| panic_any(message.clone())).expect("a panic");
             assert_eq!(panic.message(), message);
         }
     });
@@ -151,7 +151,7 @@ fn messages_of_any_size_and_shape() {
 #[test]
 fn every_line_of_an_assertion_is_tagged() {
     let seen = child(|| {
-        raised(|| each(0..1, Trace::Header, |x| assert_eq!(x, 1, "a\nb")));
+        raised(|| each(0..1, TraceLevel::Header, |x| assert_eq!(x, 1, "a\nb")));
     });
     seen.is("\
 [TRACE:PoolWorker-1] item 0 panicked at tests/it/told.rs:N:N: assertion `left == right` failed: a
@@ -165,7 +165,7 @@ fn every_line_of_an_assertion_is_tagged() {
 #[test]
 fn a_panic_caught_inside_is_one_line() {
     let seen = child(|| {
-        each(7..9, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
+        each(7..9, TraceLevel::Short, |x| drop(catch_unwind(|| boom(x))));
     });
     seen.is("\
 [TRACE:PoolWorker-1] item 7: panic caught inside the closure at tests/it/told.rs:N:N: boom 7
@@ -176,9 +176,9 @@ fn a_panic_caught_inside_is_one_line() {
 #[test]
 fn many_panics_caught_inside_are_counted() {
     let seen = child(|| {
-        each(0..1000, Trace::Short, |x| drop(catch_unwind(|| boom(x))));
+        each(0..1000, TraceLevel::Short, |x| drop(catch_unwind(|| boom(x))));
         raised(|| {
-            each(7..8, Trace::Header, |x| {
+            each(7..8, TraceLevel::Header, |x| {
                 (10..30).for_each(|y| drop(catch_unwind(|| boom(y))));
                 boom(x);
             });
@@ -200,7 +200,7 @@ fn many_panics_caught_inside_are_counted() {
 fn a_payload_raised_again_keeps_its_own_place() {
     let seen = child(|| {
         raised(|| {
-            each(7..8, Trace::Header, |x| {
+            each(7..8, TraceLevel::Header, |x| {
                 let payload = catch_unwind(|| boom(x)).expect_err("a panic");
                 drop(catch_unwind(|| boom(1)));
                 resume_unwind(payload);
@@ -215,7 +215,7 @@ fn a_payload_raised_again_keeps_its_own_place() {
 fn a_payload_without_a_hook_has_no_stale_place() {
     let seen = child(|| {
         raised(|| {
-            each(7..8, Trace::Short, |_| {
+            each(7..8, TraceLevel::Short, |_| {
                 drop(catch_unwind(|| boom(1)));
                 resume_unwind(Box::new("again"));
             });
@@ -252,8 +252,8 @@ fn destructors_that_panic_go_no_further() {
                 boom(1);
             }
         };
-        assert_eq!(raised(|| items.pool_map(1, f).chunk_size(3).trace(Trace::Header).for_each(drop)), "boom 1");
-        let panic = catch_each(7..8, Trace::Header, |_| panic_any(Bomb(5))).expect("a panic");
+        assert_eq!(raised(|| items.pool_map(1, f).chunk_size(3).trace(TraceLevel::Header).for_each(drop)), "boom 1");
+        let panic = catch_each(7..8, TraceLevel::Header, |_| panic_any(Bomb(5))).expect("a panic");
         // It is the test's own now, and so is what its payload does.
         std::mem::forget(panic);
     });
@@ -273,7 +273,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
     }
     let seen = child(|| {
         raised(|| {
-            each(7..8, Trace::Header, |x| {
+            each(7..8, TraceLevel::Header, |x| {
                 let _cleans = Cleans;
                 boom(x);
             });
@@ -287,7 +287,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
 fn what_was_caught_over_split_data_is_told_and_nothing_else() {
     let seen = child(|| {
         let f = |x: &i32| catch_unwind(|| assert!(*x != 2, "two")).is_err();
-        let map = [1, 2, 3, 4].par_iter().pool_map(1, f).trace(Trace::Header);
+        let map = [1, 2, 3, 4].par_iter().pool_map(1, f).trace(TraceLevel::Header);
         assert_eq!(map.collect_vec(), [false, true, false, false]);
         assert_eq!([1, 2, 3, 4].par_iter().pool_map(1, |x| 2 * x).collect_vec(), [2, 4, 6, 8]);
     });
@@ -299,7 +299,7 @@ fn an_inner_call_is_told_first() {
     let seen = child(|| {
         // Whoever holds this lock waits for the worker, which therefore must not print.
         let _lock = io::stderr().lock();
-        let outer = catch_unwind(|| each(3..4, Trace::Header, |_| each(7..8, Trace::Header, boom)));
+        let outer = catch_unwind(|| each(3..4, TraceLevel::Header, |_| each(7..8, TraceLevel::Header, boom)));
         assert_eq!(outer.expect_err("a panic").downcast_ref::<String>().expect("a string"), "boom 7");
     });
     let inner = BLOCK.replace("'main'", "'PoolWorker-1'");
@@ -314,12 +314,12 @@ fn an_inner_call_is_told_first() {
 #[test]
 fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
     let seen = child(|| {
-        let inner = |_| each(7..8, Trace::Off, boom);
-        let panic = catch_each(3..4, Trace::Header, inner).expect("a panic");
+        let inner = |_| each(7..8, TraceLevel::Off, boom);
+        let panic = catch_each(3..4, TraceLevel::Header, inner).expect("a panic");
         eprintln!("{panic}");
-        let innermost = |_| each(7..8, Trace::Short, boom);
-        let inner = |_| each(5..6, Trace::Header, innermost);
-        let panic = catch_each(3..4, Trace::Short, inner).expect("a panic");
+        let innermost = |_| each(7..8, TraceLevel::Short, boom);
+        let inner = |_| each(5..6, TraceLevel::Header, innermost);
+        let panic = catch_each(3..4, TraceLevel::Short, inner).expect("a panic");
         assert!(panic.frames()[0].function().ends_with("boom"), "{panic}");
         assert!(panic.to_string().contains("runtime frames"), "{panic}");
         // What was printed when it was raised again.
@@ -347,7 +347,7 @@ fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
 #[test]
 fn a_job_without_end_tells_what_its_inner_calls_do() {
     let seen = child(|| {
-        let pool = Pool::builder().threads(1).trace(Trace::Header).build().expect("a worker");
+        let pool = Pool::builder().threads(1).trace(TraceLevel::Header).build().expect("a worker");
         let inside = pool.clone();
         let (told, tells) = mpsc::channel();
         let task = pool.spawn(move || {
@@ -371,8 +371,8 @@ fn a_job_without_end_tells_what_its_inner_calls_do() {
 fn an_inner_panic_that_was_caught_is_not_mistaken() {
     let seen = child(|| {
         raised(|| {
-            each(7..8, Trace::Header, |x| {
-                drop(catch_unwind(|| each(3..4, Trace::Header, boom)));
+            each(7..8, TraceLevel::Header, |x| {
+                drop(catch_unwind(|| each(3..4, TraceLevel::Header, boom)));
                 boom(x);
             });
         });
@@ -384,7 +384,7 @@ fn an_inner_panic_that_was_caught_is_not_mistaken() {
 #[test]
 fn a_double_panic_prints_both_before_the_abort() {
     let seen = child(|| {
-        each(7..8, Trace::Short, |x| {
+        each(7..8, TraceLevel::Short, |x| {
             let _bomb = Bomb(0);
             boom(x);
         });
@@ -408,7 +408,7 @@ fn a_panic_that_cannot_unwind_prints_before_the_abort() {
         boom(x);
     }
     let seen = child(|| {
-        each(7..8, Trace::Header, |x| foreign(x));
+        each(7..8, TraceLevel::Header, |x| foreign(x));
     });
     assert_eq!(seen.status.signal(), Some(SIGABRT));
     assert_eq!(seen.count(BLOCK), 1, "{}", seen.stderr);
@@ -422,7 +422,7 @@ fn panics_besides_the_first_are_lines() {
             both.wait();
             boom(x);
         };
-        raised(|| (0..2_u64).pool_map(2, f).chunk_size(1).trace(Trace::Header).for_each(drop));
+        raised(|| (0..2_u64).pool_map(2, f).chunk_size(1).trace(TraceLevel::Header).for_each(drop));
     });
     seen.succeeded();
     let lines = seen.stderr.lines().map(|line| &line["[TRACE:PoolWorker-1]".len()..]).collect::<Vec<_>>();
@@ -476,7 +476,7 @@ fn a_failing_test_shows_the_trace_as_its_own_output() {
 #[test]
 fn a_label_stands_in_the_trace() {
     let seen = child(|| {
-        raised(|| (7..8).pool_map(1, boom).named("parse").trace(Trace::Header).for_each(drop));
+        raised(|| (7..8).pool_map(1, boom).named("parse").trace(TraceLevel::Header).for_each(drop));
     });
     let block = BLOCK.replace("item 7", "item 0").replace("in pool_map called", "in pool_map \"parse\" called");
     seen.is(&block);
@@ -489,7 +489,7 @@ fn traced_tags_any_thread() {
         let parser = thread::Builder::new().name("parser".into());
         let payload = parser.spawn(|| traced(|| boom(7))).expect("a thread").join().expect_err("a panic");
         assert_eq!(payload.downcast_ref::<String>().expect("a string"), "boom 7");
-        raised(|| each(3..4, Trace::Header, |_| traced(|| boom(8))));
+        raised(|| each(3..4, TraceLevel::Header, |_| traced(|| boom(8))));
     });
     seen.succeeded();
     let lines = seen.stderr.lines().filter(|line| !line.contains("   0: ") && !line.contains("   1: "));
@@ -569,7 +569,7 @@ impl Stolen {
 
 /// A stream whose item 0 waits while it runs a part of item 1. Gives back what item 1 was raised with.
 fn run_stolen(owner: impl Fn(&Stolen) + Send + Sync + 'static) -> Option<String> {
-    let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
+    let pool = Pool::builder().threads(2).trace(TraceLevel::Header).build().expect("two threads");
     let stolen = Arc::new(Stolen::default());
     let inside = Arc::clone(&stolen);
     let stream = pool.imap(0..2, move |x| if x == 0 { inside.wait() } else { owner(&inside) });
@@ -593,7 +593,7 @@ fn a_part_that_another_item_has_run_in_rayon_is_told_as_its_owners() {
         assert_eq!(run_stolen(|stolen| stolen.own(|| boom(7))).as_deref(), Some("boom 7"));
         let without_text_of_its_own = || -> () { panic!("static") };
         assert_eq!(run_stolen(move |stolen| stolen.own(without_text_of_its_own)).as_deref(), Some("static"));
-        let inner = || each(7..8, Trace::Header, boom);
+        let inner = || each(7..8, TraceLevel::Header, boom);
         assert_eq!(run_stolen(move |stolen| stolen.own(inner)).as_deref(), Some("boom 7"));
     });
     seen.succeeded();
@@ -623,7 +623,7 @@ fn a_part_that_another_item_has_run_and_whose_panic_was_caught_is_one_line() {
 fn a_part_that_another_task_has_run_in_rayon_is_told_as_its_owners() {
     let seen = child(|| {
         for waiting_ends_first in [false, true] {
-            let pool = Pool::builder().threads(2).trace(Trace::Header).build().expect("two threads");
+            let pool = Pool::builder().threads(2).trace(TraceLevel::Header).build().expect("two threads");
             let stolen = Arc::new(Stolen::default());
             let [waits, owns] = [(); 2].map(|()| Arc::clone(&stolen));
             let waiting = pool.spawn(move || waits.wait());
@@ -657,7 +657,7 @@ fn a_part_that_an_idle_worker_has_run_in_rayon_has_its_place() {
         panic::set_hook(Box::new(|info| {
             eprintln!("[TRACE:hook] {}", info.payload().downcast_ref::<String>().expect("text"));
         }));
-        let pool = Pool::builder().threads(2).trace(Trace::Short).build().expect("two threads");
+        let pool = Pool::builder().threads(2).trace(TraceLevel::Short).build().expect("two threads");
         let stolen = Stolen::default();
         stolen.owner_may_end.open();
         let panic = [7].into_iter().pool_map(&pool, |x| stolen.own(|| boom(x))).catch_panics().next();
@@ -670,7 +670,7 @@ fn a_part_that_an_idle_worker_has_run_in_rayon_has_its_place() {
 
 /// Panics of which nobody hears but by standard error, and no lock of it is free.
 fn panic_unheard() {
-    let pool = Pool::builder().name("Unheard").threads(1).trace(Trace::Header).build().expect("a thread");
+    let pool = Pool::builder().name("Unheard").threads(1).trace(TraceLevel::Header).build().expect("a thread");
     let all_taken = crate::take_all_descriptors();
     let lock = io::stderr().lock();
     let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
@@ -701,7 +701,7 @@ fn panic_unheard() {
 #[test]
 fn without_a_free_descriptor_nothing_is_lost() {
     let seen = child(|| {
-        each(0..1, Trace::Header, drop);
+        each(0..1, TraceLevel::Header, drop);
         panic_unheard();
     });
     seen.succeeded();
@@ -742,9 +742,9 @@ fn nor_where_there_never_was_one() {
 #[test]
 fn last_words_need_no_free_descriptor() {
     let seen = child(|| {
-        each(0..1, Trace::Header, drop);
+        each(0..1, TraceLevel::Header, drop);
         let _all_taken = crate::take_all_descriptors();
-        each(7..8, Trace::Header, |x| {
+        each(7..8, TraceLevel::Header, |x| {
             let _bomb = Bomb(0);
             boom(x);
         });
@@ -803,7 +803,7 @@ fn minor_version() -> u32 {
 
 #[test]
 fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
-    let body = || drop(raised(|| each(7..9, Trace::Short, |x| std::hint::black_box(boom)(x))));
+    let body = || drop(raised(|| each(7..9, TraceLevel::Short, |x| std::hint::black_box(boom)(x))));
     let whole = child(body);
     whole.succeeded();
     assert!(whole.stderr.contains("::boom "), "{}", whole.stderr);

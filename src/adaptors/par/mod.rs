@@ -3,7 +3,7 @@
 //! A plain iterator gives its items one by one, on one thread; what rayon can split is cut into pieces without a look at
 //! the items, and those are made on the workers. So [`Split`] is another [`Source`](crate::engine::source::Source), and all else is
 //! as with [`PoolMap`](crate::PoolMap). Rayon shows the data inside a callback only, which is why [`PoolParMap`] is no
-//! iterator itself, and hands [`Results`] to a closure.
+//! iterator itself, and hands [`PoolResults`] to a closure.
 
 mod split;
 mod whole;
@@ -16,7 +16,7 @@ use crate::engine::star::StarFn;
 use crate::engine::stop::CancelToken;
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
-use crate::panics::{self, text::Trace};
+use crate::panics::{self, text::TraceLevel};
 use crate::threads::lease::{IntoPool, Workers};
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
@@ -229,7 +229,7 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     /// # Panics
     ///
     /// When `f` does, once all results before are consumed, and when `consume` does.
-    pub fn consume<B>(self, consume: impl FnOnce(Results<'_, W::Output>) -> B) -> B {
+    pub fn consume<B>(self, consume: impl FnOnce(PoolResults<'_, W::Output>) -> B) -> B {
         let PoolParMap { source, work, workers, options } = self;
         let size = source.len();
         source.with_producer(Engine { size, work, workers, options, consume })
@@ -391,7 +391,7 @@ impl<T, W, C, B> ProducerCallback<T> for Engine<W, C>
 where
     T: Send,
     W: Work<T>,
-    C: FnOnce(Results<'_, W::Output>) -> B,
+    C: FnOnce(PoolResults<'_, W::Output>) -> B,
 {
     type Output = B;
 
@@ -407,11 +407,11 @@ where
         }
         let outcome = if let Some(lease) = lease {
             caller_pulls::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| {
-                consume(Results::new(&mut stream))
+                consume(PoolResults::new(&mut stream))
             })
         } else {
             let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, scope: None };
-            panics::catch(|| consume(Results::new(&mut stream)))
+            panics::catch(|| consume(PoolResults::new(&mut stream)))
         };
         // Before anything is raised: a second panic while one unwinds would end the process.
         panics::contain(supply);
@@ -421,7 +421,7 @@ where
     }
 }
 
-/// Where [`Results`] get their chunks, whatever the data they are made from.
+/// Where [`PoolResults`] get their chunks, whatever the data they are made from.
 trait Chunks<R> {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<R>>;
     fn size_hint(&self) -> (usize, Option<usize>);
@@ -446,14 +446,14 @@ where
 
 /// The results of a [`PoolParMap`], in order, while the workers go on. Given to the closure of
 /// [`consume`](PoolParMap::consume).
-pub struct Results<'a, R> {
+pub struct PoolResults<'a, R> {
     current: vec::IntoIter<R>,
     chunks: &'a mut dyn Chunks<R>,
 }
 
-impl<'a, R> Results<'a, R> {
+impl<'a, R> PoolResults<'a, R> {
     fn new(chunks: &'a mut dyn Chunks<R>) -> Self {
-        Results { current: Vec::new().into_iter(), chunks }
+        PoolResults { current: Vec::new().into_iter(), chunks }
     }
 
     fn into_vec(self) -> Vec<R> {
@@ -465,7 +465,7 @@ impl<'a, R> Results<'a, R> {
     }
 }
 
-impl<R> Chunked<R> for Results<'_, R> {
+impl<R> Chunked<R> for PoolResults<'_, R> {
     fn current(&mut self) -> &mut vec::IntoIter<R> {
         &mut self.current
     }
@@ -480,7 +480,7 @@ impl<R> Chunked<R> for Results<'_, R> {
     }
 }
 
-impl<R> Iterator for Results<'_, R> {
+impl<R> Iterator for PoolResults<'_, R> {
     type Item = R;
 
     #[inline]
@@ -502,18 +502,18 @@ impl<R> Iterator for Results<'_, R> {
     }
 }
 
-impl<R> Drop for Results<'_, R> {
+impl<R> Drop for PoolResults<'_, R> {
     fn drop(&mut self) {
         panics::contain_all(mem::take(&mut self.current));
     }
 }
 
-impl<R> ExactSizeIterator for Results<'_, R> {}
+impl<R> ExactSizeIterator for PoolResults<'_, R> {}
 
-impl<R> FusedIterator for Results<'_, R> {}
+impl<R> FusedIterator for PoolResults<'_, R> {}
 
-impl<R> fmt::Debug for Results<'_, R> {
+impl<R> fmt::Debug for PoolResults<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Results").field("left", &self.size_hint()).finish_non_exhaustive()
+        f.debug_struct("PoolResults").field("left", &self.size_hint()).finish_non_exhaustive()
     }
 }
