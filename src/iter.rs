@@ -123,13 +123,13 @@ pub trait PoolIterator: Iterator + Sized {
     /// `collect`, `for_each`, `sum` (except into a `Result` or an `Option`) and other methods that take the whole iterator
     /// overlap with the workers. A `for` loop takes turns with them. See [which methods stream](#which-methods-stream).
     #[track_caller]
-    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Map<F>>
+    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, Map<F, R>>
     where
         Self::Item: Send,
         R: Send,
         F: Fn(Self::Item) -> R + Sync,
     {
-        PoolMap::new(self, pool.to_workers(), Map(f), "pool_map")
+        PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_map")
     }
 
     /// Like [`pool_map`](Self::pool_map), for items that are tuples and a function of several arguments: `f(a, b)` for `(a, b)`.
@@ -154,13 +154,13 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// As [`pool_map`](Self::pool_map).
     #[track_caller]
-    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, StarMap<F>>
+    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolMap<Self, StarMap<F, F::Output>>
     where
         Self::Item: Send,
         F: StarFn<Self::Item> + Sync,
         F::Output: Send,
     {
-        PoolMap::new(self, pool.to_workers(), StarMap(f), "pool_starmap")
+        PoolMap::new(self, pool.to_workers(), StarMap::new(f), "pool_starmap")
     }
 
     /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator.
@@ -190,7 +190,7 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// As [`pool_map`](Self::pool_map). A panic of `init` counts as a panic of the item for which it ran.
     #[track_caller]
-    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolMap<Self, MapInit<N, F>>
+    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolMap<Self, MapInit<N, F, S, R>>
     where
         Self::Item: Send,
         S: Send,
@@ -198,7 +198,7 @@ pub trait PoolIterator: Iterator + Sized {
         N: Fn() -> S + Sync,
         F: Fn(&mut S, Self::Item) -> R + Sync,
     {
-        PoolMap::new(self, pool.to_workers(), MapInit { init, f }, "pool_map_init")
+        PoolMap::new(self, pool.to_workers(), MapInit::new(init, f), "pool_map_init")
     }
 
     /// Runs `f` on every item, on the workers of `pool`: the loop body itself in parallel.
@@ -232,7 +232,7 @@ pub trait PoolIterator: Iterator + Sized {
         Self::Item: Send,
         F: Fn(Self::Item) + Sync,
     {
-        PoolMap::new(self, pool.to_workers(), Map(f), "pool_for_each").for_each(drop);
+        PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_for_each").for_each(drop);
     }
 
     /// Like [`pool_map`](Self::pool_map), but works ahead in the background while the body of your loop runs.
@@ -310,7 +310,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// The feeder hands over each item separately, which takes a lock that is rarely contended. Cheap items still run in
     /// chunks.
     #[track_caller]
-    fn pool_imap<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F>>
+    fn pool_imap<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F, R>>
     where
         Self: Send + 'static,
         Self::Item: Send + 'static,
@@ -318,7 +318,7 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(Self::Item) -> R + Send + Sync + 'static,
     {
         let workers = pool.to_workers();
-        PoolImap::new(self, &workers, Map(f), "pool_imap", true, Background::new(workers.clone()))
+        PoolImap::new(self, &workers, Map::new(f), "pool_imap", true, Background::new(workers.clone()))
     }
 
     /// Like [`pool_imap`](Self::pool_imap), but yields each result as soon as it is ready, in any order.
@@ -341,7 +341,7 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// As [`pool_imap`](Self::pool_imap).
     #[track_caller]
-    fn pool_imap_unordered<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F>>
+    fn pool_imap_unordered<R, F>(self, pool: impl IntoPool, f: F) -> PoolImap<Self, Map<F, R>>
     where
         Self: Send + 'static,
         Self::Item: Send + 'static,
@@ -349,7 +349,7 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(Self::Item) -> R + Send + Sync + 'static,
     {
         let workers = pool.to_workers();
-        PoolImap::new(self, &workers, Map(f), "pool_imap_unordered", false, Background::new(workers.clone()))
+        PoolImap::new(self, &workers, Map::new(f), "pool_imap_unordered", false, Background::new(workers.clone()))
     }
 }
 
@@ -380,7 +380,7 @@ impl Pool {
         R: Send,
         F: Fn(T::Item) -> R + Sync,
     {
-        PoolMap::new(items.into_iter(), self.to_workers(), Map(f), "Pool::map").collect()
+        PoolMap::new(items.into_iter(), self.to_workers(), Map::new(f), "Pool::map").collect()
     }
 
     /// Maps tuples with a function of several arguments: `tuples.pool_starmap(&pool, f).collect()`.
@@ -406,7 +406,7 @@ impl Pool {
         F: StarFn<T::Item> + Sync,
         F::Output: Send,
     {
-        PoolMap::new(tuples.into_iter(), self.to_workers(), StarMap(f), "Pool::starmap").collect()
+        PoolMap::new(tuples.into_iter(), self.to_workers(), StarMap::new(f), "Pool::starmap").collect()
     }
 
     /// Maps `items` with `f`, working ahead of the loop that takes the results: `items.pool_imap(&pool, f)`.
@@ -429,14 +429,14 @@ impl Pool {
     ///
     /// As [`PoolIterator::pool_imap`].
     #[track_caller]
-    pub fn imap<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>>
+    pub fn imap<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>>
     where
         T: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
         R: Send + 'static,
         F: Fn(T::Item) -> R + Send + Sync + 'static,
     {
         let workers = self.to_workers();
-        PoolImap::new(items.into_iter(), &workers, Map(f), "Pool::imap", true, Background::new(workers.clone()))
+        PoolImap::new(items.into_iter(), &workers, Map::new(f), "Pool::imap", true, Background::new(workers.clone()))
     }
 
     /// Like [`imap`](Pool::imap), but yields each result as soon as it is ready: `items.pool_imap_unordered(&pool, f)`.
@@ -455,7 +455,7 @@ impl Pool {
     ///
     /// As [`PoolIterator::pool_imap_unordered`].
     #[track_caller]
-    pub fn imap_unordered<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>>
+    pub fn imap_unordered<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>>
     where
         T: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
         R: Send + 'static,
@@ -463,6 +463,6 @@ impl Pool {
     {
         let workers = self.to_workers();
         let host = Background::new(workers.clone());
-        PoolImap::new(items.into_iter(), &workers, Map(f), "Pool::imap_unordered", false, host)
+        PoolImap::new(items.into_iter(), &workers, Map::new(f), "Pool::imap_unordered", false, host)
     }
 }

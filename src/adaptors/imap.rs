@@ -9,7 +9,7 @@ use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::stop::CancelToken;
 use crate::engine::stream_state::{LeaseSlot, StreamState, Turn};
-use crate::engine::work::{Catching, Observed, Work};
+use crate::engine::work::{Catching, Observed, Work, WorkOn};
 use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::{self, text::TraceLevel};
@@ -36,14 +36,14 @@ use std::{fmt, iter, mem, thread, vec};
 /// After `fork`, the feeder and the workers of a stream that was started before are in the parent alone. In the child it gives
 /// what is at hand and then `None`, though items are left.
 #[must_use = "iterators are lazy: nothing is pulled and no thread starts until a result is asked for"]
-pub struct PoolImap<I: Iterator, W: Work<I::Item>, H = Background> {
+pub struct PoolImap<I: Iterator, W: Work, H = Background> {
     consumer: Consumer<I, W>,
     /// Dropped last: a stream has let go of its workers when its pool may end.
     host: H,
 }
 
 /// What the consumer has of a stream.
-struct Consumer<I: Iterator, W: Work<I::Item>> {
+struct Consumer<I: Iterator, W: Work> {
     stage: Stage<I, W>,
     /// The chunk whose turn it is.
     inbox: Inbox<W::Output>,
@@ -56,7 +56,7 @@ struct Consumer<I: Iterator, W: Work<I::Item>> {
 }
 
 /// How far a stream is.
-enum Stage<I: Iterator, W: Work<I::Item>> {
+enum Stage<I: Iterator, W: Work> {
     /// Nothing was asked for yet.
     Ready(Setup<I, W>),
     /// The source is with its feeder.
@@ -78,15 +78,16 @@ struct Setup<I, W> {
 }
 
 /// Where a stream gets its threads.
-pub trait Host<I: Iterator, W: Work<I::Item>>: sealed::Threads<I, W> {}
+pub trait Host<I: Iterator, W: WorkOn<I::Item>>: sealed::Threads<I, W> {}
 
 pub(crate) mod sealed {
     use crate::engine::stream_state::StreamState;
-    use crate::engine::work::Work;
+    use crate::engine::work::WorkOn;
     use std::sync::Arc;
 
     /// The working half of [`Host`](super::Host).
-    pub trait Threads<I: Iterator, W: Work<I::Item>> {
+    #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
+    pub trait Threads<I: Iterator, W: WorkOn<I::Item>> {
         /// Starts a feeder for the source, or gives it back where that cannot be.
         #[expect(private_interfaces, reason = "nobody outside can call it")]
         fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I>;
@@ -96,7 +97,7 @@ pub(crate) mod sealed {
     }
 }
 
-impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
+impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     #[track_caller]
     pub(crate) fn new(source: I, workers: &Workers, work: W, method: &'static str, ordered: bool, host: H) -> Self {
         let options = CallOptions::new::<I::Item, W::Output>(method, workers);
@@ -120,7 +121,7 @@ impl<I: Iterator, W: Work<I::Item>, H> PoolImap<I, W, H> {
 
     /// The same stream, before its start, with other work.
     #[track_caller]
-    fn with_work<V: Work<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
+    fn with_work<V: WorkOn<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
         let PoolImap { mut consumer, host } = self;
         match mem::replace(&mut consumer.stage, Stage::Over) {
             Stage::Ready(Setup { source, work, options, workers, ordered, pool_watch }) => {
@@ -187,7 +188,7 @@ call_options! {
 impl<I, W, H> Chunked<W::Output> for PoolImap<I, W, H>
 where
     I: Iterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
     fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
@@ -236,7 +237,7 @@ where
 impl<I, W, H> PoolImap<I, W, H>
 where
     I: Iterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
     fn start(&mut self) {
@@ -261,7 +262,7 @@ where
     }
 }
 
-impl<I: Iterator, W: Work<I::Item>> Consumer<I, W> {
+impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
     /// Raises the panic whose turn has come.
     fn raise(&mut self) {
         if let Some(panic) = self.inbox.take_failure() {
@@ -297,7 +298,9 @@ impl<I: Iterator, W: Work<I::Item>> Consumer<I, W> {
             }
         }
     }
+}
 
+impl<I: Iterator, W: Work> Consumer<I, W> {
     /// Drops what will not be delivered any more, and mentions the panics in it.
     fn close(&mut self) {
         self.inbox.settle(iter::empty());
@@ -324,7 +327,7 @@ impl<I: Iterator, W: Work<I::Item>> Consumer<I, W> {
     }
 }
 
-impl<I: Iterator, W: Work<I::Item>> Drop for Consumer<I, W> {
+impl<I: Iterator, W: Work> Drop for Consumer<I, W> {
     fn drop(&mut self) {
         self.close();
     }
@@ -333,7 +336,7 @@ impl<I: Iterator, W: Work<I::Item>> Drop for Consumer<I, W> {
 impl<I, W, H> Iterator for PoolImap<I, W, H>
 where
     I: Iterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
     type Item = W::Output;
@@ -358,7 +361,7 @@ where
 impl<I, W, H> ExactSizeIterator for PoolImap<I, W, H>
 where
     I: ExactSizeIterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
 }
@@ -366,16 +369,16 @@ where
 impl<I, W, H> FusedIterator for PoolImap<I, W, H>
 where
     I: Iterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
 }
 
 // As std's `Map`. After a panic the stream is over, whatever host it had.
-impl<I: Iterator + UnwindSafe, W: Work<I::Item> + UnwindSafe, H> UnwindSafe for PoolImap<I, W, H> {}
-impl<I: Iterator + RefUnwindSafe, W: Work<I::Item> + RefUnwindSafe, H> RefUnwindSafe for PoolImap<I, W, H> {}
+impl<I: Iterator + UnwindSafe, W: Work + UnwindSafe, H> UnwindSafe for PoolImap<I, W, H> {}
+impl<I: Iterator + RefUnwindSafe, W: Work + RefUnwindSafe, H> RefUnwindSafe for PoolImap<I, W, H> {}
 
-impl<I: Iterator, W: Work<I::Item>, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
+impl<I: Iterator, W: Work, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.consumer.stage {
             Stage::Ready(_) => "not started",
@@ -437,7 +440,7 @@ impl<I, W> Host<I, W> for Background
 where
     I: Iterator + Send + 'static,
     I::Item: Send + 'static,
-    W: Work<I::Item> + Send + 'static,
+    W: WorkOn<I::Item> + Send + 'static,
 {
 }
 
@@ -445,7 +448,7 @@ impl<I, W> sealed::Threads<I, W> for Background
 where
     I: Iterator + Send + 'static,
     I::Item: Send + 'static,
-    W: Work<I::Item> + Send + 'static,
+    W: WorkOn<I::Item> + Send + 'static,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
@@ -485,7 +488,7 @@ pub(crate) fn start_feeder<'j, I, W>(
 where
     I: Iterator + Send + 'j,
     I::Item: Send + 'j,
-    W: Work<I::Item> + Send + 'j,
+    W: WorkOn<I::Item> + Send + 'j,
 {
     // What a thread was to run is lost with a thread that does not start, so the source is not given to it that way.
     let given = Arc::new(Mutex::new(Some(source)));

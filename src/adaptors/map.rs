@@ -14,7 +14,7 @@ use crate::engine::caller_pulls::{self, Delivery, Stream};
 use crate::engine::inbox::Chunked;
 use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
-use crate::engine::work::{Catching, Observed, Work};
+use crate::engine::work::{Catching, Observed, Work, WorkOn};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
 use crate::panics::text::TraceLevel;
@@ -30,7 +30,7 @@ use std::{fmt, mem, vec};
 /// Made by [`pool_map`](crate::PoolIterator::pool_map) and its kin, where the full description is. The methods here are
 /// its options; set them before the first result is asked for.
 #[must_use = "iterators are lazy: nothing is pulled and no worker starts until a result is asked for; use `pool_for_each` to run for the effect alone"]
-pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
+pub struct PoolMap<I: Iterator, W: Work> {
     source: Plain<I>,
     workers: Workers,
     stage: Stage<I::Item, W>,
@@ -41,7 +41,7 @@ pub struct PoolMap<I: Iterator, W: Work<I::Item>> {
 
 /// How far a call is.
 #[expect(clippy::large_enum_variant, reason = "a box would cost every call an allocation")]
-enum Stage<T, W: Work<T>> {
+enum Stage<T, W: Work> {
     /// Nothing was asked for yet.
     Ready(W, CallOptions),
     Started(CallState<vec::IntoIter<T>, W>),
@@ -49,7 +49,7 @@ enum Stage<T, W: Work<T>> {
     Starting,
 }
 
-impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
+impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
     #[track_caller]
     pub(crate) fn new(source: I, workers: Workers, work: W, method: &'static str) -> Self {
         let options = CallOptions::new::<I::Item, W::Output>(method, &workers);
@@ -71,7 +71,7 @@ impl<I: Iterator, W: Work<I::Item>> PoolMap<I, W> {
 
     /// The same call, before its start, with other work.
     #[track_caller]
-    fn with_work<V: Work<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
+    fn with_work<V: WorkOn<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
         match self.stage {
             Stage::Ready(work, options) => PoolMap::assemble(self.source.0, self.workers, wrap(work), options),
             Stage::Started(_) | Stage::Starting => CallOptions::too_late(option),
@@ -177,7 +177,7 @@ impl<I, W> PoolMap<I, W>
 where
     I: Iterator,
     I::Item: Send,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
     /// Hands the results to `consume` while the workers go on.
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
@@ -202,7 +202,7 @@ impl<I, W> Chunked<W::Output> for PoolMap<I, W>
 where
     I: Iterator,
     I::Item: Send,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
     fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
         &mut self.delivery.inbox.current
@@ -239,7 +239,7 @@ impl<I, W> Iterator for PoolMap<I, W>
 where
     I: Iterator,
     I::Item: Send,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
     type Item = W::Output;
 
@@ -276,7 +276,7 @@ impl<I, W> ExactSizeIterator for PoolMap<I, W>
 where
     I: ExactSizeIterator,
     I::Item: Send,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
 }
 
@@ -284,15 +284,15 @@ impl<I, W> FusedIterator for PoolMap<I, W>
 where
     I: Iterator,
     I::Item: Send,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
 }
 
 // As std's `Map`. After a panic the iterator is over, and what the workers had is let go.
-impl<I: Iterator + UnwindSafe, W: Work<I::Item> + UnwindSafe> UnwindSafe for PoolMap<I, W> {}
-impl<I: Iterator + RefUnwindSafe, W: Work<I::Item> + RefUnwindSafe> RefUnwindSafe for PoolMap<I, W> {}
+impl<I: Iterator + UnwindSafe, W: Work + UnwindSafe> UnwindSafe for PoolMap<I, W> {}
+impl<I: Iterator + RefUnwindSafe, W: Work + RefUnwindSafe> RefUnwindSafe for PoolMap<I, W> {}
 
-impl<I: Iterator + fmt::Debug, W: Work<I::Item>> fmt::Debug for PoolMap<I, W> {
+impl<I: Iterator + fmt::Debug, W: Work> fmt::Debug for PoolMap<I, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("PoolMap");
         debug.field("source", &self.source.0).field("workers", &self.workers);

@@ -5,7 +5,7 @@ use crate::engine::block::Block;
 use crate::engine::call::CallState;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
-use crate::engine::work::Work;
+use crate::engine::work::WorkOn;
 use crate::observe::ObserverRef;
 use crate::panics::Call;
 use crate::panics::text::TraceLevel;
@@ -68,7 +68,7 @@ impl CallOptions {
     }
 
     /// Starts a call whose caller pulls the source.
-    pub(super) fn into_exchange<B: Block, W: Work<B::Item>>(self, work: W, workers: &Workers) -> CallState<B, W> {
+    pub(super) fn into_exchange<B: Block, W: WorkOn<B::Item>>(self, work: W, workers: &Workers) -> CallState<B, W> {
         let mut exchange = CallState::new(work, self.call, workers.threads(), self.sizer);
         exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
         exchange.stop = self.stop;
@@ -94,7 +94,7 @@ macro_rules! call_options {
         $(#[$observe:meta])* observe;
     ) => {
         /// The options; set them before the first result is asked for.
-        impl<I: $Source, W: Work<I::Item> $(, $H)?> $Name<I, W $(, $H)?> {
+        impl<I: $Source, W: WorkOn<I::Item> $(, $H)?> $Name<I, W $(, $H)?> {
             /// Uses chunks of `items` items instead of sizes measured during the run. A chunk is what one worker takes at a time.
             ///
             $(#[$chunk_size])*

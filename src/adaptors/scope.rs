@@ -7,7 +7,7 @@
 use crate::adaptors::imap::{self, Host, PoolImap};
 use crate::engine::stop::WeakList;
 use crate::engine::stream_state::{Stop, StreamState};
-use crate::engine::work::{Map, Work};
+use crate::engine::work::{Map, WorkOn};
 use crate::panics;
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
 use crate::threads::names::Block;
@@ -108,13 +108,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// The iterator panics when `f` or the source does, as that of [`pool_imap`](crate::PoolIterator::pool_imap).
     #[track_caller]
-    pub fn imap<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>, &'scope Self>
+    pub fn imap<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>, &'scope Self>
     where
         T: IntoIterator<Item: Send + 'env, IntoIter: Send + 'env>,
         R: Send + 'env,
         F: Fn(T::Item) -> R + Send + Sync + 'env,
     {
-        PoolImap::new(items.into_iter(), &self.workers, Map(f), "Scope::imap", true, self)
+        PoolImap::new(items.into_iter(), &self.workers, Map::new(f), "Scope::imap", true, self)
     }
 
     /// The same, with each result as soon as it is there.
@@ -132,13 +132,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// The iterator panics when `f` or the source does, as that of
     /// [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered).
     #[track_caller]
-    pub fn imap_unordered<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F>, &'scope Self>
+    pub fn imap_unordered<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>, &'scope Self>
     where
         T: IntoIterator<Item: Send + 'env, IntoIter: Send + 'env>,
         R: Send + 'env,
         F: Fn(T::Item) -> R + Send + Sync + 'env,
     {
-        PoolImap::new(items.into_iter(), &self.workers, Map(f), "Scope::imap_unordered", false, self)
+        PoolImap::new(items.into_iter(), &self.workers, Map::new(f), "Scope::imap_unordered", false, self)
     }
 }
 
@@ -152,7 +152,7 @@ impl<'env, I, W> Host<I, W> for &Scope<'_, 'env>
 where
     I: Iterator + Send + 'env,
     I::Item: Send + 'env,
-    W: Work<I::Item> + Send + 'env,
+    W: WorkOn<I::Item> + Send + 'env,
 {
 }
 
@@ -160,7 +160,7 @@ impl<'env, I, W> imap::sealed::Threads<I, W> for &Scope<'_, 'env>
 where
     I: Iterator + Send + 'env,
     I::Item: Send + 'env,
-    W: Work<I::Item> + Send + 'env,
+    W: WorkOn<I::Item> + Send + 'env,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {

@@ -3,25 +3,22 @@
 //! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and
 //! [`PoolParMap`](crate::PoolParMap) says what is done with an item: it is a [`Map`], [`StarMap`] or [`MapInit`], as the
 //! method that made the iterator says, in a [`Catching`] or an [`Observed`] for each of those two options. The third one of
-//! `PoolImap` says where its threads come from: a [`Background`], or a [`Scope`](crate::Scope). The traits [`Work`] and
-//! [`Host`] are what these have in common; both are sealed. Name them where a struct holds such an iterator:
+//! `PoolImap` says where its threads come from: a [`Background`], or a [`Scope`](crate::Scope). The traits [`Work`],
+//! [`WorkOn`] and [`Host`] are what these have in common; all are sealed. Name them where a struct holds such an iterator:
 //!
 //! ```
-//! use pool_map::types::{Map, Work};
+//! use pool_map::types::Map;
 //! use pool_map::{PoolIterator, PoolMap};
 //! use std::ops::Range;
 //!
 //! /// With a function pointer, nothing is generic.
 //! struct Squares {
-//!     results: PoolMap<Range<u64>, Map<fn(u64) -> u64>>,
+//!     results: PoolMap<Range<u64>, Map<fn(u64) -> u64, u64>>,
 //! }
 //!
-//! /// With any source and any closure, the bounds are those of `PoolMap`.
-//! struct Results<I: Iterator, F>
-//! where
-//!     Map<F>: Work<I::Item>,
-//! {
-//!     results: PoolMap<I, Map<F>>,
+//! /// Any source and any closure `F` that gives an `R`.
+//! struct Results<I: Iterator, F, R> {
+//!     results: PoolMap<I, Map<F, R>>,
 //! }
 //!
 //! let squares = Squares { results: (0..4).pool_map(2, |x| x * x) };
@@ -31,4 +28,4 @@
 //! ```
 
 pub use crate::adaptors::imap::{Background, Host};
-pub use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
+pub use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work, WorkOn};

@@ -11,7 +11,7 @@ use crate::engine::run_chunk::{Done, Left, Runner};
 use crate::engine::sizing::{Plan, Sizer};
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
-use crate::engine::work::{self, Work};
+use crate::engine::work::{self, Work, WorkOn};
 use crate::observe::{self, ObserverRef};
 use crate::panics::{self, Call, TaskPanic};
 use crate::threads::job_queue::Interrupt;
@@ -24,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The place where the caller and the workers of one call meet.
-pub(crate) struct CallState<B: Block, W: Work<B::Item>> {
+pub(crate) struct CallState<B: Block, W: Work> {
     pub(crate) work: W,
     pub(crate) call: Arc<Call>,
     /// The observer of the pool; those of the call itself are in `work`.
@@ -116,7 +116,7 @@ impl<B: Block, R> State<B, R> {
     }
 }
 
-impl<B: Block, W: Work<B::Item>> CallState<B, W> {
+impl<B: Block, W: WorkOn<B::Item>> CallState<B, W> {
     pub(crate) fn new(work: W, call: Arc<Call>, workers: usize, sizer: Sizer) -> Self {
         CallState {
             work,
@@ -148,7 +148,7 @@ impl<B: Block, W: Work<B::Item>> CallState<B, W> {
 
     /// All who watch this call, each once.
     pub(crate) fn watches(&self) -> Vec<&ObserverRef<'_>> {
-        work::watches::<B::Item, W>(&self.work, self.pool_watch.as_ref())
+        work::watches(&self.work, self.pool_watch.as_ref())
     }
 
     /// Tells those who watch that this call is over.
@@ -481,7 +481,7 @@ impl<B: Block, W: Work<B::Item>> CallState<B, W> {
     }
 }
 
-impl<B: Block<Item: Send> + Send, W: Work<B::Item>> Lent for CallState<B, W> {
+impl<B: Block<Item: Send> + Send, W: WorkOn<B::Item>> Lent for CallState<B, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.run(scope);
     }
@@ -517,10 +517,10 @@ mod tests {
     use std::{mem, vec};
 
     type Numbers = vec::IntoIter<u32>;
-    type Same = Map<fn(u32) -> u32>;
+    type Same = Map<fn(u32) -> u32, u32>;
 
     /// What a job does next that others do not wait for: the chunk it takes, and whether it starts one more.
-    fn next_of<B: Block, W: Work<B::Item>>(
+    fn next_of<B: Block, W: WorkOn<B::Item>>(
         exchange: &CallState<B, W>,
         done: Option<(u64, Done<W::Output>)>,
     ) -> (Option<Chunk<B>>, bool) {
@@ -536,7 +536,7 @@ mod tests {
         let mut sizer = Sizer::new::<u32, u32>(workers);
         sizer.fix_chunk(1);
         let exchange =
-            CallState::new(Map((|x| x) as fn(u32) -> u32), Arc::new(Call::here("pool_map", None)), workers, sizer);
+            CallState::new(Map::new((|x| x) as fn(u32) -> u32), Arc::new(Call::here("pool_map", None)), workers, sizer);
         exchange.open();
         exchange.submit(0, items.into_iter(), Duration::ZERO, last);
         exchange
@@ -566,7 +566,7 @@ mod tests {
     }
 
     /// Whether a caller that waits for `until` is called by what `step` does.
-    fn calls<B: Block, W: Work<B::Item>, R>(
+    fn calls<B: Block, W: WorkOn<B::Item>, R>(
         exchange: &CallState<B, W>,
         until: Until,
         step: impl FnOnce(&CallState<B, W>) -> R,
@@ -651,7 +651,7 @@ mod tests {
     ) -> Arc<CallState<Cuttable, Same>> {
         let mut sizer = Sizer::new::<u32, u32>(2);
         sizer.fix_chunk(1);
-        let work = Map((|x| x) as fn(u32) -> u32);
+        let work = Map::new((|x| x) as fn(u32) -> u32);
         let exchange = Arc::new(CallState::new(work, Arc::new(Call::here("pool_map", None)), 2, sizer));
         exchange.open();
         exchange.submit(0, Cuttable { numbers: vec![0].into_iter(), first: None }, Duration::ZERO, false);
@@ -825,7 +825,7 @@ mod tests {
     fn run(setting: &Setting, way: &mut dyn Way) {
         let Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch } = setting;
         let (alive, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = Map(|item: Item<'_>| {
+        let work = Map::new(|item: Item<'_>| {
             runs.lock().push(item.0);
             if bad.contains(&item.0) {
                 resume_unwind(Box::new(item.0));

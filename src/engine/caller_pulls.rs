@@ -9,7 +9,7 @@ use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
 use crate::engine::source::{Pulled, Source, SourceState};
-use crate::engine::work::Work;
+use crate::engine::work::{Work, WorkOn};
 use crate::panics::{self, Outlet, Payload, TaskPanic};
 use crate::threads::lease::WaitingLease;
 use crate::threads::workers_scope::{self, WorkersScope};
@@ -34,7 +34,7 @@ pub(crate) fn run<S, W, B>(
 ) -> Result<B, Payload>
 where
     S: Source<Item: Send, Block: Send>,
-    W: Work<S::Item>,
+    W: WorkOn<S::Item>,
 {
     delivery.plan = exchange.open();
     let outcome = workers_scope::lend(lease.queue(), exchange, |scope| {
@@ -50,7 +50,7 @@ where
 }
 
 /// The results of one call while its workers are at work.
-pub(crate) struct Stream<'a, S: Source, W: Work<S::Item>> {
+pub(crate) struct Stream<'a, S: Source, W: Work> {
     pub(crate) supply: &'a mut S,
     pub(crate) exchange: &'a CallState<S::Block, W>,
     pub(crate) delivery: &'a mut Delivery<W::Output>,
@@ -61,7 +61,7 @@ pub(crate) struct Stream<'a, S: Source, W: Work<S::Item>> {
 impl<S, W> Stream<'_, S, W>
 where
     S: Source<Item: Send, Block: Send>,
-    W: Work<S::Item>,
+    W: WorkOn<S::Item>,
 {
     /// Makes the inbox hold a result; false if there are no more.
     pub(crate) fn advance(&mut self, scope: WorkersScope<'_>) -> bool {
@@ -169,7 +169,7 @@ where
 impl<S, W> Chunked<W::Output> for Stream<'_, S, W>
 where
     S: Source<Item: Send, Block: Send>,
-    W: Work<S::Item>,
+    W: WorkOn<S::Item>,
 {
     fn current(&mut self) -> &mut vec::IntoIter<W::Output> {
         &mut self.delivery.inbox.current
@@ -186,7 +186,7 @@ where
 impl<S, W> Iterator for Stream<'_, S, W>
 where
     S: Source<Item: Send, Block: Send>,
-    W: Work<S::Item>,
+    W: WorkOn<S::Item>,
 {
     type Item = W::Output;
 

@@ -14,7 +14,7 @@
 //!
 //! The item waits in the [`window`], which keeps the order: blocks that wait, and chunks that were taken, both by the index of
 //! their first item. A worker takes a chunk, and [`run_chunk`] runs it: before each item it looks at the [stop flag](stop),
-//! then does the [`Work`](work::Work), which is `f` in one of its forms, inside a catch. If the rest of the chunk is asked for
+//! then does the [work](work::WorkOn), which is `f` in one of its forms, inside a catch. If the rest of the chunk is asked for
 //! meanwhile, it goes back to the window.
 //!
 //! What came of a chunk goes into its place in the line. Once it is the front, and no item before it waits, it moves to the

@@ -8,7 +8,7 @@
 use crate::engine::block::{Block, Queued};
 use crate::engine::stop::StopFlag;
 use crate::engine::window::Chunk;
-use crate::engine::work::{At, Work};
+use crate::engine::work::{At, WorkOn};
 use crate::observe::{self, ItemTimer, ObserverRef, TaskOutcome};
 use crate::panics::{self, Call, JobEnd, TaskPanic};
 use std::cell::Cell;
@@ -89,7 +89,7 @@ impl<W> Runner<'_, W> {
         state: &mut Option<W::State>,
     ) -> (Done<W::Output>, Option<Left<B>>)
     where
-        W: Work<B::Item>,
+        W: WorkOn<B::Item>,
     {
         match chunk.items {
             Queued::Block(block) => self.run_block(watches, chunk.first, block, state),
@@ -113,7 +113,7 @@ impl<W> Runner<'_, W> {
         state: &mut Option<W::State>,
     ) -> (Done<W::Output>, Option<Left<B>>)
     where
-        W: Work<B::Item>,
+        W: WorkOn<B::Item>,
     {
         let count = block.size();
         let mut results = Vec::new();
@@ -163,7 +163,7 @@ impl<W> Runner<'_, W> {
         start: Instant,
     ) -> End<B>
     where
-        W: Work<B::Item>,
+        W: WorkOn<B::Item>,
     {
         let Runner { work, call, stop, .. } = *self;
         let count = block.size();
@@ -232,7 +232,7 @@ impl<W> Runner<'_, W> {
         since: Instant,
     ) -> End<B>
     where
-        W: Work<B::Item>,
+        W: WorkOn<B::Item>,
     {
         let Runner { work, call, stop, .. } = *self;
         let count = block.size();
@@ -312,7 +312,7 @@ impl<W> Runner<'_, W> {
         item: T,
     ) -> Result<W::Output, TaskPanic>
     where
-        W: Work<T>,
+        W: WorkOn<T>,
     {
         let Runner { work, call, .. } = *self;
         let run = || call.in_item_span(index, || work.run(state, item, At { call, index }));
@@ -331,7 +331,7 @@ fn set_aside<T>(held: &mut Option<Box<T>>, item: T) {
 }
 
 #[cold]
-fn run_here_watched<T, W: Work<T>>(
+fn run_here_watched<T, W: WorkOn<T>>(
     call: &Arc<Call>,
     watches: &[&ObserverRef<'_>],
     index: u64,

@@ -19,6 +19,7 @@ pub trait StarFn<Args>: sealed::Sealed<Args> {
 }
 
 mod sealed {
+    #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
     pub trait Sealed<Args> {}
 }
 

@@ -18,7 +18,7 @@ use crate::engine::run_chunk::{Done, Left, Runner};
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::StopFlag;
 use crate::engine::window::{Chunk, Window};
-use crate::engine::work::{self, Work};
+use crate::engine::work::{self, Work, WorkOn};
 use crate::observe::{self, CallerRole, ObserverRef};
 use crate::panics::{self, Call, Payload, TaskPanic};
 use crate::threads::job_queue::{Interrupt, JobQueue};
@@ -45,7 +45,7 @@ type Items<T> = vec::IntoIter<T>;
 pub(crate) type LeaseSlot = Mutex<Option<Lease>>;
 
 /// What one stream's threads share.
-pub(crate) struct StreamState<T, W: Work<T>> {
+pub(crate) struct StreamState<T, W: Work> {
     /// `Some` until the drop.
     work: Option<W>,
     call: Arc<Call>,
@@ -246,7 +246,7 @@ impl Source {
     }
 }
 
-impl<T, W: Work<T>> StreamState<T, W> {
+impl<T, W: WorkOn<T>> StreamState<T, W> {
     pub(crate) fn new(
         work: W,
         call: Arc<Call>,
@@ -280,16 +280,6 @@ impl<T, W: Work<T>> StreamState<T, W> {
         self.pool.get_or_init(|| (id, Arc::clone(pool.queue())));
     }
 
-    fn work(&self) -> &W {
-        self.work.as_ref().expect("BUG: the work stays until the drop")
-    }
-
-    // Who watches.
-
-    fn watches(&self) -> Vec<&ObserverRef<'_>> {
-        work::watches::<T, W>(self.work(), self.pool_watch.as_deref())
-    }
-
     /// Tells those who watch that the stream starts, and lets its feeder begin, which waits for that. `fed` says whether it
     /// has one.
     pub(crate) fn open(&self, size_hint: (usize, Option<usize>), fed: bool) {
@@ -302,17 +292,6 @@ impl<T, W: Work<T>> StreamState<T, W> {
             watch.start(&self.call, workers, size_hint, part);
         }
         self.stop.feeder.set();
-    }
-
-    /// Tells them that it is over: the consumer is done with it, and no item runs. Gives what there is to print of that.
-    fn finish(&self) -> String {
-        let watches = self.watches();
-        if watches.is_empty() {
-            return String::new();
-        }
-        // As a job, since on a worker nothing else may print.
-        let call = Arc::new(self.call.without_items());
-        panics::run_job(&call, 0, |_| watches.into_iter().for_each(ObserverRef::finish)).deferred.concat()
     }
 
     /// Lets them know how long the consumer waits for results in `wait`.
@@ -430,12 +409,6 @@ impl<T, W: Work<T>> StreamState<T, W> {
         if concerned {
             state.consumer_waits = None;
             self.stop.consumer.set();
-        }
-    }
-
-    fn end_naps(&self, state: &mut MutexGuard<'_, State<T, W::Output>>) {
-        if state.napping > 0 {
-            self.nap.notify_one();
         }
     }
 
@@ -573,13 +546,6 @@ impl<T, W: Work<T>> StreamState<T, W> {
         }
     }
 
-    /// No worker is to come any more.
-    fn withdraw_jobs(&self) {
-        if let Some((_, queue)) = self.pool.get() {
-            queue.withdraw(workers_scope::owner_of(self));
-        }
-    }
-
     // What the consumer does.
 
     /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a
@@ -651,6 +617,43 @@ impl<T, W: Work<T>> StreamState<T, W> {
     pub(crate) fn run_here(&self, index: u64, item: T) -> Result<W::Output, TaskPanic> {
         self.runner(&|_| false).run_here(&self.watches(), &mut None, index, item)
     }
+}
+
+/// What needs no item to be run.
+impl<T, W: Work> StreamState<T, W> {
+    fn work(&self) -> &W {
+        self.work.as_ref().expect("BUG: the work stays until the drop")
+    }
+
+    // Who watches.
+
+    fn watches(&self) -> Vec<&ObserverRef<'_>> {
+        work::watches(self.work(), self.pool_watch.as_deref())
+    }
+
+    /// Tells them that it is over: the consumer is done with it, and no item runs. Gives what there is to print of that.
+    fn finish(&self) -> String {
+        let watches = self.watches();
+        if watches.is_empty() {
+            return String::new();
+        }
+        // As a job, since on a worker nothing else may print.
+        let call = Arc::new(self.call.without_items());
+        panics::run_job(&call, 0, |_| watches.into_iter().for_each(ObserverRef::finish)).deferred.concat()
+    }
+
+    fn end_naps(&self, state: &mut MutexGuard<'_, State<T, W::Output>>) {
+        if state.napping > 0 {
+            self.nap.notify_one();
+        }
+    }
+
+    /// No worker is to come any more.
+    fn withdraw_jobs(&self) {
+        if let Some((_, queue)) = self.pool.get() {
+            queue.withdraw(workers_scope::owner_of(self));
+        }
+    }
 
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
     /// the source's `next`. `raised` says whether the consumer has raised a panic of this stream.
@@ -682,7 +685,7 @@ impl<T, W: Work<T>> StreamState<T, W> {
     }
 }
 
-impl<T: Send, W: Work<T> + Send> Lent for StreamState<T, W> {
+impl<T: Send, W: WorkOn<T> + Send> Lent for StreamState<T, W> {
     fn work(&self, scope: &WorkersScope<'_>) {
         self.work_on(scope);
     }
@@ -701,7 +704,7 @@ impl<T: Send, W: Work<T> + Send> Lent for StreamState<T, W> {
     }
 }
 
-impl<T: Send, W: Work<T> + Send> Shared for StreamState<T, W> {
+impl<T: Send, W: WorkOn<T> + Send> Shared for StreamState<T, W> {
     fn holders(&self) -> Arc<dyn Holders> {
         Arc::clone(&self.stop) as _
     }
@@ -712,13 +715,13 @@ pub(crate) trait Stop: Send + Sync {
     fn stop(&self);
 }
 
-impl<T: Send, W: Work<T> + Send> Stop for StreamState<T, W> {
+impl<T: Send, W: WorkOn<T> + Send> Stop for StreamState<T, W> {
     fn stop(&self) {
         StreamState::stop(self, false);
     }
 }
 
-impl<T, W: Work<T>> Drop for StreamState<T, W> {
+impl<T, W: Work> Drop for StreamState<T, W> {
     fn drop(&mut self) {
         // On whatever thread it was that let go last; its panics would end that thread.
         panics::contain(self.work.take());
@@ -818,7 +821,7 @@ mod tests {
         let mut sizer = Sizer::new::<u64, u64>(2);
         sizer.fix_chunk(4);
         let (call, stop) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
-        let flow = StreamState::new(Map(|item: u64| item), call, 2, sizer, true, stop, None);
+        let flow = StreamState::new(Map::new(|item: u64| item), call, 2, sizer, true, stop, None);
         let mut done = None;
         {
             let mut state = flow.state.lock();
@@ -857,7 +860,7 @@ mod tests {
         let mut sizer = Sizer::new::<u64, u64>(1);
         sizer.fix_chunk(1);
         let (call, stop) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
-        let flow = StreamState::new(Map(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&stop), None);
+        let flow = StreamState::new(Map::new(|item: u64| item), call, 1, sizer, ordered, Arc::clone(&stop), None);
         {
             let mut state = flow.state.lock();
             (0..=queued).for_each(|item| state.push(item));
@@ -889,7 +892,7 @@ mod tests {
     #[test]
     fn what_the_source_gives_after_the_stop_is_dropped_at_once() {
         let (call, stop) = (Arc::new(Call::here("steps", None)), Arc::new(StopFlag::new()));
-        let work = Map(|item: Item| item.0);
+        let work = Map::new(|item: Item| item.0);
         let flow = Arc::new(StreamState::new(work, call, 1, Sizer::new::<Item, u64>(1), true, stop, None));
         let alive = Arc::new(AtomicUsize::new(0));
         let next = || {
@@ -986,7 +989,7 @@ mod tests {
         let Setting { workers, items, chunk, limit, ordered, bad, bad_source, stop_after, others } = setting;
         let (alive, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (fails, ran) = (bad.map(|bad| bad as u64), Arc::clone(&runs));
-        let work = Map(move |item: Item| {
+        let work = Map::new(move |item: Item| {
             ran.lock().push(item.0);
             if Some(item.0) == fails {
                 resume_unwind(Box::new("f"));

@@ -1,30 +1,27 @@
 //! What is done with one item: `f(item)`, `f(a, b)`, `f(&mut state, item)`, or any of these with a panic as a value.
 //!
-//! The engine knows only [`Work`]; each adaptor of [`PoolIterator`](crate::PoolIterator) is one implementation of it.
+//! The engine knows only [`Work`] and [`WorkOn`]; each adaptor of [`PoolIterator`](crate::PoolIterator) is one implementation of it.
 
 use crate::engine::star::StarFn;
 use crate::observe::ObserverRef;
 use crate::panics::{self, Call, TaskPanic};
+use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// What a [`PoolMap`](crate::PoolMap) does with each item. Not for implementing elsewhere: the methods of
-/// [`PoolIterator`](crate::PoolIterator) choose it.
-pub trait Work<T>: Sync + sealed::Sealed {
+/// What an iterator of this crate does with its items, as far as that can be said without them: what comes of one, and what a
+/// worker keeps. Not for implementing elsewhere: the methods of [`PoolIterator`](crate::PoolIterator) choose it.
+pub trait Work: sealed::Sealed {
     /// What comes of one item.
-    type Output: Send;
+    type Output;
 
     /// What one worker keeps from item to item.
     #[doc(hidden)]
-    type State: Send;
+    type State;
 
     /// Whether there is such a thing.
     #[doc(hidden)]
     const HAS_STATE: bool = false;
-
-    /// Runs on the worker. `state` is this worker's alone, and `None` until its first item.
-    #[doc(hidden)]
-    fn run(&self, state: &mut Option<Self::State>, item: T, at: At<'_>) -> Self::Output;
 
     /// Adds those who watch this work.
     #[doc(hidden)]
@@ -38,69 +35,111 @@ pub trait Work<T>: Sync + sealed::Sealed {
     }
 }
 
+/// [`Work`] that can be done on items of type `T`, by workers.
+pub trait WorkOn<T>: Work<Output: Send, State: Send> + Sync {
+    /// Runs on the worker. `state` is this worker's alone, and `None` until its first item.
+    #[doc(hidden)]
+    fn run(&self, state: &mut Option<Self::State>, item: T, at: At<'_>) -> Self::Output;
+}
+
 /// Which item of which call is at work.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
+#[expect(unnameable_types, reason = "what a sealed trait deals in")]
 pub struct At<'a> {
     pub(crate) call: &'a Arc<Call>,
     pub(crate) index: u64,
 }
 
 mod sealed {
+    #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
     pub trait Sealed {}
-    impl<F> Sealed for super::Map<F> {}
-    impl<F> Sealed for super::StarMap<F> {}
-    impl<N, F> Sealed for super::MapInit<N, F> {}
+    impl<F, R> Sealed for super::Map<F, R> {}
+    impl<F, R> Sealed for super::StarMap<F, R> {}
+    impl<N, F, S, R> Sealed for super::MapInit<N, F, S, R> {}
     impl<W> Sealed for super::Catching<W> {}
     impl<W> Sealed for super::Observed<'_, W> {}
 }
 
-/// `f(item)`: the work of [`pool_map`](crate::PoolIterator::pool_map).
-#[derive(Clone, Copy)]
-pub struct Map<F>(pub(crate) F);
+/// `f(item)`, which gives an `R`: the work of [`pool_map`](crate::PoolIterator::pool_map).
+pub struct Map<F, R> {
+    f: F,
+    gives: PhantomData<fn() -> R>,
+}
 
-impl<T, R, F> Work<T> for Map<F>
+impl<F, R> Map<F, R> {
+    pub(crate) fn new(f: F) -> Self {
+        Map { f, gives: PhantomData }
+    }
+}
+
+impl<F, R> Work for Map<F, R> {
+    type Output = R;
+    type State = ();
+}
+
+impl<T, R, F> WorkOn<T> for Map<F, R>
 where
     T: Send,
     R: Send,
     F: Fn(T) -> R + Sync,
 {
-    type Output = R;
-    type State = ();
-
     #[inline]
     fn run(&self, _: &mut Option<()>, item: T, _: At<'_>) -> R {
-        (self.0)(item)
+        (self.f)(item)
     }
 }
 
-/// `f(a, b)`: the work of [`pool_starmap`](crate::PoolIterator::pool_starmap).
-#[derive(Clone, Copy)]
-pub struct StarMap<F>(pub(crate) F);
+/// `f(a, b)`, which gives an `R`: the work of [`pool_starmap`](crate::PoolIterator::pool_starmap).
+pub struct StarMap<F, R> {
+    f: F,
+    gives: PhantomData<fn() -> R>,
+}
 
-impl<T, F> Work<T> for StarMap<F>
+impl<F, R> StarMap<F, R> {
+    pub(crate) fn new(f: F) -> Self {
+        StarMap { f, gives: PhantomData }
+    }
+}
+
+impl<F, R> Work for StarMap<F, R> {
+    type Output = R;
+    type State = ();
+}
+
+impl<T, R, F> WorkOn<T> for StarMap<F, R>
 where
     T: Send,
-    F: StarFn<T> + Sync,
-    F::Output: Send,
+    R: Send,
+    F: StarFn<T, Output = R> + Sync,
 {
-    type Output = F::Output;
-    type State = ();
-
     #[inline]
-    fn run(&self, _: &mut Option<()>, item: T, _: At<'_>) -> F::Output {
-        self.0.call_star(item)
+    fn run(&self, _: &mut Option<()>, item: T, _: At<'_>) -> R {
+        self.f.call_star(item)
     }
 }
 
-/// `f(&mut state, item)`: the work of [`pool_map_init`](crate::PoolIterator::pool_map_init).
-#[derive(Clone, Copy)]
-pub struct MapInit<N, F> {
-    pub(crate) init: N,
-    pub(crate) f: F,
+/// `f(&mut state, item)`, which gives an `R`, with a state `S` for each worker: the work of
+/// [`pool_map_init`](crate::PoolIterator::pool_map_init).
+pub struct MapInit<N, F, S, R> {
+    init: N,
+    f: F,
+    gives: PhantomData<fn() -> (S, R)>,
 }
 
-impl<T, S, R, N, F> Work<T> for MapInit<N, F>
+impl<N, F, S, R> MapInit<N, F, S, R> {
+    pub(crate) fn new(init: N, f: F) -> Self {
+        MapInit { init, f, gives: PhantomData }
+    }
+}
+
+impl<N, F, S, R> Work for MapInit<N, F, S, R> {
+    type Output = R;
+    type State = S;
+    const HAS_STATE: bool = true;
+}
+
+impl<T, S, R, N, F> WorkOn<T> for MapInit<N, F, S, R>
 where
     T: Send,
     S: Send,
@@ -108,10 +147,6 @@ where
     N: Fn() -> S + Sync,
     F: Fn(&mut S, T) -> R + Sync,
 {
-    type Output = R;
-    type State = S;
-    const HAS_STATE: bool = true;
-
     #[inline]
     fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> R {
         let (state, item) = match state {
@@ -122,13 +157,10 @@ where
     }
 }
 
-impl<N, F> MapInit<N, F> {
+impl<N: Fn() -> S, F, S, R> MapInit<N, F, S, R> {
     /// Makes the state before a worker's first item. Where that panics, the item is left over like any other.
     #[cold]
-    fn begin<'s, S, T>(&self, state: &'s mut Option<S>, item: T) -> (&'s mut S, T)
-    where
-        N: Fn() -> S,
-    {
+    fn begin<'s, T>(&self, state: &'s mut Option<S>, item: T) -> (&'s mut S, T) {
         match panics::catch(&self.init) {
             Ok(new) => (state.insert(new), item),
             Err(payload) => {
@@ -140,24 +172,12 @@ impl<N, F> MapInit<N, F> {
 }
 
 /// Any other work, with a panic as a value: the work of [`catch_panics`](crate::PoolMap::catch_panics).
-#[derive(Clone, Copy)]
 pub struct Catching<W>(pub(crate) W);
 
-impl<T, W> Work<T> for Catching<W>
-where
-    T: Send,
-    W: Work<T>,
-{
+impl<W: Work> Work for Catching<W> {
     type Output = Result<W::Output, TaskPanic>;
     type State = W::State;
     const HAS_STATE: bool = W::HAS_STATE;
-
-    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> Self::Output {
-        panics::run_item(at.call, at.index, || self.0.run(state, item, at)).inspect_err(|_| {
-            // Nobody knows what the panic left half done in the state: the worker's next item makes a new one.
-            panics::contain(state.take());
-        })
-    }
 
     fn add_watches<'s>(&'s self, watches: &mut Vec<&'s ObserverRef<'s>>) {
         self.0.add_watches(watches);
@@ -165,6 +185,19 @@ where
 
     fn is_panic(output: &Self::Output) -> bool {
         output.is_err()
+    }
+}
+
+impl<T, W> WorkOn<T> for Catching<W>
+where
+    T: Send,
+    W: WorkOn<T>,
+{
+    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> Self::Output {
+        panics::run_item(at.call, at.index, || self.0.run(state, item, at)).inspect_err(|_| {
+            // Nobody knows what the panic left half done in the state: the worker's next item makes a new one.
+            panics::contain(state.take());
+        })
     }
 }
 
@@ -181,15 +214,10 @@ pub struct Observed<'a, W> {
 impl<W: UnwindSafe> UnwindSafe for Observed<'_, W> {}
 impl<W: RefUnwindSafe> RefUnwindSafe for Observed<'_, W> {}
 
-impl<T, W: Work<T>> Work<T> for Observed<'_, W> {
+impl<W: Work> Work for Observed<'_, W> {
     type Output = W::Output;
     type State = W::State;
     const HAS_STATE: bool = W::HAS_STATE;
-
-    #[inline]
-    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> W::Output {
-        self.work.run(state, item, at)
-    }
 
     fn add_watches<'s>(&'s self, watches: &mut Vec<&'s ObserverRef<'s>>) {
         self.work.add_watches(watches);
@@ -201,11 +229,15 @@ impl<T, W: Work<T>> Work<T> for Observed<'_, W> {
     }
 }
 
+impl<T, W: WorkOn<T>> WorkOn<T> for Observed<'_, W> {
+    #[inline]
+    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> W::Output {
+        self.work.run(state, item, at)
+    }
+}
+
 /// All who watch a call, each once: those of its work, and its pool's.
-pub(crate) fn watches<'s, T, W: Work<T>>(
-    work: &'s W,
-    of_pool: Option<&'s ObserverRef<'static>>,
-) -> Vec<&'s ObserverRef<'s>> {
+pub(crate) fn watches<'s, W: Work>(work: &'s W, of_pool: Option<&'s ObserverRef<'static>>) -> Vec<&'s ObserverRef<'s>> {
     let mut watches = Vec::new();
     work.add_watches(&mut watches);
     let own = of_pool.filter(|own| !watches.iter().any(|watch| watch.is_twin_of(own)));
@@ -223,5 +255,6 @@ macro_rules! opaque_debug {
     )+};
 }
 
-opaque_debug!("Map" => [F] Map<F>, "StarMap" => [F] StarMap<F>, "MapInit" => [N, F] MapInit<N, F>);
+opaque_debug!("Map" => [F, R] Map<F, R>, "StarMap" => [F, R] StarMap<F, R>);
+opaque_debug!("MapInit" => [N, F, S, R] MapInit<N, F, S, R>);
 opaque_debug!("Catching" => [W] Catching<W>, "Observed" => ['a, W] Observed<'a, W>);

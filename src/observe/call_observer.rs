@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// One observer of one call, from the first result asked for to the end.
+#[expect(unnameable_types, reason = "what a sealed trait deals in")]
 pub struct ObserverRef<'a> {
     observer: ObserverHandle<'a>,
     /// Set when the call starts; only then is it told to have finished.

@@ -39,6 +39,7 @@ pub trait IntoObserver<'a>: sealed::ToHandle<'a> {}
 
 mod sealed {
     /// The working half of [`IntoObserver`](super::IntoObserver), out of reach for other crates.
+    #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
     pub trait ToHandle<'a> {
         fn to_handle(self) -> super::ObserverHandle<'a>;
     }
@@ -46,6 +47,7 @@ mod sealed {
 
 /// An observer as a call or a pool keeps it.
 #[derive(Clone)]
+#[expect(unnameable_types, reason = "what a sealed trait deals in")]
 pub enum ObserverHandle<'a> {
     Borrowed(&'a dyn Observer),
     Shared(Arc<dyn Observer + 'a>),

@@ -71,6 +71,7 @@ pub(crate) use sealed::ToWorkers;
 
 mod sealed {
     /// The working half of [`IntoPool`](super::IntoPool), out of reach for other crates.
+    #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
     pub trait ToWorkers {
         #[track_caller]
         fn to_workers(self) -> super::Workers;
@@ -79,6 +80,7 @@ mod sealed {
 
 /// The workers a call was given, before it takes hold of any.
 #[derive(Clone, Debug)]
+#[expect(unnameable_types, reason = "what a sealed trait deals in")]
 pub enum Workers {
     /// So many, leased each time.
     Leased(NonZeroUsize),

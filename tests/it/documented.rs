@@ -17,7 +17,7 @@ use itertools::{Either, Itertools, Position, assert_equal};
 use pool_map::types::Map;
 use pool_map::{PoolIterator, PoolMap};
 
-type Through<'a, T> = PoolMap<Box<dyn Iterator<Item = T> + 'a>, Map<fn(T) -> T>>;
+type Through<'a, T> = PoolMap<Box<dyn Iterator<Item = T> + 'a>, Map<fn(T) -> T, T>>;
 
 /// The same items, by way of two workers.
 trait ThroughAPool<'a>: Iterator<Item: Send> + Sized + 'a {

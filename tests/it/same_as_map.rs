@@ -474,7 +474,7 @@ fn they_are_unwind_safe_where_map_is() {
 /// The bounds are those of the methods, as with rayon's own `Map`.
 #[test]
 fn a_struct_that_holds_split_data_needs_no_bounds() {
-    struct Holds<I, F>(PoolParMap<I, Map<F>>);
+    struct Holds<I, F, R>(PoolParMap<I, Map<F, R>>);
     let Holds(results) = Holds([1, 2, 3].par_iter().pool_map(2, |x| x + 1));
     assert_eq!(results.sum::<u32>(), 9);
 }

@@ -14,7 +14,7 @@ use crate::engine::caller_pulls::{self, Delivery, Stream};
 use crate::engine::inbox::Chunked;
 use crate::engine::star::StarFn;
 use crate::engine::stop::CancelToken;
-use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work};
+use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, WorkOn};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics::{self, text::TraceLevel};
 use crate::threads::lease::{IntoPool, Workers};
@@ -65,12 +65,12 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     ///
     /// When `pool` is 0, or more threads than a pool can have. What consumes the results panics when `f` does.
     #[track_caller]
-    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, Map<F>>
+    fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, Map<F, R>>
     where
         R: Send,
         F: Fn(Self::Item) -> R + Sync,
     {
-        PoolParMap::new(self, pool.to_workers(), Map(f), "pool_map")
+        PoolParMap::new(self, pool.to_workers(), Map::new(f), "pool_map")
     }
 
     /// Maps tuples with a function of several arguments, as
@@ -90,12 +90,12 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     ///
     /// As [`pool_map`](Self::pool_map).
     #[track_caller]
-    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, StarMap<F>>
+    fn pool_starmap<F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, StarMap<F, F::Output>>
     where
         F: StarFn<Self::Item> + Sync,
         F::Output: Send,
     {
-        PoolParMap::new(self, pool.to_workers(), StarMap(f), "pool_starmap")
+        PoolParMap::new(self, pool.to_workers(), StarMap::new(f), "pool_starmap")
     }
 
     /// Maps with a state for each worker, as [`PoolIterator::pool_map_init`](crate::PoolIterator::pool_map_init) does.
@@ -121,14 +121,14 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     ///
     /// As [`pool_map`](Self::pool_map); a panic of `init` is that of the item for which it ran.
     #[track_caller]
-    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolParMap<Self, MapInit<N, F>>
+    fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolParMap<Self, MapInit<N, F, S, R>>
     where
         S: Send,
         R: Send,
         N: Fn() -> S + Sync,
         F: Fn(&mut S, Self::Item) -> R + Sync,
     {
-        PoolParMap::new(self, pool.to_workers(), MapInit { init, f }, "pool_map_init")
+        PoolParMap::new(self, pool.to_workers(), MapInit::new(init, f), "pool_map_init")
     }
 
     /// Runs `f` on every item: the loop body itself in parallel. Workers take the items in order, a chunk at a time; items of
@@ -142,7 +142,7 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     where
         F: Fn(Self::Item) + Sync,
     {
-        PoolParMap::new(self, pool.to_workers(), Map(f), "pool_for_each").for_each(drop);
+        PoolParMap::new(self, pool.to_workers(), Map::new(f), "pool_for_each").for_each(drop);
     }
 }
 
@@ -161,7 +161,7 @@ pub struct PoolParMap<I, W> {
     options: CallOptions,
 }
 
-impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
+impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
     #[track_caller]
     fn new(source: I, workers: Workers, work: W, method: &'static str) -> Self {
         let options = CallOptions::new::<I::Item, W::Output>(method, &workers);
@@ -173,7 +173,7 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
         &mut self.options
     }
 
-    fn with_work<V: Work<I::Item>>(self, _: &str, wrap: impl FnOnce(W) -> V) -> PoolParMap<I, V> {
+    fn with_work<V: WorkOn<I::Item>>(self, _: &str, wrap: impl FnOnce(W) -> V) -> PoolParMap<I, V> {
         let PoolParMap { source, work, workers, options } = self;
         PoolParMap { source, work: wrap(work), workers, options }
     }
@@ -209,7 +209,7 @@ call_options! {
     observe;
 }
 
-impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
+impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
     /// Hands the results to `consume`, in order, while the workers go on, and returns what it returns. Results that it leaves
     /// are not waited for: nothing more starts then.
     ///
@@ -390,7 +390,7 @@ struct Engine<W, C> {
 impl<T, W, C, B> ProducerCallback<T> for Engine<W, C>
 where
     T: Send,
-    W: Work<T>,
+    W: WorkOn<T>,
     C: FnOnce(PoolResults<'_, W::Output>) -> B,
 {
     type Output = B;
@@ -430,7 +430,7 @@ trait Chunks<R> {
 impl<P, W> Chunks<W::Output> for Stream<'_, Split<P>, W>
 where
     P: Producer<Item: Send>,
-    W: Work<P::Item>,
+    W: WorkOn<P::Item>,
 {
     fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
         match self.scope {

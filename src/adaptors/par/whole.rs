@@ -4,7 +4,7 @@
 //! consumer that runs `f`, catches its panics with the index of the item, and lets nothing start behind the lowest.
 
 use crate::engine::stop::StopFlag;
-use crate::engine::work::{At, Work};
+use crate::engine::work::{At, WorkOn};
 use crate::panics::{self, Call, TaskPanic};
 use crate::threads::lease::Lease;
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ struct Told {
 pub(super) fn collect<I, W>(source: I, work: &W, call: &Arc<Call>, lease: &Lease) -> Vec<W::Output>
 where
     I: IndexedParallelIterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
     let guard = Guard { work, call, stop: StopFlag::new(), told: Mutex::new(Vec::new()) };
     let mut results = Vec::new();
@@ -65,7 +65,7 @@ struct Guarded<'a, I, W> {
 impl<I, W> ParallelIterator for Guarded<'_, I, W>
 where
     I: IndexedParallelIterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
     type Item = W::Output;
 
@@ -77,7 +77,7 @@ where
 impl<I, W> IndexedParallelIterator for Guarded<'_, I, W>
 where
     I: IndexedParallelIterator,
-    W: Work<I::Item>,
+    W: WorkOn<I::Item>,
 {
     fn len(&self) -> usize {
         self.source.len()
@@ -102,7 +102,7 @@ struct Guarding<'a, B, W> {
 impl<'a, T, C, W> Consumer<T> for Guarding<'a, C, W>
 where
     C: Consumer<W::Output>,
-    W: Work<T>,
+    W: WorkOn<T>,
 {
     type Folder = Guarding<'a, C::Folder, W>;
     type Reducer = C::Reducer;
@@ -126,7 +126,7 @@ where
 impl<T, F, W> Folder<T> for Guarding<'_, F, W>
 where
     F: Folder<W::Output>,
-    W: Work<T>,
+    W: WorkOn<T>,
 {
     type Result = F::Result;
 
