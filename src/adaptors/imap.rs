@@ -5,10 +5,11 @@
 
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::fork::is_forked;
+use crate::engine::feeder_pulls::{LeaseSlot, StreamState};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
+use crate::engine::state::feeder::Turn;
 use crate::engine::stop::CancelToken;
-use crate::engine::stream_state::{LeaseSlot, StreamState, Turn};
 use crate::engine::work::{Catching, Observed, Work, WorkOn};
 use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
@@ -81,7 +82,7 @@ struct Setup<I, W> {
 pub trait Host<I: Iterator, W: WorkOn<I::Item>>: sealed::Threads<I, W> {}
 
 pub(crate) mod sealed {
-    use crate::engine::stream_state::StreamState;
+    use crate::engine::feeder_pulls::StreamState;
     use crate::engine::work::WorkOn;
     use std::sync::Arc;
 
@@ -90,7 +91,7 @@ pub(crate) mod sealed {
     pub trait Threads<I: Iterator, W: WorkOn<I::Item>> {
         /// Starts a feeder for the source, or gives it back where that cannot be.
         #[expect(private_interfaces, reason = "nobody outside can call it")]
-        fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I>;
+        fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I>;
 
         /// Lets go of the workers: nothing more is wanted.
         fn release(&mut self);
@@ -106,7 +107,7 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     }
 
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
-        let inbox = Inbox::new(setup.options.call.outlet(), setup.ordered);
+        let inbox = Inbox::new(setup.options.call.trace_sink(), setup.ordered);
         let stage = Stage::Ready(setup);
         PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None) }, host }
     }
@@ -206,9 +207,9 @@ where
             }
             match &mut consumer.stage {
                 Stage::Ready(_) => self.start(),
-                Stage::Running(flow) => {
+                Stage::Running(stream) => {
                     // After a fork the other side of the stream is in the parent, with the locks it may hold.
-                    let turn = if is_forked() { Turn::Ended } else { flow.deliver(mem::take(&mut consumer.handed)) };
+                    let turn = if is_forked() { Turn::Ended } else { stream.deliver(mem::take(&mut consumer.handed)) };
                     match turn {
                         Turn::Done(done) => {
                             if let Some(result) = consumer.take_in(done) {
@@ -217,7 +218,7 @@ where
                         }
                         Turn::Ended => {
                             if !is_forked() {
-                                flow.wait_for_others();
+                                stream.wait_for_others();
                             }
                             self.end();
                         }
@@ -246,12 +247,12 @@ where
         let CallOptions { call, sizer, stop, .. } = options;
         let hint = source.size_hint();
         self.consumer.hint = hint;
-        let flow = Arc::new(StreamState::new(work, call, workers, sizer, ordered, stop, pool_watch));
-        let started = self.host.start(source, &flow);
-        flow.open(hint, started.is_ok());
+        let stream = Arc::new(StreamState::new(work, call, workers, sizer, ordered, stop, pool_watch));
+        let started = self.host.start(source, &stream);
+        stream.open(hint, started.is_ok());
         self.consumer.stage = match started {
-            Ok(()) => Stage::Running(flow),
-            Err(source) => Stage::Here(source, flow, 0),
+            Ok(()) => Stage::Running(stream),
+            Err(source) => Stage::Here(source, stream, 0),
         };
     }
 
@@ -282,14 +283,14 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
     /// The next result where there are no workers: one item pulled and run on this thread.
     fn run_here(&mut self) -> Option<W::Output> {
         // Should the source panic, the stream is over.
-        let Stage::Here(mut source, flow, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
-        if !flow.stop.goes_on() {
+        let Stage::Here(mut source, stream, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
+        if !stream.stop_flag().goes_on() {
             return None;
         }
-        let item = flow.pull_here(|| source.next())?;
-        match flow.run_here(index, item) {
+        let item = stream.pull_here(|| source.next())?;
+        match stream.run_here(index, item) {
             Ok(result) => {
-                self.stage = Stage::Here(source, flow, index + 1);
+                self.stage = Stage::Here(source, stream, index + 1);
                 Some(result)
             }
             Err(panic) => {
@@ -303,14 +304,14 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
 impl<I: Iterator, W: Work> Consumer<I, W> {
     /// Drops what will not be delivered any more, and mentions the panics in it.
     fn close(&mut self) {
-        self.inbox.settle(iter::empty());
         match mem::replace(&mut self.stage, Stage::Over) {
             // What was the parent's is left to it.
-            Stage::Running(flow) if is_forked() => mem::forget(flow),
-            Stage::Running(flow) => flow.stop(self.inbox.has_raised()),
+            Stage::Running(stream) if is_forked() => mem::forget(stream),
+            Stage::Running(stream) => stream.stop(&mut self.inbox),
             Stage::Here(source, ..) => panics::contain(source),
             Stage::Ready(_) | Stage::Over => {}
         }
+        self.inbox.settle(iter::empty());
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -451,22 +452,22 @@ where
     W: WorkOn<I::Item> + Send + 'static,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
+    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
         let Some(workers) = &self.workers else { return Err(source) };
         let lease = workers.get();
         if !lease.is_usable() {
             return Err(source);
         }
         let number = Block::take(&feeder_name(lease.name()), 1);
-        flow.set_pool(&lease);
+        stream.set_pool(&lease);
         self.permit = lease.id().and_then(permit_for_later);
         let slot = Arc::new(Mutex::new(Some(lease)));
         if let Workers::Leased(_) = workers {
             // Before the feeder calls the first worker.
-            flow.keep(&slot);
+            stream.keep(&slot);
         }
         let spawn = |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok();
-        start_feeder(number, source, spawn, flow, StreamState::feed_owned)?;
+        start_feeder(number, source, spawn, stream, StreamState::feed_owned)?;
         self.slot = Some(slot);
         Ok(())
     }
@@ -482,7 +483,7 @@ pub(crate) fn start_feeder<'j, I, W>(
     number: Block,
     source: I,
     spawn: impl FnOnce(String, Box<dyn FnOnce() + Send + 'j>) -> bool,
-    flow: &Arc<StreamState<I::Item, W>>,
+    stream: &Arc<StreamState<I::Item, W>>,
     feed: impl FnOnce(&Arc<StreamState<I::Item, W>>, I) + Send + 'j,
 ) -> Result<(), I>
 where
@@ -494,23 +495,23 @@ where
     let given = Arc::new(Mutex::new(Some(source)));
     let taken = Arc::clone(&given);
     let name = number.worker_name(0);
-    let stream = Arc::clone(flow);
-    flow.stop.add();
+    let held = Arc::clone(stream);
+    stream.stop_flag().add();
     let feeder = move || {
         go_past_the_lock();
         let source = taken.lock().take();
         if let Some(source) = source {
-            feed(&stream, source);
+            feed(&held, source);
         }
-        let stop = Arc::clone(&stream.stop);
-        drop(stream);
+        let stop = Arc::clone(held.stop_flag());
+        drop(held);
         stop.remove();
         drop(number);
     };
     if spawn(name, Box::new(feeder)) {
         return Ok(());
     }
-    flow.stop.remove();
+    stream.stop_flag().remove();
     let source = given.lock().take();
     Err(source.expect("BUG: a feeder that did not start took nothing"))
 }

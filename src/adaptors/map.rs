@@ -9,8 +9,7 @@
 
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::current_worker::Worker;
-use crate::engine::call::CallState;
-use crate::engine::caller_pulls::{self, Delivery, Stream};
+use crate::engine::caller_pulls::{self, CallerState, Delivery, Stream};
 use crate::engine::inbox::Chunked;
 use crate::engine::source::Plain;
 use crate::engine::stop::CancelToken;
@@ -44,7 +43,7 @@ pub struct PoolMap<I: Iterator, W: Work> {
 enum Stage<T, W: Work> {
     /// Nothing was asked for yet.
     Ready(W, CallOptions),
-    Started(CallState<vec::IntoIter<T>, W>),
+    Started(CallerState<vec::IntoIter<T>, W>),
     /// Between the two.
     Starting,
 }
@@ -57,7 +56,7 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
     }
 
     fn assemble(source: I, workers: Workers, work: W, options: CallOptions) -> Self {
-        let delivery = Delivery::new(options.call.outlet());
+        let delivery = Delivery::new(options.call.trace_sink());
         PoolMap { source: Plain(source), workers, stage: Stage::Ready(work, options), delivery, threadless: false }
     }
 
@@ -80,23 +79,23 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
 
     /// The call at work; it starts when a result is asked for the first time.
     #[expect(clippy::type_complexity, reason = "a name would say less")]
-    fn at_work(&mut self) -> (&mut Plain<I>, &CallState<vec::IntoIter<I::Item>, W>, &mut Delivery<W::Output>) {
+    fn at_work(&mut self) -> (&mut Plain<I>, &CallerState<vec::IntoIter<I::Item>, W>, &mut Delivery<W::Output>) {
         if let Stage::Ready(..) = self.stage {
             if let Stage::Ready(work, options) = mem::replace(&mut self.stage, Stage::Starting) {
-                self.stage = Stage::Started(options.into_exchange(work, &self.workers));
+                self.stage = Stage::Started(options.into_state(work, &self.workers));
             }
         }
-        let Stage::Started(exchange) = &self.stage else { unreachable!("BUG: it was started above") };
-        (&mut self.source, exchange, &mut self.delivery)
+        let Stage::Started(shared) = &self.stage else { unreachable!("BUG: it was started above") };
+        (&mut self.source, shared, &mut self.delivery)
     }
 
     /// Tells the observers that the call starts, the first time that it is asked for a result. `leased` says whether it has
     /// workers to run on.
     fn announce(&mut self, leased: bool) {
-        let (source, exchange, delivery) = self.at_work();
-        let workers = if leased { exchange.workers() } else { 1 };
-        for watch in exchange.watches() {
-            watch.start(&exchange.call, workers, delivery.size_hint(source), CallerRole::Both);
+        let (source, shared, delivery) = self.at_work();
+        let workers = if leased { shared.workers() } else { 1 };
+        for watch in shared.watches() {
+            watch.start(&shared.call, workers, delivery.size_hint(source), CallerRole::Both);
         }
     }
 
@@ -183,13 +182,13 @@ where
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();
         self.announce(lease.is_some());
-        let (source, exchange, delivery) = self.at_work();
+        let (source, shared, delivery) = self.at_work();
         let Some(lease) = lease else {
-            let outcome = consume(Stream { supply: source, exchange, delivery, scope: None });
+            let outcome = consume(Stream { source, shared, delivery, scope: None });
             drop(self);
             return outcome;
         };
-        let outcome = caller_pulls::run(source, lease, exchange, delivery, consume);
+        let outcome = caller_pulls::run(source, lease, shared, delivery, consume);
         let outcome = outcome.unwrap_or_else(|payload| panics::resume(payload));
         // Not left to the end of this function: if the source's destructor panics there, the compiler leaks what is being
         // returned (rust-lang/rust#47949).
@@ -212,24 +211,24 @@ where
     #[cold]
     fn refill(&mut self) -> Option<W::Output> {
         while !self.delivery.advance() {
-            let (_, exchange, delivery) = self.at_work();
-            if delivery.finished(exchange.stop.is_cancelled()) {
-                exchange.finish();
+            let (_, shared, delivery) = self.at_work();
+            if delivery.finished(shared.stop.is_cancelled()) {
+                shared.finish();
                 return None;
             }
             let lease = self.lease();
             self.announce(lease.is_some());
-            let (source, exchange, delivery) = self.at_work();
+            let (source, shared, delivery) = self.at_work();
             let Some(lease) = lease else {
-                return Stream { supply: source, exchange, delivery, scope: None }.run_here();
+                return Stream { source, shared, delivery, scope: None }.run_here();
             };
             // Pulled, run and finished here: nothing of it runs when we return.
-            delivery.plan = exchange.open();
-            workers_scope::lend(lease.queue(), exchange, |scope| {
-                Stream { supply: source, exchange, delivery: &mut *delivery, scope: Some(scope) }.run_batch(scope);
+            delivery.plan = shared.open();
+            workers_scope::lend(lease.queue(), shared, |scope| {
+                Stream { source, shared, delivery: &mut *delivery, scope: Some(scope) }.run_batch(scope);
             });
-            let took = exchange.shut(&mut delivery.ready);
-            delivery.grow_batch(took, exchange.workers());
+            let took = shared.shut(&mut delivery.ready);
+            delivery.grow_batch(took, shared.workers());
         }
         self.delivery.inbox.current.next()
     }
@@ -298,7 +297,7 @@ impl<I: Iterator + fmt::Debug, W: Work> fmt::Debug for PoolMap<I, W> {
         debug.field("source", &self.source.0).field("workers", &self.workers);
         match &self.stage {
             Stage::Ready(_, options) => debug.field("call_site", options.call.site()),
-            Stage::Started(exchange) => debug.field("call_site", exchange.call.site()),
+            Stage::Started(shared) => debug.field("call_site", shared.call.site()),
             Stage::Starting => &mut debug,
         };
         debug.finish_non_exhaustive()

@@ -2,7 +2,7 @@
 //! [`PoolParMap`](crate::PoolParMap): what they are, what is checked, and the methods with their documentation.
 
 use crate::engine::block::Block;
-use crate::engine::call::CallState;
+use crate::engine::caller_pulls::CallerState;
 use crate::engine::sizing::Sizer;
 use crate::engine::stop::{CancelToken, StopFlag};
 use crate::engine::work::WorkOn;
@@ -26,7 +26,7 @@ impl CallOptions {
     #[track_caller]
     pub(super) fn new<T, R>(method: &'static str, workers: &Workers) -> Self {
         CallOptions {
-            call: Arc::new(Call::here(method, workers.trace()).with_outlet(workers.outlet())),
+            call: Arc::new(Call::here(method, workers.trace()).with_trace_sink(workers.trace_sink())),
             sizer: Sizer::new::<T, R>(workers.threads()),
             stop: Arc::new(StopFlag::new()),
             is_special: false,
@@ -68,11 +68,10 @@ impl CallOptions {
     }
 
     /// Starts a call whose caller pulls the source.
-    pub(super) fn into_exchange<B: Block, W: WorkOn<B::Item>>(self, work: W, workers: &Workers) -> CallState<B, W> {
-        let mut exchange = CallState::new(work, self.call, workers.threads(), self.sizer);
-        exchange.set_pool_watch(workers.observer().map(ObserverRef::shared));
-        exchange.stop = self.stop;
-        exchange
+    pub(super) fn into_state<B: Block, W: WorkOn<B::Item>>(self, work: W, workers: &Workers) -> CallerState<B, W> {
+        let CallOptions { call, sizer, stop, .. } = self;
+        let pool_watch = workers.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
+        CallerState::start(work, call, workers.threads(), sizer, stop, pool_watch)
     }
 }
 

@@ -5,8 +5,8 @@
 //! share with their threads, whatever became of the iterators.
 
 use crate::adaptors::imap::{self, Host, PoolImap};
+use crate::engine::feeder_pulls::{Stop, StreamState};
 use crate::engine::stop::WeakList;
-use crate::engine::stream_state::{Stop, StreamState};
 use crate::engine::work::{Map, WorkOn};
 use crate::panics;
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
@@ -163,12 +163,12 @@ where
     W: WorkOn<I::Item> + Send + 'env,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, flow: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
+    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
         let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait()) else { return Err(source) };
         let number = Block::take(&imap::feeder_name(lease.name()), 1);
-        flow.set_pool(lease);
-        imap::start_feeder(number, source, self.spawn, flow, |flow, source| flow.feed_borrowed(source))?;
-        let stream: Arc<dyn Stop + 'env> = Arc::clone(flow) as _;
+        stream.set_pool(lease);
+        imap::start_feeder(number, source, self.spawn, stream, |stream, source| stream.feed_borrowed(source))?;
+        let stream: Arc<dyn Stop + 'env> = Arc::clone(stream) as _;
         self.streams.lock().add(Arc::downgrade(&stream));
         Ok(())
     }

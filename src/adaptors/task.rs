@@ -4,7 +4,7 @@ use crate::base::current_worker;
 use crate::base::fork::is_forked;
 use crate::engine::stop::{CancelToken, OnCancel};
 use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
-use crate::panics::{self, Call, JobEnd, Outlet, PanicKind, TaskPanic};
+use crate::panics::{self, Call, JobEnd, PanicKind, TaskPanic, TraceSink};
 use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit, permit_for_later};
@@ -79,7 +79,7 @@ struct Finished<R> {
     /// What there is to print before the outcome is given: panics that the closure caught, traces of calls in it.
     deferred: Vec<String>,
     /// Where it is printed.
-    outlet: Outlet,
+    trace_sink: TraceSink,
 }
 
 impl Pool {
@@ -109,7 +109,7 @@ impl Pool {
         R: Send + 'static,
         F: FnOnce() -> R + Send + 'static,
     {
-        let call = Arc::new(Call::task("Pool::spawn", self.trace()).with_outlet(self.outlet()));
+        let call = Arc::new(Call::task("Pool::spawn", self.trace()).with_trace_sink(self.trace_sink()));
         let is_usable = self.is_usable();
         let watch = self.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
         if let Some(watch) = &watch {
@@ -205,7 +205,7 @@ impl<R> Task<R> {
     #[track_caller]
     pub fn try_join(self) -> Result<R, TaskPanic> {
         let outcome = self.state.outcome();
-        panics::emit(outcome.outlet, outcome.deferred.concat());
+        panics::emit(outcome.trace_sink, outcome.deferred.concat());
         outcome.result
     }
 
@@ -302,7 +302,7 @@ impl<R> TaskState<R> {
             None => Ok(result.expect("BUG: a job that did not panic has run to its end")),
             Some(panic) => Err(panic),
         };
-        self.finish(Finished { result, deferred: end.deferred, outlet: self.call.outlet() });
+        self.finish(Finished { result, deferred: end.deferred, trace_sink: self.call.trace_sink() });
     }
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
@@ -324,7 +324,7 @@ impl<R> TaskState<R> {
             watch.finish();
         }
         let result = Err(TaskPanic::not_run(&self.call, why));
-        self.finish(Finished { result, deferred: Vec::new(), outlet: self.call.outlet() });
+        self.finish(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
     }
 
     fn finish(&self, outcome: Finished<R>) {
@@ -347,7 +347,7 @@ impl<R> TaskState<R> {
     fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
         if matches!(state.stage, Stage::Running(_)) && is_forked() {
             let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
-            state.stage = Stage::Done(Finished { result, deferred: Vec::new(), outlet: self.call.outlet() });
+            state.stage = Stage::Done(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
         }
     }
 
@@ -437,13 +437,13 @@ fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Finished<R>> {
 
 impl<R> Finished<R> {
     fn raise(self) -> R {
-        panics::emit(self.outlet, self.deferred.concat());
+        panics::emit(self.trace_sink, self.deferred.concat());
         self.result.unwrap_or_else(|panic| panic.resume())
     }
 
     /// Drops what nobody asked for, on the thread that had the task. A panic is printed with its whole trace.
     fn forget_here(self) {
-        panics::emit(self.outlet, self.deferred.concat());
+        panics::emit(self.trace_sink, self.deferred.concat());
         match self.result {
             Ok(result) => panics::contain(result),
             Err(panic) => {
@@ -459,7 +459,7 @@ impl<R> Finished<R> {
     fn forget_there(self) {
         match self.result {
             Ok(result) => {
-                panics::emit_raw(self.outlet, self.deferred.concat());
+                panics::emit_raw(self.trace_sink, self.deferred.concat());
                 panics::contain(result);
             }
             Err(panic) => {

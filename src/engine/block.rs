@@ -37,18 +37,19 @@ pub(crate) trait Block: Sized {
     fn broken(payload: Payload, size: usize) -> Self;
 }
 
-/// Items that wait for a worker: a block as it came, or what a worker has handed back of one.
+/// Items that wait for a worker.
 pub(crate) enum Queued<B: Block> {
+    /// A block as it came.
     Block(B),
-    /// They were looked at, and have not begun.
-    HandedBack(vec::IntoIter<B::Item>),
+    /// Items that were pulled one by one, or that a worker has handed back.
+    Items(vec::IntoIter<B::Item>),
 }
 
 impl<B: Block> Queued<B> {
     pub(crate) fn size(&self) -> usize {
         match self {
             Queued::Block(block) => block.size(),
-            Queued::HandedBack(items) => items.size(),
+            Queued::Items(items) => items.size(),
         }
     }
 
@@ -56,7 +57,7 @@ impl<B: Block> Queued<B> {
     pub(crate) fn split_front(&mut self, count: usize) -> Self {
         match self {
             Queued::Block(block) => Queued::Block(block.split_front(count)),
-            Queued::HandedBack(items) => Queued::HandedBack(items.split_front(count)),
+            Queued::Items(items) => Queued::Items(items.split_front(count)),
         }
     }
 
@@ -64,7 +65,7 @@ impl<B: Block> Queued<B> {
     pub(crate) fn abandon(self) {
         match self {
             Queued::Block(block) => block.abandon(),
-            Queued::HandedBack(items) => items.abandon(),
+            Queued::Items(items) => items.abandon(),
         }
     }
 
@@ -72,7 +73,7 @@ impl<B: Block> Queued<B> {
     pub(crate) fn into_vec(self) -> Vec<B::Item> {
         match self {
             Queued::Block(block) => block.into_items().collect(),
-            Queued::HandedBack(items) => items.collect(),
+            Queued::Items(items) => items.collect(),
         }
     }
 
@@ -84,7 +85,7 @@ impl<B: Block> Queued<B> {
         let outcome = panics::catch(|| items.extend(rest.by_ref()));
         panics::contain(rest);
         let lost = size.saturating_sub(items.len());
-        let mut left = vec![Queued::HandedBack(items.into_iter())];
+        let mut left = vec![Queued::Items(items.into_iter())];
         if let Err(payload) = outcome {
             left.push(Queued::Block(B::broken(payload, lost)));
         }

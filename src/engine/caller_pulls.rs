@@ -3,19 +3,28 @@
 //! A [`Stream`] is an iterator over the results while the workers run, for whoever holds the whole call; or it runs one
 //! batch. What is left over between two batches is the [`Delivery`].
 
-use crate::engine::block::Block;
-use crate::engine::call::CallState;
+use crate::base::event::Event;
+use crate::engine::block::{Block, Queued};
+use crate::engine::call::{CallState, Locked, WATCH_AFTER};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
-use crate::engine::sizing::Plan;
+use crate::engine::sizing::{Plan, Sizer};
 use crate::engine::source::{Pulled, Source, SourceState};
+use crate::engine::state::caller::CallerPulls;
+use crate::engine::state::{State, Until};
+use crate::engine::stop::StopFlag;
+use crate::engine::window::Window;
 use crate::engine::work::{Work, WorkOn};
-use crate::panics::{self, Outlet, Payload, TaskPanic};
+use crate::observe::ObserverRef;
+use crate::panics::{self, Call, Payload, TaskPanic, TraceSink};
+use crate::threads::job_queue::Interrupt;
 use crate::threads::lease::WaitingLease;
-use crate::threads::workers_scope::{self, WorkersScope};
+use crate::threads::workers_scope::{self, Lent, WorkersScope};
+use parking_lot::MutexGuard;
 use std::collections::VecDeque;
-use std::time::Duration;
-use std::{mem, vec};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{mem, thread, vec};
 
 /// A batch is not filled any further once its source alone has taken this long.
 const LONGEST_FILL: Duration = Duration::from_millis(20);
@@ -23,12 +32,171 @@ const LONGEST_FILL: Duration = Duration::from_millis(20);
 /// No more bytes than these are set aside on the word of a source, which may be wrong.
 const MOST_RESERVED: usize = 64 << 20;
 
+/// For so long after the start of a call its caller stays awake, though it gives way to whoever wants its core: what is done
+/// by then need not wake it, which takes tens of microseconds.
+const AWAKE: Duration = Duration::from_micros(20);
+
+/// What caller and workers of a call share.
+pub(crate) type CallerState<B, W> = CallState<B, W, CallerPulls>;
+
+impl<B: Block, W: Work> CallerState<B, W> {
+    /// A call whose caller pulls the source.
+    pub(crate) fn start(
+        work: W,
+        call: Arc<Call>,
+        workers: usize,
+        sizer: Sizer,
+        stop: Arc<StopFlag>,
+        pool_watch: Option<Box<ObserverRef<'static>>>,
+    ) -> Self {
+        let state = State::new(Window::new(), sizer, workers, CallerPulls::default());
+        CallState::new(work, call, workers, stop, pool_watch, state)
+    }
+
+    /// Begins a stretch in which the workers are at work.
+    pub(crate) fn open(&self) -> Plan {
+        self.lock().open(Instant::now())
+    }
+
+    /// No more items will be queued in this stretch.
+    fn close(&self) {
+        self.lock().close();
+    }
+
+    /// Ends the stretch when all jobs have left: moves what finished to `ready`, drops what nobody took, and gives how
+    /// long it took.
+    pub(crate) fn shut(&self, ready: &mut VecDeque<Done<W::Output>>) -> Duration {
+        let mut state = self.lock();
+        let (queued, took) = state.shut(Instant::now());
+        self.take_ready(&mut state, ready);
+        drop(state);
+        queued.into_iter().for_each(Queued::abandon);
+        took
+    }
+
+    /// Lets nothing more start: the caller wants no more results.
+    fn stop(&self) {
+        self.stop.stop_at(0);
+        let queued = self.lock().stop();
+        queued.into_iter().for_each(Queued::abandon);
+    }
+
+    /// Queues items, `first` being the index of the first. Gives how many jobs the caller has to start.
+    fn submit(&self, first: u64, items: B, pull: Duration, last: bool) -> (Plan, usize) {
+        for watch in self.watches() {
+            watch.pulled(items.size(), pull);
+        }
+        let mut state = self.lock();
+        let plan = state.submit(first, items, pull, last, Instant::now());
+        (plan, self.apply(&mut state))
+    }
+
+    /// Moves what is ready at the front of the line to `ready`.
+    fn collect(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
+        let mut state = self.lock();
+        self.take_ready(&mut state, ready);
+        state.plan(Instant::now())
+    }
+
+    /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
+    fn wait(&self, ready: &mut VecDeque<Done<W::Output>>, scope: WorkersScope<'_>) -> Plan {
+        let mut state = self.lock();
+        self.take_ready(&mut state, ready);
+        let elapsed = state.elapsed(Instant::now());
+        if ready.is_empty() && elapsed < AWAKE {
+            self.sleep(&mut state, Until::Dry, |event| stay_awake(event, AWAKE.saturating_sub(elapsed)));
+            self.take_ready(&mut state, ready);
+        }
+        if let Some(nap) = state.nap(Instant::now()).filter(|_| ready.is_empty()) {
+            self.sleep(&mut state, Until::Dry, |event| {
+                event.wait_for(nap);
+            });
+            self.take_ready(&mut state, ready);
+        }
+        while ready.is_empty() {
+            if !self.give_up_if_cancelled(&mut state) {
+                self.sleep_while_watched(&mut state, Until::Front, scope);
+            }
+            self.take_ready(&mut state, ready);
+        }
+        state.plan(Instant::now())
+    }
+
+    /// Waits until everything queued is done, or the call is cancelled.
+    fn wait_for_all(&self, scope: WorkersScope<'_>) {
+        let mut state = self.lock();
+        while state.is_at_work() {
+            if !self.give_up_if_cancelled(&mut state) {
+                self.sleep_while_watched(&mut state, Until::Dry, scope);
+            }
+        }
+    }
+
+    /// Once a token has stopped the call, nothing waits for a worker any more; true if something did.
+    fn give_up_if_cancelled(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>) -> bool {
+        if !self.stop.is_cancelled() {
+            return false;
+        }
+        let items = state.give_up_queued();
+        let gave_up = !items.is_empty();
+        MutexGuard::unlocked(state, || items.into_iter().for_each(Queued::abandon));
+        gave_up
+    }
+
+    /// Waits at the event of the caller, without the lock, for what `until` says, unless that is there.
+    fn sleep(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>, until: Until, wait: impl FnOnce(&Event)) {
+        if state.begin_wait(until) {
+            self.apply(state);
+            MutexGuard::unlocked(state, || wait(&self.stop.consumer));
+            state.end_wait();
+        }
+    }
+
+    /// The same for as long as it takes. After a while, idle workers share what the jobs have given to rayon.
+    fn sleep_while_watched(
+        &self,
+        state: &mut Locked<'_, B, W::Output, CallerPulls>,
+        until: Until,
+        scope: WorkersScope<'_>,
+    ) {
+        self.sleep(state, until, |event| {
+            if !event.wait_for(WATCH_AFTER) {
+                let _watched = scope.watch_rayon();
+                event.wait();
+            }
+        });
+    }
+
+    fn take_ready(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>, ready: &mut VecDeque<Done<W::Output>>) {
+        state.take_ready(ready);
+        self.apply(state);
+    }
+}
+
+/// Gives way to others until the event is set, for so long at most.
+fn stay_awake(event: &Event, time: Duration) {
+    let start = Instant::now();
+    while !event.is_set() && start.elapsed() < time {
+        thread::yield_now();
+    }
+}
+
+impl<B: Block<Item: Send> + Send, W: WorkOn<B::Item>> Lent for CallerState<B, W> {
+    fn work(&self, scope: &WorkersScope<'_>) {
+        self.run(scope, |_| unreachable!("BUG: the caller takes what comes late"));
+    }
+
+    fn interrupt(&self) -> Option<Arc<dyn Interrupt>> {
+        Some(Arc::clone(&self.stop) as _)
+    }
+}
+
 /// Hands the results to `consume` while the workers of `lease` go on; returns when all of them have left. A panic of the
 /// consumer, or one of ours that went through it, is the caller's to raise.
 pub(crate) fn run<S, W, B>(
-    supply: &mut S,
+    source: &mut S,
     lease: WaitingLease,
-    exchange: &CallState<S::Block, W>,
+    shared: &CallerState<S::Block, W>,
     delivery: &mut Delivery<W::Output>,
     consume: impl FnOnce(Stream<'_, S, W>) -> B,
 ) -> Result<B, Payload>
@@ -36,14 +204,14 @@ where
     S: Source<Item: Send, Block: Send>,
     W: WorkOn<S::Item>,
 {
-    delivery.plan = exchange.open();
-    let outcome = workers_scope::lend(lease.queue(), exchange, |scope| {
-        let stream = Stream { supply, exchange, delivery: &mut *delivery, scope: Some(scope) };
+    delivery.plan = shared.open();
+    let outcome = workers_scope::lend(lease.queue(), shared, |scope| {
+        let stream = Stream { source, shared, delivery: &mut *delivery, scope: Some(scope) };
         let outcome = panics::catch(|| consume(stream));
-        exchange.stop();
+        shared.stop();
         outcome
     });
-    exchange.shut(&mut delivery.ready);
+    shared.shut(&mut delivery.ready);
     drop(lease);
     delivery.settle();
     outcome
@@ -51,8 +219,8 @@ where
 
 /// The results of one call while its workers are at work.
 pub(crate) struct Stream<'a, S: Source, W: Work> {
-    pub(crate) supply: &'a mut S,
-    pub(crate) exchange: &'a CallState<S::Block, W>,
+    pub(crate) source: &'a mut S,
+    pub(crate) shared: &'a CallerState<S::Block, W>,
     pub(crate) delivery: &'a mut Delivery<W::Output>,
     /// The way to the workers; without one every item runs here, on the thread that asks.
     pub(crate) scope: Option<WorkersScope<'a>>,
@@ -66,16 +234,16 @@ where
     /// Makes the inbox hold a result; false if there are no more.
     pub(crate) fn advance(&mut self, scope: WorkersScope<'_>) -> bool {
         while !self.delivery.advance() {
-            if self.delivery.finished(self.exchange.stop.is_cancelled()) {
+            if self.delivery.finished(self.shared.stop.is_cancelled()) {
                 return false;
             }
-            if self.exchange.front_ready() {
+            if self.shared.front_ready() {
                 // The source may take long, so what is ready goes out before the source is asked again.
-                self.delivery.plan = self.exchange.collect(&mut self.delivery.ready);
+                self.delivery.plan = self.shared.collect(&mut self.delivery.ready);
             } else if self.may_pull() {
                 self.pull(scope, usize::MAX);
             } else if self.delivery.out > 0 {
-                self.delivery.plan = self.exchange.waiting(|| self.exchange.wait(&mut self.delivery.ready, scope));
+                self.delivery.plan = self.shared.waiting(|| self.shared.wait(&mut self.delivery.ready, scope));
             }
             // Else a token has just stopped the call, and the next turn of this loop sees it.
         }
@@ -103,25 +271,25 @@ where
 
     fn may_pull(&self) -> bool {
         self.delivery.source.is_open()
-            && self.exchange.goes_on()
+            && self.shared.goes_on()
             && self.delivery.in_flight() < self.delivery.plan.in_flight
     }
 
     /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
     fn pull(&mut self, scope: WorkersScope<'_>, most: usize) -> Duration {
-        let Self { supply, delivery, .. } = self;
+        let Self { source, delivery, .. } = self;
         let block = delivery.plan.block;
         let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
-        let Pulled { items, took, state } = supply.pull(want, block);
+        let Pulled { items, took, state } = source.pull(want, block);
         let first = delivery.pulled;
         let count = items.size();
         delivery.pulled += count as u64;
         delivery.out += count;
         delivery.source = state;
         let last = !delivery.source.is_open() || count == most;
-        let (plan, pullers) = self.exchange.submit(first, items, took, last);
+        let (plan, jobs) = self.shared.submit(first, items, took, last);
         delivery.plan = plan;
-        start(scope, pullers);
+        start(scope, jobs);
         took
     }
 
@@ -134,8 +302,8 @@ where
             took += self.pull(scope, missing);
             missing -= usize::try_from(self.delivery.pulled - before).expect("BUG: a batch larger than memory");
         }
-        self.exchange.close();
-        self.exchange.waiting(|| self.exchange.wait_for_all(scope));
+        self.shared.close();
+        self.shared.waiting(|| self.shared.wait_for_all(scope));
     }
 
     /// The next result where there are no workers: what is at hand, or one item pulled and run on this thread.
@@ -143,12 +311,12 @@ where
         if self.delivery.advance() {
             return self.delivery.inbox.current.next();
         }
-        if self.delivery.finished(self.exchange.stop.is_cancelled()) {
+        if self.delivery.finished(self.shared.stop.is_cancelled()) {
             return None;
         }
         // Should the source panic, the iterator is over.
         self.delivery.over = true;
-        let item = self.exchange.pull_here(|| self.supply.pull_one());
+        let item = self.shared.pull_here(|| self.source.pull_one());
         self.delivery.over = false;
         let Some(item) = item else {
             self.delivery.source = SourceState::Ended;
@@ -156,7 +324,7 @@ where
         };
         let index = self.delivery.pulled;
         self.delivery.pulled += 1;
-        match self.exchange.run_here(index, item) {
+        match self.shared.run_here(index, item) {
             Ok(result) => Some(result),
             Err(panic) => {
                 self.delivery.inbox.report(&panic);
@@ -196,7 +364,7 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.delivery.size_hint(self.supply)
+        self.delivery.size_hint(self.source)
     }
 
     fn fold<A, G>(mut self, init: A, g: G) -> A
@@ -232,9 +400,9 @@ pub(crate) struct Delivery<R> {
 }
 
 impl<R> Delivery<R> {
-    pub(crate) fn new(outlet: Outlet) -> Self {
+    pub(crate) fn new(trace_sink: TraceSink) -> Self {
         Delivery {
-            inbox: Inbox::new(outlet, true),
+            inbox: Inbox::new(trace_sink, true),
             ready: VecDeque::new(),
             pulled: 0,
             out: 0,
@@ -250,11 +418,11 @@ impl<R> Delivery<R> {
         self.out + self.inbox.in_flight()
     }
 
-    pub(crate) fn size_hint(&self, supply: &impl Source) -> (usize, Option<usize>) {
+    pub(crate) fn size_hint(&self, source: &impl Source) -> (usize, Option<usize>) {
         if self.over {
             return (0, Some(0));
         }
-        let (low, high) = if self.source.is_open() { supply.size_hint() } else { (0, Some(0)) };
+        let (low, high) = if self.source.is_open() { source.size_hint() } else { (0, Some(0)) };
         let here = self.in_flight();
         (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
     }
@@ -331,7 +499,7 @@ mod tests {
     fn a_batch_grows_by_what_the_workers_lack() {
         // Nine tenths of 10 ms on two workers are 18 ms.
         for (busy, batch) in [(&[20][..], 1), (&[9, 10], 1), (&[17], 2), (&[3, 3], 3), (&[], 16)] {
-            let mut delivery = Delivery::new(Outlet::Stderr);
+            let mut delivery = Delivery::new(TraceSink::Stderr);
             delivery.ready.extend(busy.iter().map(|&busy| done(Vec::new(), 0, busy)));
             delivery.grow_batch(Duration::from_millis(10), 2);
             assert_eq!(delivery.batch, batch, "{busy:?}");
@@ -348,7 +516,7 @@ mod tests {
 
     #[test]
     fn what_is_out_at_hand_and_lost_counts_as_in_flight() {
-        let mut delivery = Delivery::new(Outlet::Stderr);
+        let mut delivery = Delivery::new(TraceSink::Stderr);
         delivery.pulled = 10;
         delivery.out = 7;
         delivery.ready.push_back(done(vec![0, 1], 2, 0));

@@ -1,13 +1,13 @@
 //! The consumer's side of a call, whoever pulls its source: the results whose turn it is, and what comes after them.
 
 use crate::engine::run_chunk::Done;
-use crate::panics::{self, Outlet, TaskPanic};
+use crate::panics::{self, TaskPanic, TraceSink};
 use std::{mem, vec};
 
 /// The chunk that is being consumed.
 pub(crate) struct Inbox<R> {
     /// Where the traces of the call go.
-    outlet: Outlet,
+    trace_sink: TraceSink,
     /// Whether results come in the order of the items.
     is_ordered: bool,
     /// The results whose turn it is.
@@ -23,9 +23,9 @@ pub(crate) struct Inbox<R> {
 }
 
 impl<R> Inbox<R> {
-    pub(crate) fn new(outlet: Outlet, is_ordered: bool) -> Self {
+    pub(crate) fn new(trace_sink: TraceSink, is_ordered: bool) -> Self {
         Inbox {
-            outlet,
+            trace_sink,
             is_ordered,
             current: Vec::new().into_iter(),
             failure: None,
@@ -37,7 +37,7 @@ impl<R> Inbox<R> {
 
     /// Takes in the next chunk. The one before has to be empty, and what comes after it taken.
     pub(crate) fn take_in(&mut self, done: Done<R>) {
-        panics::emit(self.outlet, done.deferred.concat());
+        panics::emit(self.trace_sink, done.deferred.concat());
         self.lost = done.items - done.results.len();
         // Only a token leaves items out without a panic. Without order, what comes behind the gap is as good.
         self.has_gap = self.is_ordered && self.lost > 0 && done.panic.is_none();
@@ -66,17 +66,12 @@ impl<R> Inbox<R> {
         mem::take(&mut self.has_gap)
     }
 
-    /// Whether a panic of an item was raised.
-    pub(crate) fn has_raised(&self) -> bool {
-        self.raised
-    }
-
     /// Drops what will not be delivered any more, here and in the chunks that `follow`, and mentions the panics in it.
     pub(crate) fn settle(&mut self, follow: impl IntoIterator<Item = Done<R>>) {
         panics::contain_all(mem::take(&mut self.current));
         let mut panics: Vec<_> = self.failure.take().into_iter().collect();
         for done in follow {
-            panics::emit(self.outlet, done.deferred.concat());
+            panics::emit(self.trace_sink, done.deferred.concat());
             panics.extend(done.panic);
             panics::contain_all(done.results);
         }
@@ -152,7 +147,7 @@ mod tests {
     #[test]
     fn results_that_a_token_left_out_end_an_ordered_call_alone() {
         for is_ordered in [true, false] {
-            let mut inbox = Inbox::new(Outlet::Stderr, is_ordered);
+            let mut inbox = Inbox::new(TraceSink::Stderr, is_ordered);
             inbox.take_in(done(vec![0, 1], 2));
             assert_eq!((inbox.in_flight(), inbox.take_gap()), (2, false));
             inbox.current.by_ref().for_each(drop);

@@ -30,6 +30,13 @@ pub(crate) struct Done<R> {
     pub(crate) busy: Duration,
 }
 
+impl<R> Done<R> {
+    /// What comes of so many items that never start.
+    pub(crate) fn nothing(items: usize) -> Self {
+        Done { results: Vec::new(), items, panic: None, deferred: Vec::new(), busy: Duration::ZERO }
+    }
+}
+
 /// A chunk is planned to take no longer than this, so a rest that takes less is nothing unusual.
 const WORTH_HANDING_BACK: Duration = Duration::from_millis(5);
 /// While somebody asks, the clock is read about this often…
@@ -93,10 +100,10 @@ impl<W> Runner<'_, W> {
     {
         match chunk.items {
             Queued::Block(block) => self.run_block(watches, chunk.first, block, state),
-            Queued::HandedBack(items) => {
+            Queued::Items(items) => {
                 let (done, left) = self.run_block(watches, chunk.first, items, state);
                 let again = |block| match block {
-                    Queued::Block(items) | Queued::HandedBack(items) => Queued::HandedBack(items),
+                    Queued::Block(items) | Queued::Items(items) => Queued::Items(items),
                 };
                 let left =
                     left.map(|left| Left { first: left.first, blocks: left.blocks.into_iter().map(again).collect() });
@@ -347,7 +354,7 @@ fn run_here_watched<T, W: WorkOn<T>>(
     let panicked = result.as_ref().map_or(true, W::is_panic);
     // As a job, so that what there is to say about an observer's panic is said like that of any other.
     let end = panics::run_job(call, index, |_| timer.finished(index, start, outcome(panicked)));
-    panics::emit(call.outlet(), end.deferred.concat());
+    panics::emit(call.trace_sink(), end.deferred.concat());
     result
 }
 

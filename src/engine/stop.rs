@@ -216,9 +216,9 @@ impl StopFlag {
         self.wants_items.load(Ordering::Relaxed)
     }
 
-    /// Where there are `items` for whoever wants some, nobody asks any more.
-    pub(crate) fn wants_no_items_if(&self, items: bool) {
-        if items && self.wants_items() {
+    /// There are items for whoever wants some.
+    pub(crate) fn wants_no_items(&self) {
+        if self.wants_items() {
             self.wants_items.store(false, Ordering::Relaxed);
         }
     }

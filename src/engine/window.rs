@@ -26,11 +26,16 @@ impl<B: Block> Chunk<B> {
     }
 }
 
+/// Room for so many items at most is made at once for a block that is filled one by one.
+const MOST_RESERVED: usize = 64;
+
 /// What lies between the source and the consumer of one call.
 pub(crate) struct Window<B: Block, D> {
     /// Blocks that wait, each with the index of its first item, in order; never an empty block.
     queued: VecDeque<(u64, Queued<B>)>,
-    /// The sum of the lengths in `queued`.
+    /// The items behind all those: a block that is filled one by one, with the index of its first item.
+    open: (u64, Vec<B::Item>),
+    /// The sum of the lengths in `queued` and `open`.
     queued_items: usize,
     /// The chunks that were taken and not delivered, each by the index of its first item, in order; `None` while a worker
     /// has it.
@@ -41,17 +46,12 @@ pub(crate) struct Window<B: Block, D> {
 
 impl<B: Block, D> Window<B, D> {
     pub(crate) fn new() -> Self {
-        Window { queued: VecDeque::new(), queued_items: 0, line: VecDeque::new(), astray: None }
+        Window { queued: VecDeque::new(), open: (0, Vec::new()), queued_items: 0, line: VecDeque::new(), astray: None }
     }
 
     /// One whose results leave as they come.
     pub(crate) fn unordered() -> Self {
         Window { astray: Some(0), ..Window::new() }
-    }
-
-    /// Whether results leave in the order of the items.
-    pub(crate) fn is_ordered(&self) -> bool {
-        self.astray.is_none()
     }
 
     /// Queues a block of items behind all others; `first` is the index of its first item.
@@ -60,6 +60,28 @@ impl<B: Block, D> Window<B, D> {
         if count > 0 {
             self.queued_items += count;
             self.queued.push_back((first, Queued::Block(items)));
+        }
+    }
+
+    /// Queues one item behind all others. Blocks of `chunk` items are made of them, or smaller ones where they are taken before.
+    pub(crate) fn push_one(&mut self, index: u64, item: B::Item, chunk: usize) {
+        let (first, items) = &mut self.open;
+        if items.is_empty() {
+            *first = index;
+            items.reserve(chunk.min(MOST_RESERVED));
+        }
+        items.push(item);
+        self.queued_items += 1;
+        if items.len() >= chunk {
+            self.close_block();
+        }
+    }
+
+    /// Puts the block that is being filled behind the others.
+    fn close_block(&mut self) {
+        let (first, items) = &mut self.open;
+        if !items.is_empty() {
+            self.queued.push_back((*first, Queued::Items(mem::take(items).into_iter())));
         }
     }
 
@@ -79,6 +101,9 @@ impl<B: Block, D> Window<B, D> {
 
     /// The same for a whole block. What is [cut](Chunk::cut) off has to come back before anybody else takes something.
     pub(crate) fn take_block(&mut self) -> Option<Chunk<B>> {
+        if self.queued.is_empty() {
+            self.close_block();
+        }
         let (first, items) = self.queued.pop_front()?;
         self.queued_items -= items.size();
         if let Some(chunks) = &mut self.astray {
@@ -140,7 +165,7 @@ impl<B: Block, D> Window<B, D> {
 
     /// True if nothing waits, nothing is being worked on and nothing is left to deliver.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queued.is_empty() && self.line.is_empty() && self.astray.unwrap_or(0) == 0
+        self.queued_items == 0 && self.line.is_empty() && self.astray.unwrap_or(0) == 0
     }
 
     /// What stands in the line, place by place.
@@ -150,7 +175,8 @@ impl<B: Block, D> Window<B, D> {
     }
 
     /// Takes back every item that no worker took.
-    pub(crate) fn abandon(&mut self) -> VecDeque<Queued<B>> {
+    pub(crate) fn abandon(&mut self) -> Vec<Queued<B>> {
+        self.close_block();
         self.queued_items = 0;
         self.queued.drain(..).map(|(_, block)| block).collect()
     }
@@ -230,8 +256,8 @@ mod tests {
         let firsts: Vec<u64> = std::iter::from_fn(|| window.take(2)).map(|chunk| chunk.first).collect();
         assert_eq!(firsts, [0, 2, 4]);
         // Of the first two chunks one item each was done.
-        window.put_back((3, Queued::HandedBack(vec![3].into_iter())));
-        window.put_back((1, Queued::HandedBack(vec![1].into_iter())));
+        window.put_back((3, Queued::Items(vec![3].into_iter())));
+        window.put_back((1, Queued::Items(vec![1].into_iter())));
         assert!(!window.complete(4, 'e') && !window.complete(2, 'c') && window.complete(0, 'a'));
         assert_eq!((window.deliver(), window.deliver()), (Some('a'), None), "1 waits before 2");
         let chunk = window.take(9).expect("it waits");
@@ -253,6 +279,21 @@ mod tests {
         assert_eq!(rest, [1, 2]);
         assert_eq!(window.queued_items(), 0);
         assert!(!window.is_empty(), "the chunk that was taken is still out");
+    }
+
+    #[test]
+    fn items_that_come_one_by_one_are_queued_by_the_chunk() {
+        let mut window = Window::<()>::new();
+        (0..3).for_each(|item| window.push_one(item, item, 8));
+        assert!(window.open.1.capacity() >= 8, "room for all of them");
+        assert_eq!((window.open.1.len(), window.queued.len(), window.queued_items()), (3, 0, 3));
+        (3..9).for_each(|item| window.push_one(item, item, 8));
+        assert_eq!((window.open.1.len(), window.queued.len(), window.queued_items()), (1, 1, 9));
+        let firsts: Vec<u64> = std::iter::from_fn(|| window.take(5)).map(|chunk| chunk.first).collect();
+        assert_eq!((firsts, window.queued_items()), (vec![0, 5, 8], 0));
+        (9..11).for_each(|item| window.push_one(item, item, 8));
+        assert!(window.abandon().into_iter().flat_map(Queued::into_vec).eq(9..11));
+        assert_eq!(window.queued_items(), 0);
     }
 
     #[test]

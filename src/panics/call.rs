@@ -6,7 +6,7 @@ use std::thread;
 
 use super::hook::{self, Presence};
 use super::orphans::Orphans;
-use super::output::Outlet;
+use super::output::TraceSink;
 use super::span::TraceContext;
 use super::text::{self, TraceLevel};
 
@@ -24,9 +24,9 @@ pub(crate) struct Call {
     /// What the job is a part of.
     pub(super) subject: Subject,
     pub(super) trace: TraceLevel,
-    pub(super) outlet: Outlet,
+    pub(super) trace_sink: TraceSink,
     /// What was current where the call was made.
-    pub(super) surroundings: TraceContext,
+    pub(super) context: TraceContext,
     /// Whether our panic hook was there when the call was made.
     pub(super) hook: Presence,
     pub(super) orphans: Arc<Orphans>,
@@ -49,9 +49,9 @@ impl Call {
     pub(crate) fn here(method: &'static str, trace: Option<TraceLevel>) -> Call {
         let hook = hook::install();
         let trace = trace.unwrap_or_default();
-        let (subject, outlet, surroundings) = (Subject::Items, Outlet::default(), TraceContext::here());
+        let (subject, trace_sink, context) = (Subject::Items, TraceSink::default(), TraceContext::here());
         let (site, caller) = (Location::caller(), Some(thread_name()));
-        Call { method, site, label: None, caller, subject, trace, outlet, surroundings, hook, orphans: Arc::default() }
+        Call { method, site, label: None, caller, subject, trace, trace_sink, context, hook, orphans: Arc::default() }
     }
 
     /// The same for a task, which has no items.
@@ -76,12 +76,12 @@ impl Call {
         self.label = Some(Arc::from(label));
     }
 
-    pub(crate) fn with_outlet(self, outlet: Outlet) -> Call {
-        Call { outlet, ..self }
+    pub(crate) fn with_trace_sink(self, trace_sink: TraceSink) -> Call {
+        Call { trace_sink, ..self }
     }
 
-    pub(crate) fn outlet(&self) -> Outlet {
-        self.outlet
+    pub(crate) fn trace_sink(&self) -> TraceSink {
+        self.trace_sink
     }
 
     /// The same for a job that is about none of its items.
@@ -91,13 +91,13 @@ impl Call {
 
     /// Whether each item of the call runs in a span of its own.
     pub(crate) fn spans_items(&self) -> bool {
-        self.surroundings.span_items(self.label())
+        self.context.span_items(self.label())
     }
 
     /// Runs one item, in a span of its own where that is wanted.
     #[inline]
     pub(crate) fn in_item_span<R>(&self, index: u64, f: impl FnOnce() -> R) -> R {
-        self.surroundings.item(self.label(), index, f)
+        self.context.item(self.label(), index, f)
     }
 
     pub(crate) fn set_trace(&mut self, trace: TraceLevel) {

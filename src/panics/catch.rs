@@ -34,7 +34,7 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
     let hook = if hook::is_installed() { Presence::Installed } else { call.hook };
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
-    // An item as a job of its own within a job of the same call is in the caller's surroundings already.
+    // An item as a job of its own within a job of the same call is in the caller's context already.
     let is_inside = below.as_ref().is_some_and(|job| Arc::ptr_eq(&job.call, call));
     if !is_inside {
         call.orphans.enter();
@@ -42,7 +42,7 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     let (outcome, item) = POSITION.with(|position| {
         let item_below = position.replace(first);
         let run = || __rust_begin_short_backtrace(|| body(position));
-        let around = || if is_inside { run() } else { call.surroundings.around(run) };
+        let around = || if is_inside { run() } else { call.context.around(run) };
         let outcome = hook::inherit(call.hook, || catch(around));
         (outcome, position.replace(item_below))
     });
@@ -59,7 +59,7 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
 pub(crate) fn run_item<R>(call: &Arc<Call>, index: u64, f: impl FnOnce() -> R) -> Result<R, TaskPanic> {
     let mut result = None;
     let end = run_job(call, index, |_| result = Some(f()));
-    emit(call.outlet, end.deferred.concat());
+    emit(call.trace_sink, end.deferred.concat());
     match end.panic {
         Some(panic) => Err(panic),
         None => Ok(result.expect("BUG: a job that did not panic has run to its end")),

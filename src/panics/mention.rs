@@ -1,22 +1,22 @@
 //! Panics that are not raised again: those that came with one that is, and those that nobody got to.
 
 use super::contain::contain_all;
-use super::output::{Outlet, emit, emit_raw};
+use super::output::{TraceSink, emit, emit_raw};
 use super::task_panic::TaskPanic;
 use super::text::{self, LINES, LineKind};
 
 /// Tells of panics that are not raised again, in a line each, and drops them: those that came with one that is, or
 /// those that nobody got to because the iterator was dropped before.
 pub(crate) fn mention(panics: Vec<TaskPanic>, beside_another: bool) {
-    let outlet = panics.first().map_or_else(Outlet::default, TaskPanic::outlet);
-    emit(outlet, lines_about(&panics, beside_another));
+    let trace_sink = panics.first().map_or_else(TraceSink::default, TaskPanic::trace_sink);
+    emit(trace_sink, lines_about(&panics, beside_another));
     contain_all(panics);
 }
 
 /// The same for a worker that finds nobody to hand its panic to: the panic and the deferred output are [emitted raw](emit_raw).
-pub(crate) fn mention_there(outlet: Outlet, deferred: &[String], panic: Option<TaskPanic>) {
+pub(crate) fn mention_there(trace_sink: TraceSink, deferred: &[String], panic: Option<TaskPanic>) {
     let panics: Vec<_> = panic.into_iter().collect();
-    emit_raw(outlet, deferred.concat() + &lines_about(&panics, false));
+    emit_raw(trace_sink, deferred.concat() + &lines_about(&panics, false));
     contain_all(panics);
 }
 

@@ -11,7 +11,7 @@ use super::logger;
 
 /// Where traces go besides the program's logger, which gets them all where the feature `log` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Outlet {
+pub(crate) enum TraceSink {
     #[default]
     Stderr,
     /// Nowhere, unless there is no logger that takes them.
@@ -23,35 +23,35 @@ pub(crate) enum Outlet {
 ///
 /// One `eprint!`, so that libtest shows it with the test that called, and so that a caller who holds the lock of
 /// standard error is not kept waiting for itself.
-pub(crate) fn emit(outlet: Outlet, text: String) {
-    if let Some(text) = defer(outlet, text) {
-        write(outlet, &text, |text| eprint!("{text}"));
+pub(crate) fn emit(trace_sink: TraceSink, text: String) {
+    if let Some(text) = defer(trace_sink, text) {
+        write(trace_sink, &text, |text| eprint!("{text}"));
     }
 }
 
 /// Prints tagged text from a worker, whose caller is gone. Whoever holds the lock of standard error may wait for this very
 /// worker, so it goes past that lock.
-pub(crate) fn emit_raw(outlet: Outlet, text: String) {
-    if let Some(text) = defer(outlet, text) {
-        write(outlet, &text, write_stderr);
+pub(crate) fn emit_raw(trace_sink: TraceSink, text: String) {
+    if let Some(text) = defer(trace_sink, text) {
+        write(trace_sink, &text, write_stderr);
     }
 }
 
 /// Gives text to the logger and, unless that is to be enough, to standard error by `print`.
-fn write(outlet: Outlet, text: &str, print: impl FnOnce(&str)) {
+fn write(trace_sink: TraceSink, text: &str, print: impl FnOnce(&str)) {
     // A logger is the user's, and `eprint!` panics where standard error is closed.
     let logged = quietly(|| logger::error(text)).unwrap_or(false);
-    if outlet == Outlet::Stderr || !logged {
+    if trace_sink == TraceSink::Stderr || !logged {
         quietly(|| print(text));
     }
 }
 
 /// Gives text to the job that this thread is in, or gives it back.
-fn defer(outlet: Outlet, text: String) -> Option<String> {
+fn defer(trace_sink: TraceSink, text: String) -> Option<String> {
     let mut text = Some(text).filter(|text| !text.is_empty());
     let overflow = with_job(|job| text.take().map(|text| job.defer(text))).flatten().unwrap_or_default();
     if !overflow.is_empty() {
-        write(outlet, &overflow, write_stderr);
+        write(trace_sink, &overflow, write_stderr);
     }
     text
 }

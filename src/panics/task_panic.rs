@@ -11,7 +11,7 @@ use crate::base::unwind::{Payload, quietly, resume};
 
 use super::call::Call;
 use super::job::with_job;
-use super::output::{Outlet, emit, emit_raw};
+use super::output::{TraceSink, emit, emit_raw};
 use super::record::{Origin, PanicRecord};
 use super::text::{Frame, Style, TraceLevel};
 use super::unclaimed;
@@ -146,8 +146,8 @@ impl TaskPanic {
         &self.record
     }
 
-    pub(super) fn outlet(&self) -> Outlet {
-        self.record.call.outlet
+    pub(super) fn trace_sink(&self) -> TraceSink {
+        self.record.call.trace_sink
     }
 
     /// What stands for the result of a task that was never run. Raised again, its message says why.
@@ -171,7 +171,7 @@ impl TaskPanic {
     /// Tells its whole block, once.
     pub(crate) fn report(&self) {
         if let Some(text) = self.unreported() {
-            emit(self.outlet(), text);
+            emit(self.trace_sink(), text);
         }
     }
 
@@ -204,7 +204,7 @@ impl TaskPanic {
 
     /// Emits its block and the deferred output from a worker, where nobody will ask for its result.
     pub(crate) fn report_there(&self, deferred: &[String]) {
-        emit_raw(self.outlet(), deferred.concat() + &self.unreported().unwrap_or_default());
+        emit_raw(self.trace_sink(), deferred.concat() + &self.unreported().unwrap_or_default());
     }
 
     pub(super) fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {

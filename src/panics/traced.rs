@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::call::{Call, Subject};
 use super::catch::run_job;
 use super::hook;
-use super::output::{Outlet, emit_raw};
+use super::output::{TraceSink, emit_raw};
 use super::span::TraceContext;
 use super::task_panic::TaskPanic;
 use super::text::TraceLevel;
@@ -42,7 +42,7 @@ use super::text::TraceLevel;
 pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     let hook = hook::install();
     let trace = TraceLevel::default();
-    let (site, outlet, surroundings) = (Location::caller(), Outlet::default(), TraceContext::none());
+    let (site, trace_sink, context) = (Location::caller(), TraceSink::default(), TraceContext::none());
     let subject = Subject::Closure;
     let call = Call {
         method: "traced",
@@ -51,8 +51,8 @@ pub fn traced<R>(f: impl FnOnce() -> R) -> R {
         caller: None,
         subject,
         trace,
-        outlet,
-        surroundings,
+        trace_sink,
+        context,
         hook,
         orphans: Arc::default(),
     };
@@ -60,7 +60,7 @@ pub fn traced<R>(f: impl FnOnce() -> R) -> R {
     let end = run_job(&Arc::new(call), 0, |_| result = Some(f()));
     let block = end.panic.as_ref().and_then(TaskPanic::unreported);
     for text in end.deferred.into_iter().chain(block) {
-        emit_raw(outlet, text);
+        emit_raw(trace_sink, text);
     }
     match end.panic {
         Some(panic) => panic.resume(),

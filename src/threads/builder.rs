@@ -9,7 +9,7 @@ use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
 use crate::base::{stdio, unwind};
 use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
-use crate::panics::Outlet;
+use crate::panics::TraceSink;
 use crate::panics::text::TraceLevel;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +46,7 @@ pub struct PoolBuilder {
     /// Handed through to the pool.
     trace: Option<TraceLevel>,
     /// Handed through to the pool.
-    outlet: Outlet,
+    trace_sink: TraceSink,
     /// Handed through to the pool.
     observer: Option<SharedObserver>,
     /// Worn by the workers, for the log.
@@ -64,7 +64,7 @@ impl PoolBuilder {
             name: Arc::from(DEFAULT_NAME),
             stack_size: None,
             trace: None,
-            outlet: Outlet::default(),
+            trace_sink: TraceSink::default(),
             observer: None,
             sink: None,
             on_start: None,
@@ -115,7 +115,7 @@ impl PoolBuilder {
     /// ```
     #[cfg(feature = "log")]
     pub fn traces_to_logger_only(mut self) -> Self {
-        self.outlet = Outlet::OnlyLogger;
+        self.trace_sink = TraceSink::OnlyLogger;
         self
     }
 
@@ -189,8 +189,8 @@ impl PoolBuilder {
         // While there are free descriptors.
         stdio::prepare();
         let threads = self.start(width)?;
-        let Self { name, trace, outlet, observer, .. } = self;
-        Ok(Pool::of(threads, Settings { name, width, trace, outlet, observer }))
+        let Self { name, trace, trace_sink, observer, .. } = self;
+        Ok(Pool::of(threads, Settings { name, width, trace, trace_sink, observer }))
     }
 
     /// Starts all threads, waits for their `on_start`, and ends them again if any of them fails.

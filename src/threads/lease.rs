@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::base::current_worker::Worker;
 use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
-use crate::panics::Outlet;
+use crate::panics::TraceSink;
 use crate::panics::text::TraceLevel;
 use crate::threads::builder::check_threads;
 use crate::threads::pool::Pool;
@@ -117,10 +117,10 @@ impl Workers {
     }
 
     /// Where its traces go.
-    pub(crate) fn outlet(&self) -> Outlet {
+    pub(crate) fn trace_sink(&self) -> TraceSink {
         match self {
-            Workers::Leased(_) => Outlet::default(),
-            Workers::Shared(pool) => pool.outlet(),
+            Workers::Leased(_) => TraceSink::default(),
+            Workers::Shared(pool) => pool.trace_sink(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::base::current_worker::{self, Worker};
 use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::text::TraceLevel;
-use crate::panics::{self, Outlet};
+use crate::panics::{self, TraceSink};
 use once_cell::sync::OnceCell;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -68,7 +68,7 @@ pub(super) struct Settings {
     /// The level set on the builder; `None` leaves it to the call and the environment.
     pub(super) trace: Option<TraceLevel>,
     /// Where the traces of its calls go.
-    pub(super) outlet: Outlet,
+    pub(super) trace_sink: TraceSink,
     /// Told of every call on this pool.
     pub(super) observer: Option<SharedObserver>,
 }
@@ -154,7 +154,7 @@ impl Pool {
     #[must_use]
     pub fn inline() -> Pool {
         let name = Arc::from("inline");
-        let settings = Settings { name, width: 1, trace: None, outlet: Outlet::default(), observer: None };
+        let settings = Settings { name, width: 1, trace: None, trace_sink: TraceSink::default(), observer: None };
         Pool { shared: Arc::new(Shared { settings, finishes: AtomicBool::new(false), threads: None }) }
     }
 
@@ -286,8 +286,8 @@ impl Pool {
     }
 
     /// Where the traces of its calls go.
-    pub(crate) fn outlet(&self) -> Outlet {
-        self.shared.settings.outlet
+    pub(crate) fn trace_sink(&self) -> TraceSink {
+        self.shared.settings.trace_sink
     }
 
     /// The one set with [`PoolBuilder::observer`].

@@ -9,8 +9,7 @@ mod split;
 mod whole;
 
 use crate::adaptors::options::{CallOptions, call_options};
-use crate::engine::call::CallState;
-use crate::engine::caller_pulls::{self, Delivery, Stream};
+use crate::engine::caller_pulls::{self, CallerState, Delivery, Stream};
 use crate::engine::inbox::Chunked;
 use crate::engine::star::StarFn;
 use crate::engine::stop::CancelToken;
@@ -397,26 +396,26 @@ where
 
     fn callback<P: Producer<Item = T>>(self, producer: P) -> B {
         let Engine { size, work, workers, options, consume } = self;
-        let mut delivery = Delivery::new(options.call.outlet());
-        let exchange: CallState<Piece<P>, W> = options.into_exchange(work, &workers);
-        let mut supply = Split::new(producer, size);
+        let mut delivery = Delivery::new(options.call.trace_sink());
+        let shared: CallerState<Piece<P>, W> = options.into_state(work, &workers);
+        let mut source = Split::new(producer, size);
         let lease = workers.get_to_wait();
-        let count = lease.as_ref().map_or(1, |_| exchange.workers());
-        for watch in exchange.watches() {
-            watch.start(&exchange.call, count, (size, Some(size)), CallerRole::Both);
+        let count = lease.as_ref().map_or(1, |_| shared.workers());
+        for watch in shared.watches() {
+            watch.start(&shared.call, count, (size, Some(size)), CallerRole::Both);
         }
         let outcome = if let Some(lease) = lease {
-            caller_pulls::run(&mut supply, lease, &exchange, &mut delivery, |mut stream| {
+            caller_pulls::run(&mut source, lease, &shared, &mut delivery, |mut stream| {
                 consume(PoolResults::new(&mut stream))
             })
         } else {
-            let mut stream = Stream { supply: &mut supply, exchange: &exchange, delivery: &mut delivery, scope: None };
+            let mut stream = Stream { source: &mut source, shared: &shared, delivery: &mut delivery, scope: None };
             panics::catch(|| consume(PoolResults::new(&mut stream)))
         };
         // Before anything is raised: a second panic while one unwinds would end the process.
-        panics::contain(supply);
+        panics::contain(source);
         drop(delivery);
-        drop(exchange);
+        drop(shared);
         outcome.unwrap_or_else(|payload| panics::resume(payload))
     }
 }
@@ -440,7 +439,7 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.delivery.size_hint(self.supply)
+        self.delivery.size_hint(self.source)
     }
 }
 

@@ -40,7 +40,7 @@ where
     let mut told = guard.told.into_inner();
     told.sort_by_key(|(first, _)| *first);
     let (deferred, panics): (Vec<_>, Vec<_>) = told.into_iter().map(|(_, told)| (told.deferred, told.panic)).unzip();
-    panics::emit(call.outlet(), deferred.concat().concat());
+    panics::emit(call.trace_sink(), deferred.concat().concat());
     let mut panics = panics.into_iter().flatten();
     match (outcome, panics.next()) {
         (Ok(()), _) => results,
