@@ -57,8 +57,7 @@ fn every_test_that_is_named_exists() {
     let is_name = |text: &&str| text.contains("::") && text.chars().all(|c| c.is_alphanumeric() || "_:".contains(c));
     let names: Vec<_> = quoted(&readme).filter(is_name).collect();
     assert!(names.len() > 150, "{} names", names.len());
-    for name in names.into_iter().filter(|name| !["engine::call::tests", "engine::stream_state::tests"].contains(name))
-    {
+    for name in names.into_iter().filter(|name| !name.ends_with("::tests")) {
         assert!(is_there(name), "there is no test {name}");
     }
     assert!(!is_there("readme::is_there") && !is_there("readme::no_such_test"));
