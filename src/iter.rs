@@ -9,7 +9,16 @@ use crate::threads::pool::Pool;
 
 /// Parallel, ordered methods on every [`Iterator`].
 ///
-/// [What to use](crate#what-to-use) says which method suits which loop.
+/// | you want | use |
+/// |---|---|
+/// | the results in a `Vec`, a sum, `for_each` | [`pool_map`](Self::pool_map) |
+/// | only side effects | [`pool_for_each`](Self::pool_for_each) |
+/// | a `for` loop with a heavy body, a progress bar, a source that pauses | [`pool_imap`](Self::pool_imap); with borrowed data, [`scope`](crate::scope()) |
+/// | results in any order, or the first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
+/// | a buffer or a connection for each worker | [`pool_map_init`](Self::pool_map_init) |
+/// | data in memory, items under 100 ns | [`par_iter().pool_map`](crate::PoolParallelIterator) |
+/// | one closure in the background, or from async code | [`Pool::spawn`] |
+/// | to see what is slow, to stop early, to log | [`Timeline`](crate::Timeline), [`CancelToken`](crate::CancelToken), [`pool_println!`](crate::pool_println) |
 ///
 /// # Which methods stream
 ///
@@ -63,7 +72,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// Maps the items with `f` on the workers of `pool`, and yields the results in the order of the items.
     ///
     /// `pool` is [a number of threads or a `Pool`](#a-number-of-threads-or-a-pool). On a worker of the same pool, and by number
-    /// on any worker of this crate, the call [runs in place](crate#nesting), one item after the other; an attached
+    /// on any worker of this crate, the call [runs in place](crate::guide::guarantees#which-thread-runs-it), one item after the other; an attached
     /// [observer](PoolMap::observe) shows that.
     ///
     /// # Examples

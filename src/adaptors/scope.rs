@@ -27,7 +27,8 @@ use std::{fmt, thread};
 /// that blocks for ever therefore keeps the scope for ever. A stream that was leaked (by [`std::mem::forget`]) is stopped
 /// like the others.
 ///
-/// Where `pool_map` would [run in place](crate#nesting), the streams of a scope do so too: each item when it is asked for.
+/// Where `pool_map` would [run in place](crate::guide::guarantees#which-thread-runs-it), so do the streams of a scope:
+/// each item when it is requested.
 ///
 /// # Examples
 ///
