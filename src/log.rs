@@ -1,20 +1,22 @@
-//! Log lines that say which worker wrote them and when: the only file that names chrono.
+//! Log lines that say which worker wrote them and when: the only file that names chrono, in a module that can be left out.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, mem};
 
-use chrono::{Local, NaiveDateTime, TimeDelta, Utc};
 use parking_lot::RwLock;
 
 use crate::base::current_worker::{self, LineSink, Worker, name_of_this_thread};
 use crate::base::{stdio, unwind};
+use clock::Time;
 
 /// Prints a line to standard output, after the name of the worker and the time.
 ///
 /// It takes what [`println!`] takes. The line, with its [`log_prefix`](crate::log_prefix()) and its end, is one write: lines of
 /// several workers never mix. A message of several lines has the prefix on the first one.
+///
+/// The time is the local one. Without the feature `chrono`, it is the seconds since the first log line of the process.
 ///
 /// # Where the line goes
 ///
@@ -63,11 +65,13 @@ macro_rules! pool_println {
 pub struct LogPrefix {
     /// The worker or, off the pools, the thread.
     name: Arc<str>,
-    /// Local time.
-    time: NaiveDateTime,
+    time: Time,
 }
 
-/// The name of this worker or thread, and the local time of now in microseconds.
+/// The name of this worker or thread, and the current local time in microseconds.
+///
+/// Without the feature `chrono`, the time is the seconds since the first log line or prefix of the process, as in
+/// `(PoolWorker-1) [2.003184]`.
 ///
 /// For the formatter of a logger: it is what [`pool_println!`](crate::pool_println!) puts before its messages. Off the
 /// pools it shows the thread's own name, and for a thread without one its id, as in `(ThreadId(7))`.
@@ -80,26 +84,12 @@ pub struct LogPrefix {
 /// ```
 #[must_use]
 pub fn log_prefix() -> LogPrefix {
-    LogPrefix { name: name_of_this_thread(), time: local_time() }
-}
-
-fn local_time() -> NaiveDateTime {
-    /// How many seconds local time is ahead of UTC, as last seen by any thread. Relaxed: nothing else hangs on it.
-    static AHEAD: AtomicI32 = AtomicI32::new(0);
-    // Chrono keeps the time zone in a thread-local. In the destructor of another one it may be gone, and chrono panics,
-    // which there ends the process.
-    match unwind::quietly(Local::now) {
-        Some(now) => {
-            AHEAD.store(now.offset().local_minus_utc(), Ordering::Relaxed);
-            now.naive_local()
-        }
-        None => Utc::now().naive_utc() + TimeDelta::seconds(AHEAD.load(Ordering::Relaxed).into()),
-    }
+    LogPrefix { name: name_of_this_thread(), time: Time::now() }
 }
 
 impl fmt::Display for LogPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}) [{}]", self.name, self.time.format("%Y-%m-%d %H:%M:%S%.6f"))
+        write!(f, "({}) [{}]", self.name, self.time)
     }
 }
 
@@ -118,6 +108,71 @@ fn line(prefix: &LogPrefix, message: fmt::Arguments<'_>) -> String {
     match message.as_str() {
         Some("") => format!("{prefix}\n"),
         _ => format!("{prefix} {message}\n"),
+    }
+}
+
+// ---- The time -------------------------------------------------------------------------------------------------------
+
+/// Local time, by chrono.
+#[cfg(feature = "chrono")]
+mod clock {
+    use std::fmt;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use chrono::{Local, NaiveDateTime, TimeDelta, Utc};
+
+    use crate::base::unwind;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Time(pub(super) NaiveDateTime);
+
+    impl Time {
+        pub(super) fn now() -> Time {
+            /// How many seconds local time is ahead of UTC, as last seen by any thread. Relaxed: nothing else hangs on it.
+            static AHEAD: AtomicI32 = AtomicI32::new(0);
+            // Chrono keeps the time zone in a thread-local. In the destructor of another one it may be gone, and chrono
+            // panics, which there ends the process.
+            match unwind::quietly(Local::now) {
+                Some(now) => {
+                    AHEAD.store(now.offset().local_minus_utc(), Ordering::Relaxed);
+                    Time(now.naive_local())
+                }
+                None => Time(Utc::now().naive_utc() + TimeDelta::seconds(AHEAD.load(Ordering::Relaxed).into())),
+            }
+        }
+    }
+
+    impl fmt::Display for Time {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0.format("%Y-%m-%d %H:%M:%S%.6f"))
+        }
+    }
+}
+
+/// The time since the first log line.
+#[cfg(not(feature = "chrono"))]
+mod clock {
+    use std::fmt;
+    use std::time::{Duration, Instant};
+
+    use once_cell::race::OnceBox;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Time(pub(super) Duration);
+
+    impl Time {
+        pub(super) fn now() -> Time {
+            // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
+            static FIRST: OnceBox<Instant> = OnceBox::new();
+            let now = Instant::now();
+            Time(now.saturating_duration_since(*FIRST.get_or_init(|| Box::new(now))))
+        }
+    }
+
+    impl fmt::Display for Time {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+        }
     }
 }
 
@@ -234,28 +289,45 @@ fn print(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use chrono::NaiveDate;
     use std::thread;
 
     use super::*;
 
+    #[cfg(feature = "chrono")]
+    const FIXED: &str = "2026-11-22 01:49:03.006114";
+    #[cfg(not(feature = "chrono"))]
+    const FIXED: &str = "3.006114";
+
+    #[cfg(feature = "chrono")]
     fn fixed(name: &str) -> LogPrefix {
-        let day = NaiveDate::from_ymd_opt(2026, 11, 22).expect("a day");
-        let time = day.and_hms_micro_opt(1, 49, 3, 6_114).expect("a time");
-        LogPrefix { name: Arc::from(name), time }
+        let day = chrono::NaiveDate::from_ymd_opt(2026, 11, 22).expect("a day");
+        LogPrefix { name: Arc::from(name), time: Time(day.and_hms_micro_opt(1, 49, 3, 6_114).expect("a time")) }
+    }
+
+    #[cfg(not(feature = "chrono"))]
+    fn fixed(name: &str) -> LogPrefix {
+        LogPrefix { name: Arc::from(name), time: Time(std::time::Duration::from_micros(3_006_114)) }
     }
 
     #[test]
     fn microseconds_keep_their_zeros() {
-        assert_eq!(fixed("PoolWorker-1").to_string(), "(PoolWorker-1) [2026-11-22 01:49:03.006114]");
+        assert_eq!(fixed("PoolWorker-1").to_string(), format!("(PoolWorker-1) [{FIXED}]"));
     }
 
+    #[cfg(feature = "chrono")]
     #[test]
     fn the_time_is_the_local_one() {
-        let before = Local::now().naive_local();
-        let shown = log_prefix().time;
+        let before = chrono::Local::now().naive_local();
+        let shown = log_prefix().time.0;
         // The clock of the system may be set meanwhile, but hardly by so much.
-        assert!((shown - before).abs() < TimeDelta::minutes(10), "{before} {shown}");
+        assert!((shown - before).abs() < chrono::TimeDelta::minutes(10), "{before} {shown}");
+    }
+
+    #[cfg(not(feature = "chrono"))]
+    #[test]
+    fn the_time_never_runs_backwards() {
+        let times = [(); 3].map(|()| log_prefix().time.0);
+        assert!(times.is_sorted(), "{times:?}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use once_cell::race::OnceRef;
 /// The default follows `RUST_BACKTRACE`, read once per process: [`Header`](TraceLevel::Header) for `0`,
 /// [`Full`](TraceLevel::Full) for `full`, and [`Short`](TraceLevel::Short) for anything else, also where it is not set.
 ///
+/// Without the feature `backtrace` there are no frames, so `Short` and `Full` print what `Header` does.
+///
 /// # Examples
 ///
 /// ```
