@@ -49,9 +49,17 @@
 //! # More
 //!
 //! [Sixteen promises](guide::guarantees) say what you can rely on, among them how calls [nest](guide::guarantees#nesting).
-//! Guides: [why a loop is slow](guide::seeing), [coming from Python](guide::coming_from_python). Optional features:
-//! `tracing` runs `f` in the caller's span; `log` also sends panic traces to the program's logger ([both](guide::seeing#logs)).
+//! Guides: [recipes](guide::recipes), [why a loop is slow](guide::seeing), coming from [rayon, `par_bridge`,
+//! channels](guide::coming_from_rayon) or [Python](guide::coming_from_python).
+//!
+//! # Features
+//!
+//! - `backtrace` (default): traces show stack frames. Without it they end after the two header lines.
+//! - `chrono` (default): log lines show the local time. Without it, the seconds since the first log line.
+//! - `tracing`: `f` runs in the [caller's span](guide::seeing#logs). `log`: panic traces also go to the [program's
+//!   logger](guide::seeing#logs).
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
 
 // The layers, the top first: a folder imports only from those below it.
