@@ -61,9 +61,10 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 ///
 /// A call given 0, or more than a pool can have (65 535 workers on a 64-bit machine), panics at its own line.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not stand for a pool of workers",
+    message = "`{Self}` is neither a number of threads (`usize`) nor a `Pool`",
     label = "expected a number of threads (`usize`) or a `Pool`",
-    note = "a `usize`, a `NonZeroUsize`, a `Pool`, an `Arc<Pool>` or a reference to one of the last two will do"
+    note = "if it is a number `n` of another type, write `n as usize`",
+    note = "a `NonZeroUsize`, an `Arc<Pool>`, a `&Pool` and a `&Arc<Pool>` are accepted, too"
 )]
 pub trait IntoPool: sealed::ToWorkers {}
 
@@ -139,25 +140,49 @@ impl Workers {
     }
 }
 
-macro_rules! into_pool {
-    ($($type:ty: |$given:ident| $workers:expr;)*) => {$(
-        impl IntoPool for $type {}
-        impl sealed::ToWorkers for $type {
-            fn to_workers(self) -> Workers {
-                let $given = self;
-                $workers
-            }
-        }
-    )*};
+// By hand: the compiler shows these lines where a type is none of them.
+
+impl IntoPool for usize {}
+impl IntoPool for NonZeroUsize {}
+impl IntoPool for Pool {}
+impl IntoPool for &Pool {}
+impl IntoPool for Arc<Pool> {}
+impl IntoPool for &Arc<Pool> {}
+
+impl ToWorkers for usize {
+    fn to_workers(self) -> Workers {
+        leased(self)
+    }
 }
 
-into_pool! {
-    usize: |threads| leased(threads);
-    NonZeroUsize: |threads| leased(threads.get());
-    Pool: |pool| Workers::Shared(pool);
-    &Pool: |pool| Workers::Shared(pool.clone());
-    Arc<Pool>: |pool| Workers::Shared(Pool::clone(&pool));
-    &Arc<Pool>: |pool| Workers::Shared(Pool::clone(pool));
+impl ToWorkers for NonZeroUsize {
+    fn to_workers(self) -> Workers {
+        leased(self.get())
+    }
+}
+
+impl ToWorkers for Pool {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(self)
+    }
+}
+
+impl ToWorkers for &Pool {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(self.clone())
+    }
+}
+
+impl ToWorkers for Arc<Pool> {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(Pool::clone(&self))
+    }
+}
+
+impl ToWorkers for &Arc<Pool> {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(Pool::clone(self))
+    }
 }
 
 #[track_caller]
