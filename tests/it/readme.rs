@@ -155,6 +155,23 @@ fn what_to_use_is_the_same_table_wherever_it_stands() {
     assert_eq!(rows("src/iter.rs"), of_readme);
 }
 
+/// `.ci/messages` checks that the compiler says what `compile_fail.rs` has.
+#[test]
+fn what_the_compiler_says_is_quoted_as_it_says_it() {
+    let page = page("src/iter.rs");
+    let rows = page.iter().map(|(_, line)| line).skip_while(|line| *line != "| what | the compiler says | instead |");
+    let rows: Vec<_> = rows.skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    let examples = read("src/testing/compile_fail.rs");
+    let messages: Vec<_> = examples.lines().filter_map(|line| line.strip_prefix("/// // error: ")).collect();
+    for row in rows {
+        let words = row.split(" | ").nth(1).expect("what the compiler says");
+        let words = words.trim_matches('`').trim();
+        // Backquotes at either end belong to the words, or to the table.
+        assert!(messages.iter().any(|message| message.contains(words)), "{words}");
+    }
+}
+
 #[test]
 fn what_to_use_comes_right_after_the_first_example() {
     for (path, fences) in [("README.md", 6), ("src/lib.rs", 2)] {
