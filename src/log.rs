@@ -41,7 +41,8 @@ use clock::Time;
 /// let x = 0;
 /// pool_println!("Ready"); // (main) [2026-11-22 01:49:03.664871] Ready
 /// let pool = Pool::new(2)?;
-/// pool.install(|| pool_println!("Started: x={x}")); // (PoolWorker-1) [2026-11-22 01:49:03.666114] Started: x=0
+/// // (PoolWorker-1) [2026-11-22 01:49:03.666114] Started: x=0
+/// pool.install(|| pool_println!("Started: x={x}"));
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
 ///

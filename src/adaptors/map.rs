@@ -148,7 +148,8 @@ call_options! {
     /// ```
     /// use pool_map::PoolIterator;
     ///
-    /// let results: Vec<_> = [2, 0, 5].into_iter().pool_map(2, |x| 10 / x).catch_panics().collect();
+    /// let quotients = [2, 0, 5].into_iter().pool_map(2, |x| 10 / x);
+    /// let results: Vec<_> = quotients.catch_panics().collect();
     ///
     /// assert_eq!(results[0].as_ref().unwrap(), &5);
     /// let panic = results[1].as_ref().unwrap_err();

@@ -101,7 +101,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// ```
     /// let prices = vec![3, 5, 8];
     /// let rate = 2;
-    /// let doubled: Vec<i32> = pool_map::scope(4, |s| s.imap(&prices, |price| price * rate).collect());
+    /// let doubled: Vec<i32> =
+    ///     pool_map::scope(4, |s| s.imap(&prices, |price| price * rate).collect());
     /// assert_eq!(doubled, [6, 10, 16]);
     /// ```
     ///

@@ -189,7 +189,7 @@ impl<R> Task<R> {
     /// let panic = pool.spawn(|| "1x".parse::<i32>().unwrap()).try_join().unwrap_err();
     /// assert!(panic.message().contains("InvalidDigit"));
     /// println!("{panic}");
-    /// // [TRACE:PoolWorker-1] task panicked at src/main.rs:4:52: called `Result::unwrap()` on an `Err` value: …
+    /// // [TRACE:PoolWorker-1] task panicked at src/main.rs:4:52: called `Result::unwrap()` on …
     /// // [TRACE:PoolWorker-1]   in Pool::spawn called at src/main.rs:4:18, on thread 'main'
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
@@ -225,7 +225,9 @@ impl<R> Task<R> {
     /// let pool = Pool::new(1)?;
     /// let (sender, receiver) = mpsc::channel();
     /// let task = pool.spawn(move || receiver.recv());
-    /// let Err(task) = task.join_timeout(Duration::from_millis(1)) else { unreachable!("nothing was sent") };
+    /// let Err(task) = task.join_timeout(Duration::from_millis(1)) else {
+    ///     unreachable!("nothing was sent")
+    /// };
     /// sender.send("now").expect("the task listens");
     /// assert_eq!(task.join(), Ok("now"));
     /// # Ok::<(), pool_map::PoolError>(())
@@ -267,7 +269,8 @@ impl<R> Task<R> {
     /// let first = pool.spawn(move || receiver.recv());
     /// let second = pool.spawn(|| 2).cancel_on(&token);
     /// token.cancel();
-    /// assert_eq!(second.try_join().unwrap_err().message(), "the task was cancelled before it started");
+    /// let end = second.try_join().unwrap_err();
+    /// assert_eq!(end.message(), "the task was cancelled before it started");
     /// drop(sender);
     /// assert!(first.join().is_err());
     /// # Ok::<(), pool_map::PoolError>(())

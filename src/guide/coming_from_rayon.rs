@@ -129,9 +129,9 @@
 //!     buffer.iter().collect::<String>()
 //! };
 //! let words = ["so", "much"];
-//! let theirs: Vec<String> = words.par_iter().map_init(Vec::new, |b, w| reversed(b, w)).collect();
-//! let ours: Vec<String> = words.iter().pool_map_init(4, Vec::new, |b, w| reversed(b, w)).collect();
-//! assert_eq!(ours, theirs);
+//! let theirs = words.par_iter().map_init(Vec::new, |buffer, word| reversed(buffer, word));
+//! let ours = words.iter().pool_map_init(4, Vec::new, |buffer, word| reversed(buffer, word));
+//! assert_eq!(ours.collect::<Vec<_>>(), theirs.collect::<Vec<_>>());
 //! ```
 //!
 //! `map_with(sender, f)` clones a value instead; `move || sender.clone()` is the `init` for that:
@@ -279,7 +279,7 @@
 //! assert_eq!(even, [0, 2, 4]);
 //!
 //! let lines = ["so", "much"];
-//! let lengths: Vec<usize> = pool_map::scope(4, |s| s.imap(&lines, |line| line.len()).collect());
+//! let lengths: Vec<_> = pool_map::scope(4, |s| s.imap(&lines, |line| line.len()).collect());
 //! assert_eq!(lengths, [2, 4]);
 //! ```
 //!

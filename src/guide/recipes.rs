@@ -26,7 +26,8 @@
 //! assert_eq!(numbers, [1, 3]);
 //!
 //! let split = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-//! let words: Vec<String> = ["so much", "depends"].into_iter().pool_map(4, split).flatten().collect();
+//! let lines = ["so much", "depends"].into_iter();
+//! let words: Vec<String> = lines.pool_map(4, split).flatten().collect();
 //! assert_eq!(words, ["so", "much", "depends"]);
 //! ```
 //!
@@ -51,7 +52,8 @@
 //! use pool_map::PoolIterator;
 //! use std::io::{BufRead, BufReader, stdin};
 //!
-//! for line in BufReader::new(stdin()).lines().pool_imap(4, |line| line.map(|l| l.to_uppercase())) {
+//! let lines = BufReader::new(stdin()).lines();
+//! for line in lines.pool_imap(4, |line| line.map(|line| line.to_uppercase())) {
 //!     println!("{}", line?);
 //! }
 //! # Ok::<(), std::io::Error>(())
@@ -84,7 +86,7 @@
 //!
 //! impl Connection {
 //!     fn open(path: &str) -> Result<Connection, String> {
-//!         if path.ends_with(".db") { Ok(Connection) } else { Err(format!("no database: {path}")) }
+//!         path.ends_with(".db").then_some(Connection).ok_or(format!("no database: {path}"))
 //!     }
 //!
 //!     fn row(&mut self, key: u32) -> Result<u32, String> {
@@ -124,8 +126,8 @@
 //!
 //! fn total(lines: &[&str]) -> Result<u32, Box<dyn Error>> {
 //!     let lengths = lines.iter().pool_map(4, |line| length(line));
-//!     let lengths: Vec<u32> = lengths.collect::<Result<_, _>>().map_err(|e| -> Box<dyn Error> { e })?;
-//!     Ok(lengths.iter().sum())
+//!     let lengths: Result<Vec<u32>, AnyError> = lengths.collect();
+//!     Ok(lengths.map_err(|error| -> Box<dyn Error> { error })?.iter().sum())
 //! }
 //!
 //! assert_eq!(total(&["2 km", "30 m"]).unwrap(), 2030);
@@ -143,7 +145,10 @@
 //! use std::time::{Duration, Instant};
 //!
 //! /// Calls `attempt` until it succeeds, but starts no attempt after `timeout`.
-//! fn retry<T, E>(timeout: Duration, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+//! fn retry<T, E>(
+//!     timeout: Duration,
+//!     mut attempt: impl FnMut() -> Result<T, E>,
+//! ) -> Result<T, E> {
 //!     let deadline = Instant::now() + timeout;
 //!     let mut pause = Duration::from_millis(1);
 //!     loop {

@@ -24,7 +24,9 @@ impl Timeline {
     /// let mut table = Vec::new();
     /// timeline.write_joblog(&mut table)?;
     /// let table = String::from_utf8(table).unwrap();
-    /// assert!(table.starts_with("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n1\tPoolWorker-"));
+    /// let (head, row) = table.split_once('\n').unwrap();
+    /// assert!(head.starts_with("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\t"));
+    /// assert!(row.starts_with("1\tPoolWorker-"));
     /// assert!(table.ends_with("\t0\t0\t0\t0\tpool_map 2\n"));
     /// # Ok::<(), std::io::Error>(())
     /// ```

@@ -139,10 +139,14 @@ impl Timeline {
     ///
     /// let (timeline, barrier) = (Timeline::new(), Barrier::new(2));
     /// std::thread::scope(|scope| {
-    ///     scope.spawn(|| (7..8).pool_map(1, |_| [barrier.wait(), barrier.wait()]).observe(&timeline).for_each(drop));
+    ///     scope.spawn(|| {
+    ///         let waits = (7..8).pool_map(1, |_| [barrier.wait(), barrier.wait()]);
+    ///         waits.observe(&timeline).for_each(drop);
+    ///     });
     ///     barrier.wait();
     ///     for task in timeline.running() {
-    ///         println!("{} runs item {} since {:?}", task.worker(), task.index(), task.start().elapsed());
+    ///         let since = task.start().elapsed();
+    ///         println!("{} runs item {} since {since:?}", task.worker(), task.index());
     ///     }
     ///     assert_eq!(timeline.running()[0].index(), 0);
     ///     barrier.wait();

@@ -27,7 +27,8 @@ use super::unclaimed;
 /// ```
 /// use pool_map::PoolIterator;
 ///
-/// let quotients: Vec<Result<u32, pool_map::TaskPanic>> = [5, 0].iter().pool_map(2, |d| 10 / d).catch_panics().collect();
+/// let quotients = [5, 0].iter().pool_map(2, |d| 10 / d).catch_panics();
+/// let quotients: Vec<Result<u32, pool_map::TaskPanic>> = quotients.collect();
 /// assert_eq!(quotients[0].as_ref().ok(), Some(&2));
 ///
 /// let panic = quotients[1].as_ref().unwrap_err();

@@ -25,8 +25,8 @@ use once_cell::race::OnceRef;
 /// ```
 /// use pool_map::{PoolIterator, TraceLevel};
 ///
-/// let lengths: Vec<usize> = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(TraceLevel::Header).collect();
-/// assert_eq!(lengths, [1, 2]);
+/// let lengths = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(TraceLevel::Header);
+/// assert_eq!(lengths.sum::<usize>(), 3);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -25,11 +25,12 @@ use super::text::TraceLevel;
 /// use std::thread;
 ///
 /// let parse = || "12".parse::<u32>().unwrap();
-/// let worker = thread::Builder::new().name("parser".into()).spawn(move || traced(parse)).unwrap();
+/// let builder = thread::Builder::new().name("parser".into());
+/// let worker = builder.spawn(move || traced(parse)).unwrap();
 /// assert_eq!(worker.join().unwrap(), 12);
 ///
 /// // With "1x" in place of "12" there would be on standard error, before `join` returns:
-/// // [TRACE:parser] panicked at src/main.rs:5:40: called `Result::unwrap()` on an `Err` value: ParseIntError { … }
+/// // [TRACE:parser] panicked at src/main.rs:5:40: called `Result::unwrap()` on an `Err` …
 /// // [TRACE:parser]   in traced called at src/main.rs:6:77
 /// // [TRACE:parser]   0: app::main::{{closure}}      at src/main.rs:5:40
 /// // [TRACE:parser]   + 43 runtime frames (RUST_BACKTRACE=full shows them)

@@ -90,7 +90,8 @@ impl Pool {
     /// ```
     /// let pool = pool_map::Pool::new(2)?;
     /// assert_eq!(pool.threads(), 2);
-    /// println!("{}", pool_map::Pool::new(0).unwrap_err()); // a pool needs at least one worker, got 0
+    /// let error = pool_map::Pool::new(0).unwrap_err();
+    /// println!("{error}"); // a pool needs at least one worker, got 0
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     ///

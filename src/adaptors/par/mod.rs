@@ -52,7 +52,8 @@ use std::{fmt, mem, vec};
 /// assert_eq!(lengths, [2, 4, 7, 4]);
 ///
 /// let mut lines = Vec::new();
-/// words.par_iter().enumerate().pool_map(2, |(i, word)| format!("{i}: {word}")).for_each(|line| lines.push(line));
+/// let numbered = words.par_iter().enumerate().pool_map(2, |(i, word)| format!("{i}: {word}"));
+/// numbered.for_each(|line| lines.push(line));
 /// assert_eq!(lines, ["0: so", "1: much", "2: depends", "3: upon"]);
 /// ```
 pub trait PoolParallelIterator: IndexedParallelIterator {
@@ -82,7 +83,8 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     /// use pool_map::PoolParallelIterator;
     /// use rayon::prelude::*;
     ///
-    /// let powers: Vec<u32> = vec![(2, 5), (3, 2)].into_par_iter().pool_starmap(2, u32::pow).collect();
+    /// let pairs = vec![(2, 5), (3, 2)];
+    /// let powers: Vec<u32> = pairs.into_par_iter().pool_starmap(2, u32::pow).collect();
     /// assert_eq!(powers, [32, 9]);
     /// ```
     ///
@@ -245,7 +247,8 @@ impl<I: IndexedParallelIterator, W: Work<I::Item>> PoolParMap<I, W> {
     /// use pool_map::PoolParallelIterator;
     /// use rayon::prelude::*;
     ///
-    /// let parsed: Result<Vec<i32>, _> = ["1", "two", "3", "four"].par_iter().pool_map(2, |s| s.parse()).collect();
+    /// let words = ["1", "two", "3", "four"];
+    /// let parsed: Result<Vec<i32>, _> = words.par_iter().pool_map(2, |s| s.parse()).collect();
     /// assert_eq!(parsed, "two".parse::<i32>().map(|_| vec![]));
     /// ```
     ///
