@@ -140,6 +140,18 @@ fn the_front_page_has_at_most_60_lines_of_text() {
     assert!(front.len() <= 60, "{} lines", front.len());
 }
 
+#[test]
+fn links_of_the_readme_work_outside_the_repository() {
+    let readme = read("README.md");
+    let targets: Vec<_> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(targets.len() > 6, "{targets:?}");
+    for target in targets {
+        let is_packaged = target.starts_with("examples/") || target.starts_with("LICENSE-");
+        let is_file = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).is_file();
+        assert!(target.starts_with("https://") || (is_packaged && is_file), "{target}");
+    }
+}
+
 /// A line of Markdown as it is read: without the targets of its links.
 fn without_links(line: &str) -> String {
     let mut parts = line.split("](");
