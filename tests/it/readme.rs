@@ -152,6 +152,15 @@ fn links_of_the_readme_work_outside_the_repository() {
     }
 }
 
+#[test]
+fn the_front_page_shows_the_trace_of_the_readme() {
+    let trace = |path: &str| -> Vec<String> {
+        page(path).into_iter().filter(|(_, line)| line.starts_with("[TRACE:")).map(|(_, line)| line).collect()
+    };
+    assert_eq!(trace("README.md").len(), 5);
+    assert_eq!(trace("src/lib.rs"), trace("README.md"));
+}
+
 /// A line of Markdown as it is read: without the targets of its links.
 fn without_links(line: &str) -> String {
     let mut parts = line.split("](");
