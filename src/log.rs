@@ -11,27 +11,25 @@ use crate::base::current_worker::{self, LineSink, Worker, name_of_this_thread};
 use crate::base::{stdio, unwind};
 use clock::Time;
 
-/// Prints a line to standard output, after the name of the worker and the time.
+/// Prints a line to standard output, with the name of the worker and the time in front.
 ///
-/// It takes what [`println!`] takes. The line, with its [`log_prefix`](crate::log_prefix()) and its end, is one write: lines of
-/// several workers never mix. A message of several lines has the prefix on the first one.
+/// It takes what [`println!`] takes. The line, with its [`log_prefix`](crate::log_prefix()) and its line end, is one write, so
+/// lines of several workers never mix. A message of several lines has the prefix on the first one.
 ///
 /// The time is the local one. Without the feature `chrono`, it is the seconds since the first log line of the process.
 ///
 /// # Where the line goes
 ///
-/// - To the pool's [`line_sink`](crate::PoolBuilder::line_sink) on a worker of a pool that has one, else to the one
-///   [of the process](crate::set_line_sink) on any thread.
+/// - To the [`line_sink`](crate::PoolBuilder::line_sink) of the pool, on a worker of a pool that has one. Otherwise to the
+///   sink [of the process](crate::set_line_sink), if it has one.
 /// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to standard output, so a test does
-///   not capture it. A failed write loses the line and nothing else. On Unix it goes to what was standard output when the
-///   first pool or call was made, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another
-///   thread holds it. Text that [`print!`] left in the buffer of standard output, an unfinished line, then comes out after
-///   it. That takes one file descriptor, kept until the process ends. Where none was free, the line waits for that lock, and
-///   the worker waits with it for at most 100 ms.
-///   On other systems the line waits for that lock, and follows such text.
-/// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed the first
-///   such line is lost with the message of `print!` on standard error, but without its panic; later ones are lost in
-///   silence.
+///   not capture it. A failed write loses only that line. On Unix, the line goes to what was standard output when the first
+///   pool or call was made, without the lock of [`std::io::stdout`], so it appears even while another thread holds that lock.
+///   An unfinished line of [`print!`], still in the buffer of standard output, then appears after it. This takes one file
+///   descriptor until the process ends. If none was free, the line waits for the lock, for at most 100 ms.
+///   On other systems the line waits for the lock, and follows such text.
+/// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed, the first
+///   failure is reported on standard error, later ones are dropped silently.
 ///
 /// # Examples
 ///
@@ -48,7 +46,7 @@ use clock::Time;
 ///
 /// # Panics
 ///
-/// If the sink that takes the line does, or the formatting of an argument.
+/// If the sink panics, or the formatting of an argument does.
 #[macro_export]
 macro_rules! pool_println {
     () => {
@@ -59,9 +57,9 @@ macro_rules! pool_println {
     };
 }
 
-/// Who writes and when: the start of a log line.
+/// The start of a log line: who writes it, and when.
 ///
-/// Made by [`log_prefix`]; its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
+/// Made by [`log_prefix`]. Its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
 #[derive(Clone, Debug)]
 pub struct LogPrefix {
     /// The worker or, off the pools, the thread.
@@ -69,13 +67,13 @@ pub struct LogPrefix {
     time: Time,
 }
 
-/// The name of this worker or thread, and the current local time in microseconds.
+/// Returns the name of this worker or thread, and the current local time in microseconds.
 ///
 /// Without the feature `chrono`, the time is the seconds since the first log line or prefix of the process, as in
 /// `(PoolWorker-1) [2.003184]`.
 ///
-/// For the formatter of a logger: it is what [`pool_println!`](crate::pool_println!) puts before its messages. Off the
-/// pools it shows the thread's own name, and for a thread without one its id, as in `(ThreadId(7))`.
+/// For the formatter of a logger. [`pool_println!`](crate::pool_println!) puts it before its messages. On other threads than
+/// workers it shows the thread's own name or, without one, its id, as in `(ThreadId(7))`.
 ///
 /// # Examples
 ///
@@ -184,10 +182,10 @@ static PROCESS_SINK: RwLock<Option<LineSink>> = RwLock::new(None);
 
 /// Sends the log lines of the whole process to `sink`, instead of standard output.
 ///
-/// `sink` gets each line of [`pool_println!`](crate::pool_println!) without its line end, on the thread that wrote it;
-/// several threads may call it at once. No lock is held, so it may block, and it may log: its own lines go to standard
-/// output. If it panics, that is the panic of whoever wrote the line, on a worker the item's. Workers of a pool with a
-/// [`line_sink`](crate::PoolBuilder::line_sink) write to that one. A sink set before is replaced.
+/// `sink` gets each line of [`pool_println!`](crate::pool_println!) without its line end, on the thread that wrote it. Several
+/// threads may call it at once. No lock is held, so it may block, and it may log: its own lines go to standard output. If it
+/// panics, the panic is that of the code that wrote the line; on a worker, that of the item. On workers of a pool with a
+/// [`line_sink`](crate::PoolBuilder::line_sink), that sink is used instead. A sink set before is replaced.
 ///
 /// # Examples
 ///
@@ -207,7 +205,7 @@ pub fn set_line_sink(sink: impl Fn(&str) + Send + Sync + 'static) {
     replace_sink(Some(Arc::new(sink)));
 }
 
-/// Takes the process's sink away again: log lines go to standard output.
+/// Removes the sink of the process, so log lines go to standard output again.
 ///
 /// # Examples
 ///

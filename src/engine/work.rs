@@ -8,10 +8,10 @@ use crate::panics::{self, Call, TaskPanic};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// What a [`PoolMap`](crate::PoolMap) does with each item. Not for implementing elsewhere: the methods of
-/// [`PoolIterator`](crate::PoolIterator) choose it.
+/// What a [`PoolMap`](crate::PoolMap) does with each item. The methods of [`PoolIterator`](crate::PoolIterator) choose it; it
+/// cannot be implemented elsewhere.
 pub trait Work<T>: Sync + sealed::Sealed {
-    /// What comes of one item.
+    /// The result of one item.
     type Output: Send;
 
     /// What one worker keeps from item to item.
@@ -139,7 +139,7 @@ impl<N, F> MapInit<N, F> {
     }
 }
 
-/// Any other work, with a panic as a value: the work of [`catch_panics`](crate::PoolMap::catch_panics).
+/// Other work, with panics as values: the work of [`catch_panics`](crate::PoolMap::catch_panics).
 #[derive(Clone, Copy)]
 pub struct Catching<W>(pub(crate) W);
 
@@ -168,7 +168,7 @@ where
     }
 }
 
-/// Any other work under the eyes of an observer: the work of [`PoolMap::observe`](crate::PoolMap::observe) and
+/// Other work with an observer attached: the work of [`PoolMap::observe`](crate::PoolMap::observe) and
 /// [`PoolImap::observe`](crate::PoolImap::observe).
 ///
 /// It runs what it holds and nothing else: the engine sees the watch, and reads the clock.

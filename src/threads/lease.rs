@@ -28,23 +28,23 @@ const MOST_IDLE_THREADS: usize = 128;
 /// How long a pool stays idle before its threads are ended.
 const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
-/// What may stand for the workers of a call: a number of threads, or a [`Pool`].
+/// The workers of a call: a number of threads, or a [`Pool`].
 ///
 /// | first argument | workers |
 /// |---|---|
-/// | `usize`, [`NonZeroUsize`] | so many, leased from a cache of idle pools for as long as the call works |
+/// | `usize`, [`NonZeroUsize`] | that many threads, leased from a cache while the call runs |
 /// | `&Pool`, `Pool`, `&Arc<Pool>`, `Arc<Pool>` | that pool's, which other calls may share |
 ///
-/// A lease has its workers alone. The cache keeps at most 128 idle threads, or one pool where that is larger, and ends
-/// those that were idle for 10 seconds. Where the threads of a number cannot start, the call runs on the caller's
-/// thread. So does every call that was given a number where the environment variable `POOL_MAP_INLINE` is `1` when the
-/// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`].
+/// A call has its leased workers alone. The cache keeps at most 128 idle threads (or one pool, if that is larger), and ends
+/// those that were idle for 10 seconds. If the threads of a number cannot start, the call runs on the caller's thread. The
+/// same happens to every call by number if the environment variable `POOL_MAP_INLINE` is `1` when the first such call is made.
+/// This helps with a debugger: items run one after the other, as with [`Pool::inline`].
 ///
-/// A number starts as many threads, however few items there are. They inherit what the system hands down from the thread that
-/// made the first such call: priority, affinity, signal mask. Their thread-locals are dropped when their pool has been idle for
-/// 10 seconds, or not at all if the program ends before that.
+/// A number starts that many threads, however few items there are. They inherit priority, affinity and signal mask from the
+/// thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
+/// never if the program ends before that.
 ///
-/// This trait is sealed: the types above are all there are.
+/// This trait is sealed: there are no other types.
 ///
 /// # Examples
 ///
