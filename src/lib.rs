@@ -48,16 +48,15 @@
 //!
 //! # More
 //!
-//! [Sixteen promises](guide::guarantees) say what you can rely on, among them how calls [nest](guide::guarantees#nesting).
-//! Guides: [recipes](guide::recipes), [why a loop is slow](guide::seeing), coming from [rayon, `par_bridge`,
-//! channels](guide::coming_from_rayon) or [Python](guide::coming_from_python).
+//! [Promises](guide::guarantees), [nesting](guide::guarantees#nesting), [recipes](guide::recipes), [why it is
+//! slow](guide::seeing), [from rayon or channels](guide::coming_from_rayon), [from Python](guide::coming_from_python).
 //!
 //! # Features
 //!
 //! - `backtrace` (default): traces show stack frames. Without it they end after the two header lines.
 //! - `chrono` (default): log lines show the local time. Without it, the seconds since the first log line.
-//! - `tracing`: `f` runs in the [caller's span](guide::seeing#logs). `log`: panic traces also go to the [program's
-//!   logger](guide::seeing#logs).
+//! - [`tracing`](guide::seeing#logs): `f` runs in the caller's span.
+//! - [`log`](guide::seeing#logs): panic traces also go to the program's logger.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
