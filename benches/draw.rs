@@ -1,8 +1,7 @@
-//! Draws the two pictures of `README.md` from what the benches measured: speed-up against cost per item, and against workers.
+//! Draws a picture of the `README.md` from what the bench `cost` measured: speed-up against the cost of an item.
 //!
 //! ```text
 //! cargo bench -p pool-map-benches --bench cost -- ratios
-//! cargo bench -p pool-map-benches --bench threads -- ratios
 //! cargo run -p pool-map-benches
 //! ```
 
@@ -19,11 +18,8 @@ fn main() -> io::Result<()> {
     let cost = read(&ratios.join("cost.csv"), |row| of_a_range(row.work).then_some(row.ns_per_item))?;
     let costs = ["1 ns", "10 ns", "100 ns", "1 µs", "10 µs", "100 µs"];
     let ticks: Vec<_> = costs.iter().zip(0..).map(|(name, power)| (10_f64.powi(power), (*name).to_owned())).collect();
-    fs::write(here.join("speed-up-by-cost.svg"), draw("cost of an item in the sequential loop", &ticks, &cost))?;
-
-    let threads = read(&ratios.join("threads.csv"), |row| row.work.ends_with("items of 1 µs").then_some(row.workers))?;
-    let ticks: Vec<_> = [1, 2, 4, 8, 16].map(|workers| (f64::from(workers), workers.to_string())).into();
-    fs::write(here.join("speed-up-by-workers.svg"), draw("workers, items of 1 µs", &ticks, &threads))
+    let picture = here.join("../examples/pictures/speed-up-by-cost.svg");
+    fs::write(picture, draw("cost of an item in the sequential loop", &ticks, &cost))
 }
 
 // ---- What was measured ----------------------------------------------------------------------------------------------
@@ -31,7 +27,6 @@ fn main() -> io::Result<()> {
 /// What a line of the file says of its case.
 struct Row<'a> {
     work: &'a str,
-    workers: f64,
     ns_per_item: f64,
 }
 
@@ -46,8 +41,8 @@ fn read(path: &Path, place: impl Fn(&Row) -> Option<f64>) -> io::Result<Vec<Line
     let mut lines: Vec<Line> = Vec::new();
     for text in fs::read_to_string(path)?.lines() {
         let fields: Vec<&str> = text.split(',').collect();
-        let &["speed-up", work, _, workers, ns_per_item, name, _, speed_up, ..] = fields.as_slice() else { continue };
-        let row = Row { work, workers: number(workers)?, ns_per_item: number(ns_per_item)? };
+        let &["speed-up", work, _, _, ns_per_item, name, _, speed_up, ..] = fields.as_slice() else { continue };
+        let row = Row { work, ns_per_item: number(ns_per_item)? };
         let Some(place) = place(&row).filter(|_| !["sequential", "floor"].contains(&name)) else { continue };
         let point = (place, number(speed_up)?);
         match lines.iter_mut().find(|line| line.name == name) {
@@ -74,7 +69,8 @@ const COLOURS: [&str; 6] = ["#e8590c", "#1c7ed6", "#2f9e44", "#ae3ec9", "#c09000
 
 const STYLE: &str =
     "text { font: 12px sans-serif; fill: #444 } .grid { stroke: #8884 } .one { stroke: #888; stroke-dasharray: 4 }
-@media (prefers-color-scheme: dark) { text { fill: #ccc } }";
+.paper { fill: #fff }
+@media (prefers-color-scheme: dark) { text { fill: #ccc } .paper { fill: #1b1d21 } }";
 
 /// One line for each contestant over a logarithmic axis with `ticks`.
 fn draw(axis: &str, ticks: &[(f64, String)], lines: &[Line]) -> String {
@@ -88,6 +84,8 @@ fn draw(axis: &str, ticks: &[(f64, String)], lines: &[Line]) -> String {
 
     let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\n");
     let _ = writeln!(svg, "<title>Speed-up over the sequential loop against {axis}</title>\n<style>{STYLE}</style>");
+    // The page may be dark where the system is light, and the other way round.
+    let _ = writeln!(svg, "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>");
     let _ = writeln!(svg, "<text x=\"{left}\" y=\"16\">times as fast as the sequential loop</text>");
     let middle = f64::midpoint(left, right);
     let _ = writeln!(svg, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{axis}</text>", HEIGHT - 12.0);

@@ -1,15 +1,14 @@
-//! Draws the README's picture from a real run: the loop of `squares.rs` as it was, and beside it the same loop on four workers.
+//! `draw_squares [FILE]`: draws the README's picture from a real run, the loop of `squares.rs` before and after. Without FILE, it
+//! writes `target/squares.svg`. Both loops run at the same time, on one time axis; they sleep, so neither slows the other down.
 //!
 //! ```text
 //! cargo run --release --example draw_squares
 //! ```
-//!
-//! Both run at the same time, on one time axis; they sleep, so neither takes anything from the other.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
 use std::thread::{self, sleep};
 use std::time::Duration;
+use std::{env, io};
 
 use pool_map::{Pool, PoolIterator, Timeline};
 
@@ -30,5 +29,9 @@ fn main() -> io::Result<()> {
         }
     });
     print!("{timeline}");
-    timeline.write_svg(File::create("examples/pictures/squares.svg")?)
+    let file = env::args_os().nth(1);
+    if file.is_none() {
+        fs::create_dir_all("target")?;
+    }
+    timeline.write_svg(File::create(file.unwrap_or_else(|| "target/squares.svg".into()))?)
 }

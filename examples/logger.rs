@@ -5,6 +5,8 @@
 //! ```
 
 use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
 
 use pool_map::{Pool, PoolIterator};
 
@@ -18,6 +20,7 @@ fn main() {
     let pool = Pool::builder().threads(2).traces_to_logger_only().build().expect("two threads start");
     let ratio = |x: u32| {
         log::info!("x={x}");
+        sleep(Duration::from_millis(50)); // Long enough for both workers to take part.
         12 / x
     };
     let ratios: Vec<u32> = [3, 2, 1, 0].into_iter().pool_map(&pool, ratio).collect();

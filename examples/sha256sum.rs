@@ -8,6 +8,7 @@ use lines::{complaint, line};
 use pool_map::PoolIterator;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{env, fs::File, io, process, thread};
 
@@ -15,7 +16,12 @@ fn main() {
     let mut names: Vec<OsString> = env::args_os().skip(1).collect();
     let mut workers = thread::available_parallelism().map_or(1, usize::from);
     if names.first().is_some_and(|name| name == "--workers") {
-        workers = names.drain(..2).nth(1).and_then(|number| number.to_str()?.parse().ok()).expect("a number");
+        let Some(number) = names.get(1).and_then(|number| number.to_str()?.parse::<NonZeroUsize>().ok()) else {
+            eprintln!("sha256sum: --workers needs a number, 1 or more");
+            process::exit(2);
+        };
+        workers = number.get();
+        names.drain(..2);
     }
     let listed = names.is_empty(); // Standard input holds the names then, and the file `-` is empty.
     let lines = listed.then(|| io::stdin().lock().split(b'\n')).into_iter().flatten();

@@ -12,6 +12,7 @@ use lines::{complaint, line};
 use pool_map::PoolIterator;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{env, fs::File, io, process, thread};
 
@@ -25,7 +26,7 @@ fn shard(text: &str) -> Option<(usize, usize)> {
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let parsed = match &arguments[..] {
-        [part] => shard(part).zip(Some(thread::available_parallelism().map_or(1, usize::from))),
+        [part] => shard(part).zip(Some(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))),
         [part, option, workers] if option == "--workers" => shard(part).zip(workers.parse().ok()),
         _ => None,
     };

@@ -4,6 +4,9 @@
 //! cargo run --example spans --features tracing
 //! ```
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use pool_map::PoolIterator;
 use tracing_subscriber::fmt;
 
@@ -19,5 +22,6 @@ fn main() {
 
 fn double(x: u32) -> u32 {
     tracing::info!(x, "doubling");
+    sleep(Duration::from_millis(50)); // Long enough for both workers to take part.
     2 * x
 }

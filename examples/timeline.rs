@@ -1,5 +1,5 @@
-//! `timeline DIR`: hashes every file under DIR, prints who did what, and writes `timeline.svg`, `timeline.json` (for the Perfetto
-//! UI) and `timeline.tsv` (a joblog like GNU parallel's) into the current directory.
+//! `timeline DIR [FOLDER]`: hashes every file under DIR and prints who did what. Writes `timeline.svg`, `timeline.json` (for the
+//! Perfetto UI) and `timeline.tsv` (a joblog like GNU parallel's) to FOLDER, or to `target`.
 
 mod hash;
 
@@ -11,9 +11,10 @@ use std::{env, io, process, thread};
 
 fn main() -> io::Result<()> {
     let Some(directory) = env::args_os().nth(1) else {
-        eprintln!("usage: timeline DIR");
+        eprintln!("usage: timeline DIR [FOLDER]");
         process::exit(2);
     };
+    let folder = env::args_os().nth(2).map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let mut files = Vec::new();
     list(Path::new(&directory), &mut files)?;
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -24,9 +25,10 @@ fn main() -> io::Result<()> {
 
     println!("{} files, {unreadable} of them unreadable", files.len());
     print!("{timeline}");
-    timeline.write_svg(File::create("timeline.svg")?)?;
-    timeline.write_chrome_trace(File::create("timeline.json")?)?;
-    timeline.write_joblog(File::create("timeline.tsv")?)
+    fs::create_dir_all(&folder)?;
+    timeline.write_svg(File::create(folder.join("timeline.svg"))?)?;
+    timeline.write_chrome_trace(File::create(folder.join("timeline.json"))?)?;
+    timeline.write_joblog(File::create(folder.join("timeline.tsv"))?)
 }
 
 /// Adds every file under `directory`, in the order of their names.

@@ -9,7 +9,16 @@ use crate::threads::pool::Pool;
 
 /// Parallel, ordered methods on every [`Iterator`].
 ///
-/// [What to use](crate#what-to-use) says which method suits which loop.
+/// | you want | use |
+/// |---|---|
+/// | the results in a `Vec`, a sum, `for_each` | [`pool_map`](Self::pool_map) |
+/// | only side effects | [`pool_for_each`](Self::pool_for_each) |
+/// | a `for` loop with a heavy body, a progress bar, a source that pauses | [`pool_imap`](Self::pool_imap); with borrowed data, [`scope`](crate::scope()) |
+/// | results in any order, or the first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
+/// | a buffer or a connection for each worker | [`pool_map_init`](Self::pool_map_init) |
+/// | data in memory, items under 100 ns | [`par_iter().pool_map`](crate::PoolParallelIterator) |
+/// | one closure in the background, or from async code | [`Pool::spawn`] |
+/// | to see what is slow, to stop early, to log | [`Timeline`](crate::Timeline), [`CancelToken`](crate::CancelToken), [`pool_println!`](crate::pool_println) |
 ///
 /// # Which methods stream
 ///
@@ -51,19 +60,32 @@ use crate::threads::pool::Pool;
 ///
 /// # Differences from `map`
 ///
-/// | with `map` | with `pool_map` |
-/// |---|---|
-/// | `rev`, `rfold`, `next_back` | reverse the source: `it.rev().pool_map(n, f)` |
-/// | `cycle` | needs `Clone`: `collect` first, or put `cycle` before `pool_map` |
-/// | an `FnMut` closure ("cannot assign", "cannot borrow as mutable") | [`pool_map_init`](Self::pool_map_init), or a `Mutex` or an atomic in the closure |
-/// | `f` runs when its result is requested | items are read ahead, up to [a limit](PoolMap::max_in_flight) |
-/// | results, and items, of any type | both are [`Send`] ("cannot be sent between threads safely"): write `Box<dyn Error + Send + Sync>` for `Box<dyn Error>`, and `Arc` for `Rc` |
-/// | a closure over a `Cell` or `RefCell` ("cannot be shared between threads safely") | a `Mutex` or an atomic |
+/// `f` runs when its result is requested with `map`; with `pool_map`, items are read ahead, up to
+/// [a limit](PoolMap::max_in_flight). Some programs do not compile:
+///
+/// | what | the compiler says | instead |
+/// |---|---|---|
+/// | `rev`, `rfold`, `next_back` | `` DoubleEndedIterator` is not satisfied `` | reverse the source: `it.rev().pool_map(n, f)` |
+/// | `cycle` | `` the trait `Clone` is not implemented for `PoolMap `` | `collect` first, or put `cycle` before `pool_map` |
+/// | `f` changes a variable | `` as it is a captured variable in a `Fn` closure `` | [`pool_map_init`](Self::pool_map_init), an atomic or a `Mutex`; or change it afterwards, in `for_each`, on your thread |
+/// | `f` is an `FnMut` | `` expected a closure that implements the `Fn` trait, but this closure only implements `FnMut` `` | the same |
+/// | `f` uses up a variable | `` cannot move out of `name`, a captured variable in an `Fn` closure `` | clone or borrow it |
+/// | `f` uses a `Cell` or `RefCell` | `cannot be shared between threads safely` | an atomic, a `Mutex`, or [`pool_map_init`](Self::pool_map_init) |
+/// | `f` takes several arguments | `it takes 2 distinct arguments` | [`pool_starmap`](Self::pool_starmap) |
+/// | items or results are an `Rc` | `cannot be sent between threads safely` | `Arc` |
+/// | results with a `Box<dyn Error>` | `` `dyn std::error::Error` cannot be sent between threads safely `` | [`Box<dyn Error + Send + Sync>`](crate::guide::recipes#errors-of-any-type) |
+/// | results that borrow from the state of a worker | `lifetime may not live long enough` | return something owned |
+/// | `?` in `pool_for_each` | `` the `?` operator can only be used in a closure that returns `Result` or `Option` `` | `pool_map(n, f).collect::<Result<(), _>>()` |
+/// | a `Vec` or an array | `` the method `pool_map` exists for struct `Vec `` | `.iter()`, `.iter_mut()` or `.into_iter()` before it |
+/// | an `i32` as the number of threads | `` `i32` is neither a number of threads (`usize`) nor a `Pool` `` | `n as usize` |
+/// | `pool_imap` with borrowed items | `does not live long enough` | `into_iter`, or [`scope`](crate::scope()) |
+/// | `pool_imap` with a borrowed variable | `closure may outlive the current function` | `move`, an `Arc`, or [`scope`](crate::scope()) |
+/// | `pool_imap` with `stdin().lock()` | `StdinLock` | [`BufReader::new(stdin())`](crate::guide::recipes#standard-input-line-by-line) |
 pub trait PoolIterator: Iterator + Sized {
     /// Maps the items with `f` on the workers of `pool`, and yields the results in the order of the items.
     ///
     /// `pool` is [a number of threads or a `Pool`](#a-number-of-threads-or-a-pool). On a worker of the same pool, and by number
-    /// on any worker of this crate, the call [runs in place](crate#nesting), one item after the other; an attached
+    /// on any worker of this crate, the call [runs in place](crate::guide::guarantees#which-thread-runs-it), one item after the other; an attached
     /// [observer](PoolMap::observe) shows that.
     ///
     /// # Examples
@@ -127,7 +149,7 @@ pub trait PoolIterator: Iterator + Sized {
     where
         Self::Item: Send,
         R: Send,
-        F: Fn(Self::Item) -> R + Sync,
+        F: Fn(Self::Item) -> R + Sync, // With `FnMut`: `pool_map_init` has a state for each worker.
     {
         PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_map")
     }

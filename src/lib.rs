@@ -11,6 +11,17 @@
 //! }
 //! ```
 //!
+//! | you want | use |
+//! |---|---|
+//! | the results in a `Vec`, a sum, `for_each` | [`pool_map`](PoolIterator::pool_map) |
+//! | only side effects | [`pool_for_each`](PoolIterator::pool_for_each) |
+//! | a `for` loop with a heavy body, a progress bar, a source that pauses | [`pool_imap`](PoolIterator::pool_imap); with borrowed data, [`scope`](scope()) |
+//! | results in any order, or the first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
+//! | a buffer or a connection for each worker | [`pool_map_init`](PoolIterator::pool_map_init) |
+//! | data in memory, items under 100 ns | [`par_iter().pool_map`](PoolParallelIterator) |
+//! | one closure in the background, or from async code | [`Pool::spawn`] |
+//! | to see what is slow, to stop early, to log | [`Timeline`], [`CancelToken`], [`pool_println!`] |
+//!
 //! `f` runs on worker threads named `PoolWorker-1` to `PoolWorker-4`. Your own thread pulls the iterator and takes the results,
 //! so any iterator works, `Send` or not, and everything may borrow from the stack. If `f` panics, you see where, and then the
 //! same panic continues on your thread:
@@ -23,40 +34,11 @@
 //! [TRACE:PoolWorker-2]   + 65 runtime frames (RUST_BACKTRACE=full shows them)
 //! ```
 //!
-//! # What to use
-//!
-//! | you want | use |
-//! |---|---|
-//! | the results in a `Vec`, a sum, `for_each` | [`pool_map`](PoolIterator::pool_map) |
-//! | only side effects | [`pool_for_each`](PoolIterator::pool_for_each) |
-//! | a `for` loop with a heavy body, a progress bar, a source that pauses | [`pool_imap`](PoolIterator::pool_imap); with borrowed data, [`scope()`] |
-//! | results in any order, or the first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
-//! | a buffer or a connection for each worker | [`pool_map_init`](PoolIterator::pool_map_init) |
-//! | data in memory, items under 100 ns | [`par_iter().pool_map`](PoolParallelIterator) |
-//! | one closure in the background, or from async code | [`Pool::spawn`] |
-//! | to see what is slow, to stop early, to log | [`Timeline`], [`CancelToken`], [`pool_println!`] |
-//!
-//! # What it promises
-//!
-//! - **The same items in the same order** as `map`, lazily, with a limit on the items in flight.
-//! - **No `'static`.** Items, results and `f` may borrow, and nothing outlives the call.
-//! - **The sequential failure.** The first panic or `Err` in order is the one you get, after all results before it.
-//! - **No deadlock by nesting**, at any depth, on pools of any size, with rayon in between.
-//! - **The pool you name runs it**, and all calls, streams and tasks on one pool take turns.
-//!
-//! [Guarantees](guide::guarantees) has all sixteen promises, with their limits.
-//!
-//! # Nesting
-//!
-//! A call inside `f` runs in place (on that worker, in order) if it names the same pool, or a plain number. If it names another
-//! pool, that pool runs it, unless the two would wait for each other. Details: [which thread runs
-//! it](guide::guarantees#which-thread-runs-it), and [what rayon means inside `f`](guide::guarantees#nesting).
-//!
 //! # What it costs
 //!
 //! On two cores, `collect` was 1.9 times as fast as the sequential loop from 1 µs per item on, 1.3 times at 5 ns, and slower
-//! below a few nanoseconds. The fixed cost of a call is waking its threads: 31 to 38 µs for 8 trivial items, or 7 µs if the
-//! next call follows at once (`cargo bench -p pool-map-benches`, benches `cost` and `small`).
+//! below a few nanoseconds (bench `cost`). The fixed cost of a call is waking its threads: for 8 trivial items 31 to 38 µs, or
+//! 7 µs if the next call follows at once (bench `small`).
 //!
 //! # When not to use it
 //!
@@ -66,9 +48,17 @@
 //!
 //! # More
 //!
-//! Guides: [why a loop is slow](guide::seeing), [coming from Python](guide::coming_from_python). Optional features: `tracing` runs
-//! `f` in the caller's span; `log` also sends panic traces to the program's logger ([both](guide::seeing#logs)).
+//! [Promises](guide::guarantees), [nesting](guide::guarantees#nesting), [recipes](guide::recipes), [why it is
+//! slow](guide::seeing), [from rayon or channels](guide::coming_from_rayon), [from Python](guide::coming_from_python).
+//!
+//! # Features
+//!
+//! - `backtrace` (default): traces show stack frames. Without it they end after the two header lines.
+//! - `chrono` (default): log lines show the local time. Without it, the seconds since the first log line.
+//! - [`tracing`](guide::seeing#logs): `f` runs in the caller's span.
+//! - [`log`](guide::seeing#logs): panic traces also go to the program's logger.
 #![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
 
 // The layers, the top first: a folder imports only from those below it.

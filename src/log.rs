@@ -1,35 +1,35 @@
-//! Log lines that say which worker wrote them and when: the only file that names chrono.
+//! Log lines that say which worker wrote them and when: the only file that names chrono, in a module that can be left out.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, mem};
 
-use chrono::{Local, NaiveDateTime, TimeDelta, Utc};
 use parking_lot::RwLock;
 
 use crate::base::current_worker::{self, LineSink, Worker, name_of_this_thread};
 use crate::base::{stdio, unwind};
+use clock::Time;
 
-/// Prints a line to standard output, after the name of the worker and the time.
+/// Prints a line to standard output, with the name of the worker and the time in front.
 ///
-/// It takes what [`println!`] takes. The line, with its [`log_prefix`](crate::log_prefix()) and its end, is one write: lines of
-/// several workers never mix. A message of several lines has the prefix on the first one.
+/// It takes what [`println!`] takes. The line, with its [`log_prefix`](crate::log_prefix()) and its line end, is one write, so
+/// lines of several workers never mix. A message of several lines has the prefix on the first one.
+///
+/// The time is the local one. Without the feature `chrono`, it is the seconds since the first log line of the process.
 ///
 /// # Where the line goes
 ///
-/// - To the pool's [`line_sink`](crate::PoolBuilder::line_sink) on a worker of a pool that has one, else to the one
-///   [of the process](crate::set_line_sink) on any thread.
+/// - To the [`line_sink`](crate::PoolBuilder::line_sink) of the pool, on a worker of a pool that has one. Otherwise to the
+///   sink [of the process](crate::set_line_sink), if it has one.
 /// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to standard output, so a test does
-///   not capture it. A failed write loses the line and nothing else. On Unix it goes to what was standard output when the
-///   first pool or call was made, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another
-///   thread holds it. Text that [`print!`] left in the buffer of standard output, an unfinished line, then comes out after
-///   it. That takes one file descriptor, kept until the process ends. Where none was free, the line waits for that lock, and
-///   the worker waits with it for at most 100 ms.
-///   On other systems the line waits for that lock, and follows such text.
-/// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed the first
-///   such line is lost with the message of `print!` on standard error, but without its panic; later ones are lost in
-///   silence.
+///   not capture it. A failed write loses only that line. On Unix, the line goes to what was standard output when the first
+///   pool or call was made, without the lock of [`std::io::stdout`], so it appears even while another thread holds that lock.
+///   An unfinished line of [`print!`], still in the buffer of standard output, then appears after it. This takes one file
+///   descriptor until the process ends. If none was free, the line waits for the lock, for at most 100 ms.
+///   On other systems the line waits for the lock, and follows such text.
+/// - Otherwise, on any other thread: through [`print!`], so a test captures it. If standard output is closed, the first
+///   failure is reported on standard error, later ones are dropped silently.
 ///
 /// # Examples
 ///
@@ -39,13 +39,14 @@ use crate::base::{stdio, unwind};
 /// let x = 0;
 /// pool_println!("Ready"); // (main) [2026-11-22 01:49:03.664871] Ready
 /// let pool = Pool::new(2)?;
-/// pool.install(|| pool_println!("Started: x={x}")); // (PoolWorker-1) [2026-11-22 01:49:03.666114] Started: x=0
+/// // (PoolWorker-1) [2026-11-22 01:49:03.666114] Started: x=0
+/// pool.install(|| pool_println!("Started: x={x}"));
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
 ///
 /// # Panics
 ///
-/// If the sink that takes the line does, or the formatting of an argument.
+/// If the sink panics, or the formatting of an argument does.
 #[macro_export]
 macro_rules! pool_println {
     () => {
@@ -56,21 +57,23 @@ macro_rules! pool_println {
     };
 }
 
-/// Who writes and when: the start of a log line.
+/// The start of a log line: who writes it, and when.
 ///
-/// Made by [`log_prefix`]; its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
+/// Made by [`log_prefix`]. Its `Display` is `(PoolWorker-1) [2026-11-22 01:49:03.666114]`.
 #[derive(Clone, Debug)]
 pub struct LogPrefix {
     /// The worker or, off the pools, the thread.
     name: Arc<str>,
-    /// Local time.
-    time: NaiveDateTime,
+    time: Time,
 }
 
-/// The name of this worker or thread, and the local time of now in microseconds.
+/// Returns the name of this worker or thread, and the current local time in microseconds.
 ///
-/// For the formatter of a logger: it is what [`pool_println!`](crate::pool_println!) puts before its messages. Off the
-/// pools it shows the thread's own name, and for a thread without one its id, as in `(ThreadId(7))`.
+/// Without the feature `chrono`, the time is the seconds since the first log line or prefix of the process, as in
+/// `(PoolWorker-1) [2.003184]`.
+///
+/// For the formatter of a logger. [`pool_println!`](crate::pool_println!) puts it before its messages. On other threads than
+/// workers it shows the thread's own name or, without one, its id, as in `(ThreadId(7))`.
 ///
 /// # Examples
 ///
@@ -80,26 +83,12 @@ pub struct LogPrefix {
 /// ```
 #[must_use]
 pub fn log_prefix() -> LogPrefix {
-    LogPrefix { name: name_of_this_thread(), time: local_time() }
-}
-
-fn local_time() -> NaiveDateTime {
-    /// How many seconds local time is ahead of UTC, as last seen by any thread. Relaxed: nothing else hangs on it.
-    static AHEAD: AtomicI32 = AtomicI32::new(0);
-    // Chrono keeps the time zone in a thread-local. In the destructor of another one it may be gone, and chrono panics,
-    // which there ends the process.
-    match unwind::quietly(Local::now) {
-        Some(now) => {
-            AHEAD.store(now.offset().local_minus_utc(), Ordering::Relaxed);
-            now.naive_local()
-        }
-        None => Utc::now().naive_utc() + TimeDelta::seconds(AHEAD.load(Ordering::Relaxed).into()),
-    }
+    LogPrefix { name: name_of_this_thread(), time: Time::now() }
 }
 
 impl fmt::Display for LogPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}) [{}]", self.name, self.time.format("%Y-%m-%d %H:%M:%S%.6f"))
+        write!(f, "({}) [{}]", self.name, self.time)
     }
 }
 
@@ -121,6 +110,71 @@ fn line(prefix: &LogPrefix, message: fmt::Arguments<'_>) -> String {
     }
 }
 
+// ---- The time -------------------------------------------------------------------------------------------------------
+
+/// Local time, by chrono.
+#[cfg(feature = "chrono")]
+mod clock {
+    use std::fmt;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use chrono::{Local, NaiveDateTime, TimeDelta, Utc};
+
+    use crate::base::unwind;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Time(pub(super) NaiveDateTime);
+
+    impl Time {
+        pub(super) fn now() -> Time {
+            /// How many seconds local time is ahead of UTC, as last seen by any thread. Relaxed: nothing else hangs on it.
+            static AHEAD: AtomicI32 = AtomicI32::new(0);
+            // Chrono keeps the time zone in a thread-local. In the destructor of another one it may be gone, and chrono
+            // panics, which there ends the process.
+            match unwind::quietly(Local::now) {
+                Some(now) => {
+                    AHEAD.store(now.offset().local_minus_utc(), Ordering::Relaxed);
+                    Time(now.naive_local())
+                }
+                None => Time(Utc::now().naive_utc() + TimeDelta::seconds(AHEAD.load(Ordering::Relaxed).into())),
+            }
+        }
+    }
+
+    impl fmt::Display for Time {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0.format("%Y-%m-%d %H:%M:%S%.6f"))
+        }
+    }
+}
+
+/// The time since the first log line.
+#[cfg(not(feature = "chrono"))]
+mod clock {
+    use std::fmt;
+    use std::time::{Duration, Instant};
+
+    use once_cell::race::OnceBox;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Time(pub(super) Duration);
+
+    impl Time {
+        pub(super) fn now() -> Time {
+            // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
+            static FIRST: OnceBox<Instant> = OnceBox::new();
+            let now = Instant::now();
+            Time(now.saturating_duration_since(*FIRST.get_or_init(|| Box::new(now))))
+        }
+    }
+
+    impl fmt::Display for Time {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+        }
+    }
+}
+
 // ---- Sinks ----------------------------------------------------------------------------------------------------------
 
 /// The sink of the process. Never locked while user code runs, the drop of a sink included.
@@ -128,10 +182,10 @@ static PROCESS_SINK: RwLock<Option<LineSink>> = RwLock::new(None);
 
 /// Sends the log lines of the whole process to `sink`, instead of standard output.
 ///
-/// `sink` gets each line of [`pool_println!`](crate::pool_println!) without its line end, on the thread that wrote it;
-/// several threads may call it at once. No lock is held, so it may block, and it may log: its own lines go to standard
-/// output. If it panics, that is the panic of whoever wrote the line, on a worker the item's. Workers of a pool with a
-/// [`line_sink`](crate::PoolBuilder::line_sink) write to that one. A sink set before is replaced.
+/// `sink` gets each line of [`pool_println!`](crate::pool_println!) without its line end, on the thread that wrote it. Several
+/// threads may call it at once. No lock is held, so it may block, and it may log: its own lines go to standard output. If it
+/// panics, the panic is that of the code that wrote the line; on a worker, that of the item. On workers of a pool with a
+/// [`line_sink`](crate::PoolBuilder::line_sink), that sink is used instead. A sink set before is replaced.
 ///
 /// # Examples
 ///
@@ -151,7 +205,7 @@ pub fn set_line_sink(sink: impl Fn(&str) + Send + Sync + 'static) {
     replace_sink(Some(Arc::new(sink)));
 }
 
-/// Takes the process's sink away again: log lines go to standard output.
+/// Removes the sink of the process, so log lines go to standard output again.
 ///
 /// # Examples
 ///
@@ -234,28 +288,45 @@ fn print(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use chrono::NaiveDate;
     use std::thread;
 
     use super::*;
 
+    #[cfg(feature = "chrono")]
+    const FIXED: &str = "2026-11-22 01:49:03.006114";
+    #[cfg(not(feature = "chrono"))]
+    const FIXED: &str = "3.006114";
+
+    #[cfg(feature = "chrono")]
     fn fixed(name: &str) -> LogPrefix {
-        let day = NaiveDate::from_ymd_opt(2026, 11, 22).expect("a day");
-        let time = day.and_hms_micro_opt(1, 49, 3, 6_114).expect("a time");
-        LogPrefix { name: Arc::from(name), time }
+        let day = chrono::NaiveDate::from_ymd_opt(2026, 11, 22).expect("a day");
+        LogPrefix { name: Arc::from(name), time: Time(day.and_hms_micro_opt(1, 49, 3, 6_114).expect("a time")) }
+    }
+
+    #[cfg(not(feature = "chrono"))]
+    fn fixed(name: &str) -> LogPrefix {
+        LogPrefix { name: Arc::from(name), time: Time(std::time::Duration::from_micros(3_006_114)) }
     }
 
     #[test]
     fn microseconds_keep_their_zeros() {
-        assert_eq!(fixed("PoolWorker-1").to_string(), "(PoolWorker-1) [2026-11-22 01:49:03.006114]");
+        assert_eq!(fixed("PoolWorker-1").to_string(), format!("(PoolWorker-1) [{FIXED}]"));
     }
 
+    #[cfg(feature = "chrono")]
     #[test]
     fn the_time_is_the_local_one() {
-        let before = Local::now().naive_local();
-        let shown = log_prefix().time;
+        let before = chrono::Local::now().naive_local();
+        let shown = log_prefix().time.0;
         // The clock of the system may be set meanwhile, but hardly by so much.
-        assert!((shown - before).abs() < TimeDelta::minutes(10), "{before} {shown}");
+        assert!((shown - before).abs() < chrono::TimeDelta::minutes(10), "{before} {shown}");
+    }
+
+    #[cfg(not(feature = "chrono"))]
+    #[test]
+    fn the_time_never_runs_backwards() {
+        let times = [(); 3].map(|()| log_prefix().time.0);
+        assert!(times.is_sorted(), "{times:?}");
     }
 
     #[test]

@@ -24,18 +24,19 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::{fmt, iter, mem, thread, vec};
 
-/// An iterator that maps the items of another one on the workers of a pool, ahead of the loop that takes the results.
+/// An iterator that maps the items of another one on the workers of a pool, and works ahead of the loop that takes the
+/// results.
 ///
 /// Made by [`pool_imap`](crate::PoolIterator::pool_imap), [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered)
-/// and the methods of a [`Scope`](crate::Scope), where the full description is. The methods here are its options; set them
-/// before the first result is asked for.
+/// and the methods of a [`Scope`](crate::Scope), which have the full description. The methods here set options. Call them
+/// before the first result is requested.
 ///
-/// Dropping it lets nothing more start and returns at once: it waits neither for the items that run nor for a source that
-/// blocks, whose thread ends when the source next returns. Only if it holds the last handle of a [`Pool`](crate::Pool), its
-/// drop is the [end of that pool](crate::Pool::join), which waits for what runs.
+/// After a drop no item starts. The drop returns at once: it waits neither for running items nor for a source that blocks; the
+/// feeder ends when the source next returns. If this is the last handle of a [`Pool`](crate::Pool), though, the drop [ends
+/// that pool](crate::Pool::join) and waits for what runs.
 ///
-/// After `fork`, the feeder and the workers of a stream that was started before are in the parent alone. In the child it gives
-/// what is at hand and then `None`, though items are left.
+/// After `fork`, the feeder and the workers of a stream that had started exist only in the parent. In the child the stream
+/// yields the results at hand and then `None`, even if items are left.
 #[must_use = "iterators are lazy: nothing is pulled and no thread starts until a result is asked for"]
 pub struct PoolImap<I: Iterator, W: Work, H = Background> {
     consumer: Consumer<I, W>,
@@ -141,16 +142,16 @@ call_options! {
     impl PoolImap<I: Iterator, W, H>;
     too_late: "a result was already asked for";
 
-    /// A worker takes what is there, up to that many; it does not wait for the source to make the number full.
-    /// `chunk_size(1)` is strict: each result comes out as soon as it and all before it are done.
+    /// A worker takes the items that are there, up to `items`; it does not wait for more. `chunk_size(1)` is strict: each
+    /// result is delivered as soon as it and all before it are done.
     chunk_size;
 
     /// By default the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight). A chunk counts as delivered
-    /// when the result after its last one is asked for. So with `max_in_flight(1)` nothing runs ahead: an item is pulled
-    /// when its result is asked for.
+    /// when the result after its last one is requested. So with `max_in_flight(1)` nothing works ahead: an item is pulled when
+    /// its result is requested.
     max_in_flight;
 
-    /// The end is not held up by a source that blocks.
+    /// A source that blocks does not delay the end.
     cancel_on;
 
     /// # Examples
@@ -165,9 +166,9 @@ call_options! {
     /// ```
     catch_panics;
 
-    /// Running items go on when the iterator is dropped, so the stream keeps the observer until its last thread is done with it.
-    /// Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from outside
-    /// the scope. The end is told when no more results will come and no item runs any more.
+    /// Running items continue when the iterator is dropped, so the stream keeps the observer until its last thread has
+    /// finished. Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from
+    /// outside the scope. The observer is told the end when no more results will come and no item is running.
     ///
     /// # Examples
     ///
@@ -394,7 +395,7 @@ impl<I: Iterator, W: Work, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
 // ---- The threads of a stream that owns all its data -------------------------------------------------------------------
 
 /// The threads of a [`PoolImap`] made by [`pool_imap`](crate::PoolIterator::pool_imap): the workers of its pool, and a
-/// feeder that nobody waits for.
+/// detached feeder.
 pub struct Background {
     /// `None` once the stream has ended, for they may be the last handle of a pool.
     workers: Option<Workers>,

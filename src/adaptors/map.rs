@@ -26,8 +26,9 @@ use std::{fmt, mem, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, and yields the results in order.
 ///
-/// Made by [`pool_map`](crate::PoolIterator::pool_map) and its kin, where the full description is. The methods here are
-/// its options; set them before the first result is asked for.
+/// Made by [`pool_map`](crate::PoolIterator::pool_map), [`pool_starmap`](crate::PoolIterator::pool_starmap) and
+/// [`pool_map_init`](crate::PoolIterator::pool_map_init), which have the full description. The methods here set options. Call
+/// them before the first result is requested.
 #[must_use = "iterators are lazy: nothing is pulled and no worker starts until a result is asked for; use `pool_for_each` to run for the effect alone"]
 pub struct PoolMap<I: Iterator, W: Work> {
     source: Plain<I>,
@@ -114,18 +115,22 @@ call_options! {
     impl PoolMap<I: Iterator, W>;
     too_late: "a result was already asked for";
 
-    /// The last chunks may hold fewer. The source is asked until a chunk is full, however long that takes, and only then
-    /// does a worker get it.
+    /// The last chunks may hold fewer. A worker gets a chunk only when it is full, however long the source takes.
     chunk_size;
 
-    /// By default the limit follows the measurements: for each worker 6 chunks, or what it does in half a millisecond, or 16
-    /// items, whichever is most; so never more than 49 152 items for each worker, nor than 384 KiB of items or results that
-    /// are 4 KiB or less. Before the first item has been timed it is 16 items for each worker or, if that is more, 64 in
-    /// all, as far as those fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more,
-    /// whatever their size. With `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
+    /// By default the limit adapts to measured times. For each worker it is the largest of:
+    ///
+    /// - 6 chunks,
+    /// - what the worker does in half a millisecond,
+    /// - 16 items.
+    ///
+    /// So it is never more than 49 152 items for each worker, nor more than 384 KiB of items or results of 4 KiB or less.
+    /// Before the first item has been timed, it is 16 items for each worker or 64 in all, whichever is more, as far as those
+    /// fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more, whatever their size.
+    /// With `max_in_flight(1)` each item is delivered before the next is pulled, as with `map`.
     max_in_flight;
 
-    /// While the source blocks, so does the end, for the source is pulled on the thread that asks for the results.
+    /// While the source blocks, the call cannot end, because your own thread pulls the source.
     ///
     /// # Examples
     ///
@@ -139,15 +144,16 @@ call_options! {
     /// ```
     cancel_on;
 
-    /// With [`pool_map_init`](crate::PoolIterator::pool_map_init), the state of the worker that panicked is dropped, and
-    /// made anew for its next item.
+    /// With [`pool_map_init`](crate::PoolIterator::pool_map_init), the state of the worker that panicked is dropped. Its next
+    /// item gets a new one.
     ///
     /// # Examples
     ///
     /// ```
     /// use pool_map::PoolIterator;
     ///
-    /// let results: Vec<_> = [2, 0, 5].into_iter().pool_map(2, |x| 10 / x).catch_panics().collect();
+    /// let quotients = [2, 0, 5].into_iter().pool_map(2, |x| 10 / x);
+    /// let results: Vec<_> = quotients.catch_panics().collect();
     ///
     /// assert_eq!(results[0].as_ref().unwrap(), &5);
     /// let panic = results[1].as_ref().unwrap_err();
@@ -156,7 +162,7 @@ call_options! {
     /// ```
     catch_panics;
 
-    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
+    /// Pass a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
     ///
     /// # Examples
     ///

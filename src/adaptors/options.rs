@@ -92,7 +92,7 @@ macro_rules! call_options {
         $(#[$catch_panics:meta])* catch_panics;
         $(#[$observe:meta])* observe;
     ) => {
-        /// The options; set them before the first result is asked for.
+        /// Options. Set them before the first result is requested.
         impl<I: $Source, W: WorkOn<I::Item> $(, $H)?> $Name<I, W $(, $H)?> {
             /// Uses chunks of `items` items instead of sizes measured during the run. A chunk is what one worker takes at a time.
             ///
@@ -111,9 +111,9 @@ macro_rules! call_options {
                 self
             }
 
-            /// Lets at most `items` items be in flight: taken from the source and not yet delivered, whether they wait for
-            /// a worker, are being worked on, or are finished and wait for their turn. It wins over
-            /// [`chunk_size`](Self::chunk_size).
+            /// Limits the number of items in flight: those taken from the source and not yet delivered, whether they wait for
+            /// a worker, run, or have finished and wait for their turn. If the limit is smaller than
+            /// [`chunk_size`](Self::chunk_size), the limit applies.
             ///
             $(#[$max_in_flight])*
             ///
@@ -127,7 +127,7 @@ macro_rules! call_options {
                 self
             }
 
-            /// Gives this call a name, which its traces show beside the place of the call.
+            /// Gives this call a name, which its traces show next to the call site.
             ///
             $(
             /// # Panics
@@ -140,7 +140,7 @@ macro_rules! call_options {
                 self
             }
 
-            /// Sets how much a panic of this call prints; wins over the pool's own level and over `RUST_BACKTRACE`.
+            /// Sets how much a panic in this call prints. Overrides the level of the pool and `RUST_BACKTRACE`.
             ///
             $(
             /// # Panics
@@ -153,9 +153,9 @@ macro_rules! call_options {
                 self
             }
 
-            /// Lets `token` stop this call: no new item starts, items that run are let finish, what is done up to the first
-            /// item that did not run is delivered, then the results end. There may then be fewer than their
-            /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`]. With several tokens, each of them stops it.
+            /// Lets `token` stop this call. Then no new item starts, and running items finish. The results up to the first
+            /// item that did not run are delivered, then the iterator ends. It may yield fewer results than its
+            /// [`size_hint`](Iterator::size_hint) said. See [`CancelToken`]. With several tokens, any of them stops the call.
             ///
             $(#[$cancel_on])*
             ///
@@ -170,12 +170,12 @@ macro_rules! call_options {
                 self
             }
 
-            /// Yields `Result<R, TaskPanic>` and runs every item: a panic becomes an `Err` in its place, and no trace of it
-            /// is printed.
+            /// Yields `Result<R, TaskPanic>` and runs every item. A panic becomes an `Err` in its place, and its trace is not
+            /// printed.
             ///
-            /// A panic hook of your own still sees it; where there is none and the level is [`TraceLevel::Off`], std's does, and
-            /// prints its message. Other panics are reported: one that a call inside `f` has raised by a trace, one that
-            /// `f` has caught by a line.
+            /// Your own panic hook still sees the panic. Without one, and at the level [`TraceLevel::Off`], the standard hook
+            /// prints its message. A panic of a call inside `f` prints its own trace, and a panic that `f` itself caught
+            /// prints one line.
             ///
             $(#[$catch_panics])*
             ///
@@ -192,8 +192,8 @@ macro_rules! call_options {
                 self.with_work("catch_panics", Catching)
             }
 
-            /// Tells `observer` what this call does: when it starts, each item that ran, when it ends. Several observers
-            /// may be attached. Without one nothing is measured.
+            /// Tells `observer` when this call starts, each item that ran, and when the call ends. Several observers may be
+            /// attached. Without one, nothing is measured.
             ///
             $(#[$observe])*
             ///

@@ -16,18 +16,19 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::{fmt, thread};
 
-/// Runs `body`, which may start streams that run ahead over borrowed data, and returns when all of them have ended.
+/// Runs `body`, which may start streams over borrowed data that work ahead. Returns when all of them have ended.
 ///
-/// A stream here is what [`pool_imap`](crate::PoolIterator::pool_imap) makes, for data that lives longer than the scope
-/// but not for ever: the source is pulled by a feeder thread, the workers run ahead of the loop body. All streams of a scope
-/// share its workers, and take turns on them; a number of threads is leased when the first result is asked for.
+/// A stream here is that of [`pool_imap`](crate::PoolIterator::pool_imap), for data that outlives the scope but need not be
+/// `'static`. A feeder thread pulls the source, and the workers work ahead of the loop body. All streams of a scope share its
+/// workers and take turns. A number of threads is leased when the first result is requested.
 ///
-/// When `body` returns or panics, every stream that is left is stopped: nothing more starts, what is ready is dropped. The
-/// scope then waits for the items that run and for a `next` of the source that is in progress, no longer. A source
-/// that blocks for ever therefore keeps the scope for ever. A stream that was leaked (by [`std::mem::forget`]) is stopped
-/// like the others.
+/// When `body` returns or panics, all streams that are left are stopped: no item starts, and results that are ready are
+/// dropped. The scope then waits for running items and for a call of the source's `next` in progress, but not longer. A source
+/// that blocks for ever therefore blocks the scope for ever. A leaked stream (by [`std::mem::forget`]) is stopped like the
+/// others.
 ///
-/// Where `pool_map` would [run in place](crate#nesting), the streams of a scope do so too: each item when it is asked for.
+/// Where `pool_map` would [run in place](crate::guide::guarantees#which-thread-runs-it), so do the streams of a scope:
+/// each item when it is requested.
 ///
 /// # Examples
 ///
@@ -46,8 +47,8 @@ use std::{fmt, thread};
 ///
 /// # Panics
 ///
-/// When `pool` is 0, or more threads than a pool can have; and when `body` does, with the same payload, after all streams
-/// have ended.
+/// If `pool` is 0, or more threads than a pool can have. If `body` panics, with the same payload, after all streams have
+/// ended.
 #[track_caller]
 pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R) -> R {
     let workers = pool.to_workers();
@@ -78,7 +79,7 @@ fn run_body<'scope, 'env, R>(
 
 type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
 
-/// Where streams over borrowed data are started; see [`scope`].
+/// Starts streams over borrowed data; see [`scope`].
 pub struct Scope<'scope, 'env> {
     workers: Workers,
     /// The workers of all streams of this scope, from the first one's start.
@@ -90,17 +91,18 @@ pub struct Scope<'scope, 'env> {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Maps `items` with `f`, in order, ahead of the loop that takes the results.
+    /// Maps `items` with `f`, in order, working ahead of the loop that takes the results.
     ///
-    /// The full description is that of [`pool_imap`](crate::PoolIterator::pool_imap); `items` and `f` may borrow from
-    /// outside the scope.
+    /// [`pool_imap`](crate::PoolIterator::pool_imap) has the full description. `items` and `f` may borrow from outside the
+    /// scope.
     ///
     /// # Examples
     ///
     /// ```
     /// let prices = vec![3, 5, 8];
     /// let rate = 2;
-    /// let doubled: Vec<i32> = pool_map::scope(4, |s| s.imap(&prices, |price| price * rate).collect());
+    /// let doubled: Vec<i32> =
+    ///     pool_map::scope(4, |s| s.imap(&prices, |price| price * rate).collect());
     /// assert_eq!(doubled, [6, 10, 16]);
     /// ```
     ///
@@ -117,7 +119,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         PoolImap::new(items.into_iter(), &self.workers, Map::new(f), "Scope::imap", true, self)
     }
 
-    /// The same, with each result as soon as it is there.
+    /// Like [`imap`](Self::imap), but yields each result as soon as it is ready.
     ///
     /// # Examples
     ///

@@ -16,13 +16,13 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
-/// A closure that a pool runs, and what will come of it. Made by [`Pool::spawn`].
+/// A closure that runs on a pool in the background. Made by [`Pool::spawn`].
 ///
-/// Dropping it lets the closure run, unheard. If it then panics, its trace is printed; the process goes on. So no panic
-/// goes unobserved: it is raised by [`join`](Task::join), handed over by [`try_join`](Task::try_join), or printed.
+/// Dropping a `Task` detaches it; the closure still runs. If it then panics, its trace is printed and the process continues.
+/// So every panic is seen: [`join`](Task::join) raises it, [`try_join`](Task::try_join) returns it, or it is printed.
 ///
-/// It is also a [`Future`], for async code to hand work over: `let sum = pool.spawn(move || heavy(data)).await;`. It
-/// needs no runtime, and a panic is raised by the `await`.
+/// A task is also a [`Future`]: `let sum = pool.spawn(move || heavy(data)).await;`. It works on any runtime, and the `await`
+/// raises a panic.
 ///
 /// # Examples
 ///
@@ -85,12 +85,12 @@ struct Finished<R> {
 impl Pool {
     /// Runs `f` on a worker of this pool, in the background.
     ///
-    /// Tasks begin in the order in which they were spawned. The pool goes on with them between the chunks of its streams.
-    /// On an [`inline`](Pool::inline) pool, and after `fork`, `f` runs here and now; what it returns, or its panic, is kept
-    /// for the [`Task`].
+    /// Tasks start in the order in which they were spawned. They take turns with calls and streams on the pool. On an
+    /// [`inline`](Pool::inline) pool, and after `fork`, `f` runs at once on this thread; the [`Task`] keeps its result or its
+    /// panic.
     ///
-    /// A task does not keep its pool: dropping the pool's last handle drops the closures that have not started (unless
-    /// [`join`](Pool::join) was called), and joining their tasks says so.
+    /// A task does not keep its pool alive. Dropping the last handle of the pool drops the closures that have not started
+    /// (unless [`join`](Pool::join) was called), and joining their tasks says so.
     ///
     /// # Examples
     ///
@@ -145,13 +145,13 @@ impl<R> Drop for TaskJob<R> {
 }
 
 impl<R> Task<R> {
-    /// Waits for the closure and returns what it returned; re-raises its panic, after its trace was printed.
+    /// Waits for the closure and returns its result. If it panicked, prints the trace and raises the same panic.
     ///
-    /// [`std::thread::JoinHandle::join`] returns a `Result`; here that is [`try_join`](Task::try_join).
+    /// The counterpart of [`std::thread::JoinHandle::join`], which returns a `Result`, is [`try_join`](Task::try_join).
     ///
-    /// On a worker of the task's own pool, a task that has not started is run there and then, by the one who waits for it. So
-    /// a task may join others of its own pool, of one worker too. The same holds where waiting would close a circle of pools
-    /// that wait for each other.
+    /// On a worker of the task's own pool, a task that has not started runs at once, on the worker that waits. So tasks may
+    /// join other tasks of their pool, even if it has one worker. The same happens where pools would otherwise wait for each
+    /// other in a circle.
     ///
     /// # Examples
     ///
@@ -167,18 +167,21 @@ impl<R> Task<R> {
     ///
     /// # Panics
     ///
-    /// If the closure did, with the same payload; if it was never run, because it was [cancelled](Task::cancel_on) or its
-    /// pool was dropped before it started; if the task waits for itself: its closure was given its own `Task`, or waits
-    /// inside rayon on a worker that took up a job there which joins the task; and in a child made by `fork` while the closure
-    /// ran, which runs on in the parent. One that had not started by then is run in the child as well, by the one who joins it.
+    /// If the closure panicked, with the same payload. Also:
+    ///
+    /// - if the closure never ran, because it was [cancelled](Task::cancel_on) or its pool was dropped before it started;
+    /// - if the task waits for itself: its closure was given its own `Task`, or it waits inside rayon on a worker that picked
+    ///   up a rayon job which joins the task;
+    /// - in a child made by `fork` while the closure was running, which continues in the parent. A closure that had not
+    ///   started by then runs in the child as well, where it is joined.
     #[track_caller]
     #[expect(clippy::must_use_candidate, reason = "many a task is joined for its effect")]
     pub fn join(self) -> R {
         self.state.outcome().raise()
     }
 
-    /// Waits for the closure and returns what it returned, or its panic as a value. No trace of it is printed; what may be is
-    /// said at [`PoolMap::catch_panics`](crate::PoolMap::catch_panics).
+    /// Waits for the closure and returns its result, or its panic as a value. Its trace is not printed;
+    /// [`PoolMap::catch_panics`](crate::PoolMap::catch_panics) says what may be.
     ///
     /// # Examples
     ///
@@ -189,15 +192,15 @@ impl<R> Task<R> {
     /// let panic = pool.spawn(|| "1x".parse::<i32>().unwrap()).try_join().unwrap_err();
     /// assert!(panic.message().contains("InvalidDigit"));
     /// println!("{panic}");
-    /// // [TRACE:PoolWorker-1] task panicked at src/main.rs:4:52: called `Result::unwrap()` on an `Err` value: …
+    /// // [TRACE:PoolWorker-1] task panicked at src/main.rs:4:52: called `Result::unwrap()` on …
     /// // [TRACE:PoolWorker-1]   in Pool::spawn called at src/main.rs:4:18, on thread 'main'
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// When the closure panicked; when it was never run, because it was [cancelled](Task::cancel_on) or its pool was dropped
-    /// before it started; and in a child made by `fork` while it ran, as with [`join`](Task::join).
+    /// If the closure panicked, or never ran because it was [cancelled](Task::cancel_on) or its pool was dropped before it
+    /// started. Also in a child made by `fork` while the closure was running, as with [`join`](Task::join).
     ///
     /// # Panics
     ///
@@ -209,11 +212,11 @@ impl<R> Task<R> {
         outcome.result
     }
 
-    /// Waits for the closure, for `timeout` at most: the wait ends then, not the work.
+    /// Waits for the closure for at most `timeout`. The closure keeps running after that.
     ///
-    /// With a timeout of zero it only looks; with one that is too large for a clock, such as [`Duration::MAX`], it is
-    /// [`join`](Task::join). It never runs the task itself: on the only worker of the task's own pool it waits in vain, and
-    /// gives the task back.
+    /// A timeout of zero only checks. A timeout that is too large for a clock, such as [`Duration::MAX`], makes this a
+    /// [`join`](Task::join). Otherwise this never runs the task itself: on the only worker of the task's own pool it waits
+    /// until the time is up, and returns the task.
     ///
     /// # Examples
     ///
@@ -225,7 +228,9 @@ impl<R> Task<R> {
     /// let pool = Pool::new(1)?;
     /// let (sender, receiver) = mpsc::channel();
     /// let task = pool.spawn(move || receiver.recv());
-    /// let Err(task) = task.join_timeout(Duration::from_millis(1)) else { unreachable!("nothing was sent") };
+    /// let Err(task) = task.join_timeout(Duration::from_millis(1)) else {
+    ///     unreachable!("nothing was sent")
+    /// };
     /// sender.send("now").expect("the task listens");
     /// assert_eq!(task.join(), Ok("now"));
     /// # Ok::<(), pool_map::PoolError>(())
@@ -233,11 +238,11 @@ impl<R> Task<R> {
     ///
     /// # Errors
     ///
-    /// The task itself, when it is not done in time.
+    /// Returns the task itself if it is not done in time.
     ///
     /// # Panics
     ///
-    /// As [`join`](Task::join); but a task that waits for itself gets itself back, unless the timeout is too large for a clock.
+    /// As [`join`](Task::join); but if the task waits for itself it is returned, unless the timeout is too large for a clock.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<R, Task<R>> {
         self.state.wait(Some(timeout));
@@ -247,14 +252,14 @@ impl<R> Task<R> {
         }
     }
 
-    /// Whether the closure has returned or panicked, or never will be run.
+    /// Returns whether the closure has returned or panicked, or will never run.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.state.progress.lock().stage, Stage::Done(_) | Stage::Taken)
     }
 
-    /// Lets `token` cancel this task as long as it has not started: its closure is dropped, and joining it says so. Once it
-    /// has started it goes on; let it look at [`is_cancelled`](CancelToken::is_cancelled) itself.
+    /// Lets `token` cancel this task until it starts: its closure is dropped, and joining it says so. A closure that has
+    /// started continues; it can check [`is_cancelled`](CancelToken::is_cancelled) itself.
     ///
     /// # Examples
     ///
@@ -267,7 +272,8 @@ impl<R> Task<R> {
     /// let first = pool.spawn(move || receiver.recv());
     /// let second = pool.spawn(|| 2).cancel_on(&token);
     /// token.cancel();
-    /// assert_eq!(second.try_join().unwrap_err().message(), "the task was cancelled before it started");
+    /// let end = second.try_join().unwrap_err();
+    /// assert_eq!(end.message(), "the task was cancelled before it started");
     /// drop(sender);
     /// assert!(first.join().is_err());
     /// # Ok::<(), pool_map::PoolError>(())
@@ -504,12 +510,12 @@ impl<R> Drop for Task<R> {
 impl<R> Future for Task<R> {
     type Output = R;
 
-    /// Ready with what the closure returned; raises its panic. An executor may run on a worker of the task's own pool: if no
-    /// other worker is free, a task that has not started is run within the poll. So it is in a child made by `fork`.
+    /// Yields the result of the closure, or raises its panic. If an executor runs on a worker of the task's own pool and no
+    /// other worker is free, a task that has not started runs within the poll. The same holds in a child made by `fork`.
     ///
     /// # Panics
     ///
-    /// As [`join`](Task::join); and if it is polled after it was ready.
+    /// As [`join`](Task::join), and if it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
         let permit = self.state.permit_to_await();
         let waker = context.waker().clone();

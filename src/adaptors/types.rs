@@ -1,10 +1,11 @@
 //! Types in the signatures of this crate that a program need not name.
 //!
-//! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and
-//! [`PoolParMap`](crate::PoolParMap) says what is done with an item: it is a [`Map`], [`StarMap`] or [`MapInit`], as the
-//! method that made the iterator says, in a [`Catching`] or an [`Observed`] for each of those two options. The third one of
-//! `PoolImap` says where its threads come from: a [`Background`], or a [`Scope`](crate::Scope). The traits [`Work`],
-//! [`WorkOn`] and [`Host`] are what these have in common; all are sealed. Name them where a struct holds such an iterator:
+//! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and [`PoolParMap`](crate::PoolParMap) is
+//! what is done with an item: a [`Map`], [`StarMap`] or [`MapInit`], depending on the method, wrapped in a [`Catching`] or an
+//! [`Observed`] for each of these options. The third one of `PoolImap` is where its threads come from: a [`Background`] or a
+//! [`Scope`](crate::Scope). The traits [`Work`], [`WorkOn`]
+//! and [`Host`] describe both; they are sealed. Use these names where a struct
+//! holds such an iterator:
 //!
 //! ```
 //! use pool_map::types::Map;

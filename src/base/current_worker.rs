@@ -7,7 +7,7 @@ use std::thread;
 /// Where log lines go instead of standard output, each without its end.
 pub(crate) type LineSink = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// A worker thread of a [`Pool`](crate::Pool), as it is known to its hooks and to the code it runs.
+/// A worker thread of a [`Pool`](crate::Pool), as seen by hooks and by the code that runs on it.
 ///
 /// # Examples
 ///
@@ -31,7 +31,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The worker that this thread is; `None` on a thread that is no worker of a [`Pool`](crate::Pool).
+    /// Returns the worker that this thread is, or `None` if it is not a worker of a [`Pool`](crate::Pool).
     #[must_use]
     pub fn current() -> Option<Worker> {
         with_current(|current| current.worker.clone())
@@ -47,19 +47,19 @@ impl Worker {
         Arc::clone(&self.name)
     }
 
-    /// The name of the thread, as in `PoolWorker-1`.
+    /// Returns the name of the thread, such as `PoolWorker-1`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The index within the pool, counted from 0.
+    /// Returns the index within the pool, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The [name](crate::Pool::name) of the pool.
+    /// Returns the [name](crate::Pool::name) of the pool.
     #[must_use]
     pub fn pool(&self) -> &str {
         &self.pool

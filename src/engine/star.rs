@@ -2,8 +2,8 @@
 
 /// A function of several arguments, called with a tuple: `f(a, b)` for `(a, b)`.
 ///
-/// Implemented for every function and closure of 1 to 12 arguments; [`pool_starmap`](crate::PoolIterator::pool_starmap)
-/// asks for it. Not for implementing elsewhere.
+/// Implemented for every function and closure with 1 to 12 arguments. [`pool_starmap`](crate::PoolIterator::pool_starmap)
+/// requires it. It cannot be implemented elsewhere.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with the items `{Args}` spread out as arguments",
     note = "the items must be tuples of 1 to 12 values, and the function must take those values in that order",

@@ -13,15 +13,14 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Stops what was told to listen to it: calls, by [`PoolMap::cancel_on`](crate::PoolMap::cancel_on) and
-/// [`PoolImap::cancel_on`](crate::PoolImap::cancel_on), and tasks, by [`Task::cancel_on`](crate::Task::cancel_on).
+/// Stops calls ([`PoolMap::cancel_on`](crate::PoolMap::cancel_on)), streams
+/// ([`PoolImap::cancel_on`](crate::PoolImap::cancel_on)) and tasks ([`Task::cancel_on`](crate::Task::cancel_on)).
 ///
-/// Once it is cancelled, no further item starts, and the source is not asked again. Items that run are let finish. What
-/// is done, up to the first item that did not run, is delivered; then the iterator ends with `None`. A task that has not
-/// started never will.
+/// Once it is cancelled, no item starts, and the source is not pulled again. Running items finish. The results up to the first
+/// item that did not run are delivered; then the iterator ends. A task that has not started never will.
 ///
-/// Clones are the same token, and a token cannot be used a second time. It may be cancelled by any thread, inside `f`
-/// too, and before the call it is given to.
+/// Clones are the same token. A token cannot be reset. Any thread may cancel it at any time, also inside `f` or before the
+/// call that it is given to.
 ///
 /// # Examples
 ///
@@ -60,13 +59,13 @@ pub(crate) trait OnCancel: Send + Sync {
 }
 
 impl CancelToken {
-    /// A token that is not cancelled.
+    /// Creates a token that is not cancelled.
     #[must_use]
     pub fn new() -> CancelToken {
         CancelToken::default()
     }
 
-    /// Lets nothing more start of what listens to this token. It does not wait for what runs.
+    /// Stops what was given this token from starting more work. Does not wait for what is running.
     pub fn cancel(&self) {
         let mut listeners = self.shared.listeners.lock();
         self.shared.cancelled.store(true, Ordering::Relaxed);
@@ -77,7 +76,7 @@ impl CancelToken {
         }
     }
 
-    /// Whether it has been cancelled.
+    /// Returns whether the token was cancelled.
     ///
     /// # Examples
     ///

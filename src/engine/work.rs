@@ -171,7 +171,7 @@ impl<N: Fn() -> S, F, S, R> MapInit<N, F, S, R> {
     }
 }
 
-/// Any other work, with a panic as a value: the work of [`catch_panics`](crate::PoolMap::catch_panics).
+/// Other work, with panics as values: the work of [`catch_panics`](crate::PoolMap::catch_panics).
 pub struct Catching<W>(pub(crate) W);
 
 impl<W: Work> Work for Catching<W> {
@@ -201,7 +201,7 @@ where
     }
 }
 
-/// Any other work under the eyes of an observer: the work of [`PoolMap::observe`](crate::PoolMap::observe) and
+/// Other work with an observer attached: the work of [`PoolMap::observe`](crate::PoolMap::observe) and
 /// [`PoolImap::observe`](crate::PoolImap::observe).
 ///
 /// It runs what it holds and nothing else: the engine sees the watch, and reads the clock.

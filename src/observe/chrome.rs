@@ -10,10 +10,10 @@ use std::io::{self, BufWriter, Write};
 impl Timeline {
     /// Writes the timeline as a trace in Chrome's JSON format.
     ///
-    /// Open the file in the [Perfetto UI](https://ui.perfetto.dev), `chrome://tracing`, the
-    /// [Firefox Profiler](https://profiler.firefox.com) or [speedscope](https://www.speedscope.app). Each thread is a track under
-    /// its name, each item an event with its index in `args`; items of nested calls lie under theirs. Where a thread
-    /// ran very many items, neighbours are one event, with their number, `items`, in `args`.
+    /// Open the file in the [Perfetto UI](https://ui.perfetto.dev), `chrome://tracing`, the [Firefox
+    /// Profiler](https://profiler.firefox.com) or [speedscope](https://www.speedscope.app). Each thread is a track with its
+    /// name. Each item is an event with its index in `args`; items of nested calls are below theirs. If a thread ran very many
+    /// items, neighbours are merged into one event, with their number as `items` in `args`.
     ///
     /// # Examples
     ///
@@ -31,7 +31,7 @@ impl Timeline {
     ///
     /// # Errors
     ///
-    /// What `out` fails with.
+    /// Returns the error of `out`.
     pub fn write_chrome_trace(&self, out: impl Write) -> io::Result<()> {
         write(&self.snapshot(), &mut BufWriter::new(out))
     }

@@ -4,18 +4,18 @@ use super::observer::Observer;
 use std::fmt;
 use std::sync::Arc;
 
-/// What stands for an [`Observer`] where one is attached: to a call with [`observe`](crate::PoolMap::observe), or to a pool
-/// with [`observer`](crate::PoolBuilder::observer).
+/// An [`Observer`] to attach: to a call with [`observe`](crate::PoolMap::observe), or to a pool with
+/// [`observer`](crate::PoolBuilder::observer).
 ///
 /// | value | kept |
 /// |---|---|
 /// | `&O`, `&dyn Observer` | borrowed, so the observer has to outlive the call |
 /// | `Arc<O>`, `&Arc<O>`, `Arc<dyn Observer>`, `&Arc<dyn Observer>` | a clone of the [`Arc`] |
 ///
-/// A call that ends before its iterator is gone can borrow: those of `pool_map`, and streams in a
-/// [scope](crate::scope()). Other streams and pools outlive what they are made in, so they take an [`Arc`].
+/// Calls of `pool_map`, and streams in a [scope](crate::scope()), end before their iterator is gone, so they can borrow. Other
+/// streams and pools may outlive the function that makes them, so they need an [`Arc`].
 ///
-/// This trait is sealed: the types above are all there are.
+/// This trait is sealed: there are no other types.
 ///
 /// # Examples
 ///

@@ -5,33 +5,34 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Is told what calls do: for a progress bar, a metric, a timeline.
+/// Sees what calls do: for a progress bar, a metric, a timeline.
 ///
 /// Attach one to a call with [`observe`](crate::PoolMap::observe), or to all calls of a pool with
-/// [`observer`](crate::PoolBuilder::observer). [`Timeline`] is one that comes with the crate.
+/// [`observer`](crate::PoolBuilder::observer). This crate has one, [`Timeline`].
 ///
-/// Every method does nothing by default. For each call that is asked for a result there is one `call_started`, then one
-/// `task_started` and one `task_finished` for each item that runs, then one `call_finished`. Items are told on the thread that
-/// runs them, several at once and in any order; calls are told on the thread that asks for the results, with two exceptions:
+/// By default every method does nothing. A call from which a result is requested causes one `call_started`, then
+/// `task_started` and `task_finished` for each item that runs, then one `call_finished`. The methods for items run on the
+/// thread that runs the item, several at once and in any order. Those for calls run on the thread that requests the results,
+/// with two exceptions:
 ///
-/// - A [stream that runs ahead](crate::PoolImap) and is dropped before its end is over when its last item has ended, and that is
-///   told on the worker which ran it. A stream that is forgotten has no end, unless it is that of its [scope](crate::scope()).
-/// - A [task](crate::Pool::spawn) is a call of one item, and starts when it is spawned. Its end is told where it ran, before
-///   anybody has its outcome; or where it was cancelled.
+/// - A [stream](crate::PoolImap) that is dropped before its end finishes with its last item, on the worker that ran it. A
+///   leaked stream never finishes, unless it belongs to a [scope](crate::scope()).
+/// - A [task](crate::Pool::spawn) is a call with one item, and starts when it is spawned. It finishes on the thread that ran
+///   or cancelled it, before its result can be seen.
 ///
-/// Calls inside `f`, and calls that run in place for another reason, are reported like any other, with the thread they
-/// ran on, to their own observers and to that of the pool they were given; [`TaskInfo::depth`] tells the items that ran
+/// Calls inside `f`, and calls that run in place for another reason, are reported like any other, with the thread that they
+/// ran on. Their own observers and that of the pool they were given are told. [`TaskInfo::depth`] marks the items that ran
 /// inside another item.
 ///
 /// # Panics
 ///
-/// A panic of an observer goes no further: the results are those of a call without it. It leaves a line on standard error,
-/// and for the rest of that call the observer is not told anything more.
+/// A panic of an observer is not propagated and changes no result. It prints one line to standard error, and that observer
+/// sees nothing more of that call.
 ///
 /// # Performance
 ///
-/// A call without an observer pays nothing for there being such a thing. An item of a call with one costs two readings of the
-/// clock, and what the observer does; with timelines only, mostly one reading (`cargo bench -p pool-map-benches --bench observe`).
+/// Free when no observer is attached. With one, an item costs two readings of the clock and what the observer does; with
+/// timelines only, mostly one reading (`cargo bench -p pool-map-benches --bench observe`).
 ///
 /// # Examples
 ///
@@ -54,31 +55,31 @@ use std::time::{Duration, Instant};
 /// assert_eq!(count.0.into_inner(), 8);
 /// ```
 pub trait Observer: Send + Sync {
-    /// A call is asked for its first result.
+    /// The first result of a call is requested.
     fn call_started(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
 
-    /// An item begins. [`task_finished`](Self::task_finished) follows on the same thread.
+    /// An item starts. [`task_finished`](Self::task_finished) follows on the same thread.
     fn task_started(&self, task: &TaskStart<'_>) {
         let _ = task;
     }
 
-    /// An item ran to its end, or to its panic.
+    /// An item has returned or panicked.
     fn task_finished(&self, task: &TaskInfo<'_>) {
         let _ = task;
     }
 
-    /// The [`Timeline`] that items are recorded in, instead of being told with `task_finished`.
+    /// Returns a [`Timeline`] that records the items in place of `task_finished`.
     ///
-    /// For an observer that holds a timeline and is itself interested in calls only: recording costs less than telling. It is asked
-    /// once for each chunk of items that a thread runs. The observer passes on `call_started` and `call_finished` as well.
+    /// For an observer that holds a timeline and only needs to see calls itself: recording costs less. It is called once for
+    /// each chunk of items that a thread runs. The observer still passes `call_started` and `call_finished` on.
     fn timeline(&self) -> Option<&Timeline> {
         None
     }
 
-    /// A call has given its last result, has raised a panic, or was dropped before its end. None of its items runs any more;
-    /// of a stream, the source may.
+    /// A call has delivered its last result, has raised a panic, or was dropped before its end. None of its items is running;
+    /// the source of a stream may be.
     fn call_finished(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
@@ -88,13 +89,13 @@ pub trait Observer: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TaskOutcome {
-    /// `f` returned, be it an `Err`.
+    /// `f` returned, even if it returned an `Err`.
     Returned,
-    /// `f` panicked, whether the panic is raised again or comes as a value.
+    /// `f` panicked, whether the panic is raised or is a value.
     Panicked,
 }
 
-/// One item that ran: what an [`Observer`] is told of it.
+/// An item that ran, as an [`Observer`] sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskInfo<'a> {
     pub(crate) call: u64,
@@ -146,7 +147,7 @@ impl<'a> TaskInfo<'a> {
         self.depth
     }
 
-    /// When it began.
+    /// When it started.
     #[must_use]
     pub fn start(&self) -> Instant {
         self.start
@@ -158,7 +159,7 @@ impl<'a> TaskInfo<'a> {
         self.end
     }
 
-    /// How long it took: wall time, whether the thread had a core or not.
+    /// How long it took, in wall time, even if the thread had no core.
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.end.saturating_duration_since(self.start)
@@ -171,7 +172,7 @@ impl<'a> TaskInfo<'a> {
     }
 }
 
-/// One item that begins: what an [`Observer`] is told of it.
+/// An item that starts, as an [`Observer`] sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskStart<'a> {
     pub(crate) call: u64,
@@ -221,16 +222,16 @@ impl<'a> TaskStart<'a> {
         self.depth
     }
 
-    /// When it begins.
+    /// When it started.
     #[must_use]
     pub fn start(&self) -> Instant {
         self.start
     }
 }
 
-/// One call: what an [`Observer`] is told at its start and at its end.
+/// A call, as an [`Observer`] sees it at its start and at its end.
 ///
-/// What only time can tell ([`items`](Self::items), the times) is zero at the start.
+/// At the start, [`items`](Self::items) and the times are zero.
 #[derive(Clone, Copy, Debug)]
 pub struct CallInfo<'a> {
     pub(crate) start: &'a CallStart,
@@ -273,7 +274,7 @@ pub(crate) struct CallTotals {
 }
 
 impl<'a> CallInfo<'a> {
-    /// A number that no other call of this process has.
+    /// A number that is unique among the calls of this process.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.start.id
@@ -297,14 +298,14 @@ impl<'a> CallInfo<'a> {
         self.label
     }
 
-    /// What the iterator said of its length at the start; one item for a task.
+    /// The size hint of the source at the start; one item for a task.
     #[must_use]
     pub fn size_hint(&self) -> (usize, Option<usize>) {
         self.start.size_hint
     }
 
-    /// How many threads may run its items: the workers it was given, or 1 where it runs in place, on the thread that asks for
-    /// the results.
+    /// How many threads may run its items: the workers it was given, or 1 if it runs in place, on the thread that requests the
+    /// results.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.start.workers
@@ -316,19 +317,19 @@ impl<'a> CallInfo<'a> {
         self.start.depth
     }
 
-    /// Whether its source is pulled by a thread of its own, as that of a stream that runs ahead is, unless it runs in place.
+    /// Whether a feeder thread pulls its source, as with streams that do not run in place.
     #[must_use]
     pub fn has_feeder(&self) -> bool {
         self.start.role == CallerRole::Results
     }
 
-    /// The name of the thread that asked for the first result, or spawned the task.
+    /// The name of the thread that requested the first result, or spawned the task.
     #[must_use]
     pub fn caller(&self) -> &'a str {
         &self.start.caller
     }
 
-    /// When it was asked for the first result, or the task was spawned.
+    /// When the first result was requested, or the task was spawned.
     #[must_use]
     pub fn started(&self) -> Instant {
         self.start.started
@@ -340,23 +341,23 @@ impl<'a> CallInfo<'a> {
         self.totals.items
     }
 
-    /// How long it took, from [`started`](Self::started) to the end.
+    /// How long it took, from [`started`](Self::started) to its end.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.totals.elapsed
     }
 
-    /// How long the source took for its items, of [`elapsed`](Self::elapsed). Where the source [has a
-    /// feeder](Self::has_feeder), that is time of the feeder, not of the caller's thread.
+    /// How much of [`elapsed`](Self::elapsed) the source took for its items. If the source [has a feeder](Self::has_feeder),
+    /// this is time on the feeder, not on the caller's thread.
     #[must_use]
     pub fn source_time(&self) -> Duration {
         self.totals.source
     }
 
-    /// How long the caller's thread waited for results, or worked for them itself, of [`elapsed`](Self::elapsed).
+    /// How much of [`elapsed`](Self::elapsed) the caller's thread waited for results, or worked for them itself.
     ///
-    /// What is left of it when this is taken away, and [`source_time`](Self::source_time) too unless it is that of a
-    /// [feeder](Self::has_feeder), is the time of whatever consumes the results. A task does not know who waits for it: 0.
+    /// The rest of the time, without [`source_time`](Self::source_time) if there is no [feeder](Self::has_feeder), went into
+    /// consuming the results. It is 0 for a task, which does not know who waits for it.
     #[must_use]
     pub fn waiting_time(&self) -> Duration {
         self.totals.waiting

@@ -48,10 +48,10 @@ text { fill: #d3d8df } .index { fill: #fff } .on-slow { fill: #000 } .item { fil
 impl Timeline {
     /// Draws the timeline as an SVG picture: a row for each thread, a bar for each item.
     ///
-    /// Where its row is the lighter ground, a thread was idle or did something else. Where items are too many to be told apart, a bar stands
-    /// for several, and is as strong as they kept the thread busy. A triangle marks the items among the five slowest that took at
-    /// least twice the mean, a cross those that panicked; items of nested calls are a strip at the foot of theirs. The picture
-    /// follows the reader's choice of a light or a dark scheme, and holds no script.
+    /// The lighter background of a row is time in which the thread was idle or did something else. If there are too many items
+    /// to draw, a bar stands for several, and is the stronger the more the thread was busy. A triangle marks
+    /// those of the five slowest items that took at least twice the mean, a cross those that panicked. Items of nested calls
+    /// are a strip at the bottom of their bar. The picture follows the reader's light or dark scheme, and contains no script.
     ///
     /// # Examples
     ///
@@ -68,7 +68,7 @@ impl Timeline {
     ///
     /// # Errors
     ///
-    /// What `out` fails with.
+    /// Returns the error of `out`.
     pub fn write_svg(&self, mut out: impl Write) -> io::Result<()> {
         out.write_all(drawn(&self.snapshot()).as_bytes())?;
         out.flush()

@@ -15,26 +15,27 @@ use std::time::{Duration, Instant, SystemTime};
 /// So many calls are remembered by name; all are counted.
 const CALLS: usize = 1 << 10;
 
-/// Records what a run did, thread by thread, to be printed, drawn, or given to other tools.
+/// Records what each thread did, to print it, draw it, or pass it to other tools.
 ///
 /// It is an [`Observer`]: attach it with [`PoolMap::observe`](crate::PoolMap::observe),
-/// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer). It may watch several calls, one after the other or at once.
-/// What it holds can be looked at while they run: an item is in it a millisecond after its end, or when its chunk is done. [Seeing a run](crate::guide::seeing) tells how to read it.
+/// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer), to one call or
+/// to several. You can look at it while they run: it shows an item a millisecond after its end, or when its chunk is done.
+/// [Seeing a run](crate::guide::seeing) explains how to read it.
 ///
 /// - Its `Display` is a summary: who did how much, how long they waited, which items were slow, which panicked.
 /// - [`write_svg`](Self::write_svg) draws a chart with a row for each thread.
 /// - [`write_chrome_trace`](Self::write_chrome_trace) is for the Perfetto UI, `chrome://tracing`, the Firefox Profiler and
 ///   speedscope.
-/// - [`write_joblog`](Self::write_joblog) is the table that GNU parallel writes with `--joblog`.
+/// - [`write_joblog`](Self::write_joblog) writes a table like GNU parallel's `--joblog`.
 ///
 /// # Memory
 ///
-/// Some 50 bytes an item up to 131 072 items. Beyond that neighbouring items of a thread are merged in what is drawn and
-/// written, so a timeline of any length stays under 64 MB; counts, times and the slowest items stay exact.
+/// About 50 bytes per item, up to 131 072 items. After that, neighbouring items of a thread are merged in pictures and files,
+/// so a timeline stays under 64 MB however long it runs. Counts, times and the slowest items stay exact.
 ///
-/// Each thread has a row under its name, up to 1024 names. Threads with further names share one row, `others`. Their items count
-/// like any other; only in what is drawn and written, those that ran at the same time are one. The first 1024 calls keep
-/// their names; later ones are `items` there.
+/// Each thread has a row under its name, up to 1024 names. Threads with further names share one row, `others`. Their items
+/// count like any other, but pictures and files show those that ran at the same time as one. The first 1024 calls keep their
+/// names; later ones are shown as `items`.
 ///
 /// # Examples
 ///
@@ -89,7 +90,7 @@ struct Calls {
 }
 
 impl Timeline {
-    /// A timeline of nothing yet. Its clock starts now.
+    /// Creates an empty timeline. Its clock starts now.
     #[must_use]
     pub fn new() -> Self {
         Timeline {
@@ -101,35 +102,35 @@ impl Timeline {
         }
     }
 
-    /// Heads the picture with these words in place of the figures of the run.
+    /// Sets the heading of the picture, in place of the figures of the run.
     #[must_use]
     pub fn titled(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
     }
 
-    /// How many items have run, those of nested calls included.
+    /// Returns how many items have run, including those of nested calls.
     #[must_use]
     pub fn items(&self) -> u64 {
         self.rows.sum(|row| row.items + row.nested_items)
     }
 
-    /// How many of them panicked.
+    /// Returns how many of them panicked.
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.rows.sum(|row| row.panics)
     }
 
-    /// How long items have run, on all threads together. An item inside another one does not count twice.
+    /// Returns the total run time of the items on all threads. An item inside another one is not counted twice.
     #[must_use]
     pub fn busy(&self) -> Duration {
         self.rows.sum(|row| row.busy)
     }
 
-    /// The items that run now, the one that has run longest first. An item inside another one is listed as well.
+    /// Returns the items that are running, the oldest first, including items inside other items.
     ///
-    /// It tells another thread why a run does not end. Items are not listed for an [`Observer`] that forwards to a timeline, unless
-    /// it returns that from [`Observer::timeline`].
+    /// Call it on another thread to see why a run does not end. An [`Observer`] that forwards to a timeline has to return it
+    /// from [`Observer::timeline`] for its items to be listed.
     ///
     /// # Examples
     ///
@@ -139,10 +140,14 @@ impl Timeline {
     ///
     /// let (timeline, barrier) = (Timeline::new(), Barrier::new(2));
     /// std::thread::scope(|scope| {
-    ///     scope.spawn(|| (7..8).pool_map(1, |_| [barrier.wait(), barrier.wait()]).observe(&timeline).for_each(drop));
+    ///     scope.spawn(|| {
+    ///         let waits = (7..8).pool_map(1, |_| [barrier.wait(), barrier.wait()]);
+    ///         waits.observe(&timeline).for_each(drop);
+    ///     });
     ///     barrier.wait();
     ///     for task in timeline.running() {
-    ///         println!("{} runs item {} since {:?}", task.worker(), task.index(), task.start().elapsed());
+    ///         let since = task.start().elapsed();
+    ///         println!("{} runs item {} since {since:?}", task.worker(), task.index());
     ///     }
     ///     assert_eq!(timeline.running()[0].index(), 0);
     ///     barrier.wait();
@@ -162,7 +167,7 @@ impl Timeline {
         running.into_iter().map(task).collect()
     }
 
-    /// How long there was a call at work.
+    /// Returns how long at least one call was running.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.snapshot().elapsed
@@ -203,7 +208,7 @@ impl Timeline {
     }
 }
 
-/// An item that runs, of [`Timeline::running`].
+/// A running item, from [`Timeline::running`].
 #[derive(Clone, Debug)]
 pub struct RunningTask {
     call: u64,

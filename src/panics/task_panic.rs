@@ -16,18 +16,19 @@ use super::record::{Origin, PanicRecord};
 use super::text::{Frame, Style, TraceLevel};
 use super::unclaimed;
 
-/// The panic of one item: what it was, where it came from, and the payload itself.
+/// The panic of one item: its message, its place, and the payload.
 ///
-/// [`catch_panics`](crate::PoolMap::catch_panics) yields it in place of a result. Its `Display` is the trace that
-/// would have been printed, without colour. It stands by itself: where an inner call raised the panic, it says so and has
-/// the place and the frames of that panic. It cannot be made by hand.
+/// [`catch_panics`](crate::PoolMap::catch_panics) yields it in place of a result. Its `Display` is the trace that would have
+/// been printed, without colour. It is complete: if an inner call raised the panic, it has the place and the frames of that
+/// panic. You cannot create one.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_map::PoolIterator;
 ///
-/// let quotients: Vec<Result<u32, pool_map::TaskPanic>> = [5, 0].iter().pool_map(2, |d| 10 / d).catch_panics().collect();
+/// let quotients = [5, 0].iter().pool_map(2, |d| 10 / d).catch_panics();
+/// let quotients: Vec<Result<u32, pool_map::TaskPanic>> = quotients.collect();
 /// assert_eq!(quotients[0].as_ref().ok(), Some(&2));
 ///
 /// let panic = quotients[1].as_ref().unwrap_err();
@@ -48,7 +49,7 @@ pub struct TaskPanic {
 impl TaskPanic {
     /// Returns the index of the item, counted from 0 in the order of the source.
     ///
-    /// `None` where there is no item, as with a [`Task`](crate::Task).
+    /// `None` if there is no item, as with a [`Task`](crate::Task).
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.record.index().map(|index| usize::try_from(index).unwrap_or(usize::MAX))
@@ -59,8 +60,7 @@ impl TaskPanic {
         self.record.item
     }
 
-    /// Returns whether it panicked at all: the error of a [`Task`](crate::Task) may also say that its closure was never run,
-    /// and why.
+    /// Returns whether the item panicked. The error of a [`Task`](crate::Task) may also mean that its closure never ran.
     ///
     /// # Examples
     ///
@@ -98,7 +98,7 @@ impl TaskPanic {
         &self.record.worker
     }
 
-    /// Returns the text of the panic, or `non-string panic payload` where the payload is none.
+    /// Returns the message of the panic, or `non-string panic payload` if the payload is not a string.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.record.payload.message
@@ -106,8 +106,8 @@ impl TaskPanic {
 
     /// Returns where it panicked, as in `src/parse.rs:88:14`.
     ///
-    /// `None` where no hook of ours saw it: the panic was raised by [`resume_unwind`](std::panic::resume_unwind),
-    /// under a hook that was installed later, or with [`TraceLevel::Off`].
+    /// `None` if this crate's panic hook did not see it: the panic was raised by [`resume_unwind`](std::panic::resume_unwind),
+    /// another hook was installed later, or the level is [`TraceLevel::Off`].
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.record.location()
@@ -119,14 +119,14 @@ impl TaskPanic {
         self.record.call.site
     }
 
-    /// Returns the frames of the user's own code, the innermost first.
+    /// Returns the frames of your own code, innermost first.
     ///
-    /// Empty where there is no [`location`](TaskPanic::location), where the level is [`TraceLevel::Header`], and in a
-    /// program stripped of its symbols.
+    /// Empty if there is no [`location`](TaskPanic::location), if the level is [`TraceLevel::Header`], in a program stripped
+    /// of its symbols, and without the feature `backtrace`.
     ///
     /// # Performance
     ///
-    /// The first use looks the frames up in the debug information, which takes milliseconds.
+    /// The first call looks the frames up in the debug information, which takes milliseconds.
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
         self.record.frames().user()
@@ -212,18 +212,17 @@ impl TaskPanic {
     }
 }
 
-/// What a [`TaskPanic`] stands for: [`TaskPanic::kind`].
+/// What a [`TaskPanic`] means; see [`TaskPanic::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PanicKind {
     /// `f`, or the closure of a task, panicked.
     Panicked,
-    /// The closure of a task was not run: its [`CancelToken`](crate::CancelToken) was cancelled before it started.
+    /// The closure of a task did not run: its [`CancelToken`](crate::CancelToken) was cancelled before it started.
     Cancelled,
-    /// The closure of a task was not run: the last handle of its pool was dropped before it started.
+    /// The closure of a task did not run: the last handle of its pool was dropped before it started.
     PoolDropped,
-    /// Whether the closure of a task runs to its end cannot be known: it was running when this process was forked from the
-    /// one that runs it.
+    /// It is not known whether the closure of a task finishes: it was running in the process that this one was forked from.
     Forked,
 }
 

@@ -16,26 +16,28 @@ use once_cell::race::OnceRef;
 /// How much is printed of a panic on a worker.
 ///
 /// The default follows `RUST_BACKTRACE`, read once per process: [`Header`](TraceLevel::Header) for `0`,
-/// [`Full`](TraceLevel::Full) for `full`, and [`Short`](TraceLevel::Short) for anything else, also where it is not set.
+/// [`Full`](TraceLevel::Full) for `full`, and otherwise [`Short`](TraceLevel::Short).
+///
+/// Without the feature `backtrace` there are no frames, so `Short` and `Full` print what `Header` does.
 ///
 /// # Examples
 ///
 /// ```
-/// use pool_map::{PoolIterator, Trace};
+/// use pool_map::{PoolIterator, TraceLevel};
 ///
-/// let lengths: Vec<usize> = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(TraceLevel::Header).collect();
-/// assert_eq!(lengths, [1, 2]);
+/// let lengths = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(TraceLevel::Header);
+/// assert_eq!(lengths.sum::<usize>(), 3);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TraceLevel {
-    /// Nothing is captured, and nothing printed but by the panic hook that was there before, which sees everything.
+    /// Nothing is captured or printed by this crate. The previous panic hook sees every panic.
     Off,
-    /// What panicked, where, and in which call: two lines, more only if the message has more.
+    /// What panicked, where, and in which call: two lines, or more if the message has more.
     Header,
-    /// The header and the frames of the user's own code.
+    /// The header and the frames of your own code.
     Short,
-    /// The header and every frame there is.
+    /// The header and every frame.
     Full,
 }
 
@@ -64,7 +66,7 @@ impl Default for TraceLevel {
 
 /// One function on the stack of a panic.
 ///
-/// Its `Display` is one line, with the place where that is known: `trace::divide at examples/trace.rs:23:5`.
+/// Its `Display` is one line, with the place if that is known: `trace::divide at examples/trace.rs:23:5`.
 ///
 /// # Examples
 ///
@@ -106,7 +108,7 @@ impl Frame {
 
     /// Returns the path of the function, such as `trace::main::{{closure}}`.
     ///
-    /// Only its name if it was inlined in a program with line tables alone (`debug = "line-tables-only"`).
+    /// Only its name if it was inlined in a program with `debug = "line-tables-only"`.
     #[must_use]
     pub fn function(&self) -> &str {
         &self.function

@@ -13,10 +13,9 @@ use super::text::TraceLevel;
 
 /// Runs `f` at once, on this thread, and prints a trace if it panics.
 ///
-/// For threads that are not a pool's: the lines carry the thread's name and the place of this call, and the panic then
-/// goes on as it was. They are written past the lock of standard error, which a thread that waits for this one may hold,
-/// and so past the capture of `cargo test`, too. (With the feature `log` the program's logger has them as well: its locks are its
-/// own.)
+/// For threads that do not belong to a pool. The lines have the thread's name and the place of this call; then the same panic
+/// continues. They are written directly to standard error, because a thread that waits for this one may hold its lock; so
+/// `cargo test` does not capture them. With the feature `log` they also go to the program's logger.
 ///
 /// # Examples
 ///
@@ -25,11 +24,12 @@ use super::text::TraceLevel;
 /// use std::thread;
 ///
 /// let parse = || "12".parse::<u32>().unwrap();
-/// let worker = thread::Builder::new().name("parser".into()).spawn(move || traced(parse)).unwrap();
+/// let builder = thread::Builder::new().name("parser".into());
+/// let worker = builder.spawn(move || traced(parse)).unwrap();
 /// assert_eq!(worker.join().unwrap(), 12);
 ///
 /// // With "1x" in place of "12" there would be on standard error, before `join` returns:
-/// // [TRACE:parser] panicked at src/main.rs:5:40: called `Result::unwrap()` on an `Err` value: ParseIntError { … }
+/// // [TRACE:parser] panicked at src/main.rs:5:40: called `Result::unwrap()` on an `Err` …
 /// // [TRACE:parser]   in traced called at src/main.rs:6:77
 /// // [TRACE:parser]   0: app::main::{{closure}}      at src/main.rs:5:40
 /// // [TRACE:parser]   + 43 runtime frames (RUST_BACKTRACE=full shows them)

@@ -19,7 +19,7 @@ use std::{fmt, io, thread};
 /// What workers are called when the builder was given no name.
 const DEFAULT_NAME: &str = "PoolWorker";
 
-/// Settings of a pool to be; made by [`Pool::builder`].
+/// Builds a [`Pool`] with settings. Made by [`Pool::builder`].
 ///
 /// # Examples
 ///
@@ -72,13 +72,13 @@ impl PoolBuilder {
         }
     }
 
-    /// How many workers; one per available core unless set.
+    /// Sets the number of workers. The default is one per available core.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// What the workers are called: `{name}-1`, `{name}-2`, …; `PoolWorker` unless set.
+    /// Sets the name of the workers: `{name}-1`, `{name}-2`, … The default is `PoolWorker`.
     ///
     /// Linux shows the first 15 bytes of a thread's name in its tools; panics and log lines show all of it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -86,25 +86,26 @@ impl PoolBuilder {
         self
     }
 
-    /// The stack of each worker, in bytes; that of [`std::thread::Builder`] unless set: 2 MiB, or `RUST_MIN_STACK`.
+    /// Sets the stack size of each worker in bytes. The default is that of [`std::thread::Builder`]: 2 MiB, or
+    /// `RUST_MIN_STACK`.
     ///
-    /// The main thread of a program mostly has 8 MiB, so a deep recursion that works there may overflow the stack of a worker,
-    /// which ends the process. Workers that are leased by a number have the default.
+    /// The main thread usually has 8 MiB, so a deep recursion that works there may overflow the stack of a worker, which ends
+    /// the process. Workers leased by a number have the default size.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// How much of a panic's trace calls on this pool print, where the call itself does not say.
+    /// Sets how much calls on this pool print of a panic, unless the call itself sets it.
     pub fn trace(mut self, trace: TraceLevel) -> Self {
         self.trace = Some(trace);
         self
     }
 
-    /// Sends the traces of this pool's calls to the program's logger alone, not to standard error besides.
+    /// Sends the traces of calls on this pool only to the program's logger, not also to standard error.
     ///
-    /// They are records at level `ERROR` with the target `pool_map`. While there is no logger that takes such, they go to
-    /// standard error all the same: no panic is passed over in silence. With the feature `log` only.
+    /// They are records with level `ERROR` and target `pool_map`. If no logger accepts these, they go to standard error, so no
+    /// panic is lost. Needs the feature `log`.
     ///
     /// # Examples
     ///
@@ -119,12 +120,12 @@ impl PoolBuilder {
         self
     }
 
-    /// Who is told of every call on this pool and of its items: `pool_map` and its kin, streams that run ahead, tasks. Pass an
-    /// [`Arc`] of it, or `&Arc`, which is cloned.
+    /// Attaches an observer to every call on this pool, its streams and its tasks, and to their items. Pass an [`Arc`] of it,
+    /// or `&Arc`, which is cloned.
     ///
-    /// Calls made in place by one of its workers are told of too if they were given this pool, but not if they were given a
-    /// number or another pool. A call may have [observers](crate::PoolMap::observe) of its own besides; one that is both is told
-    /// once.
+    /// It also sees calls that run in place on one of its workers if they were given this pool, but not if they were given a
+    /// number or another pool. A call may have [observers](crate::PoolMap::observe) of its own as well; one that is both is
+    /// told once.
     ///
     /// # Examples
     ///
@@ -145,26 +146,27 @@ impl PoolBuilder {
         self
     }
 
-    /// Where the log lines of this pool's workers go, instead of standard output.
+    /// Sets where the log lines of this pool's workers go, instead of standard output.
     ///
-    /// On these workers it wins over [`set_line_sink`](crate::set_line_sink), whose rules it shares.
+    /// On these workers it overrides [`set_line_sink`](crate::set_line_sink), and follows the same rules.
     pub fn line_sink(mut self, sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.sink = Some(Arc::new(sink));
         self
     }
 
-    /// What each worker runs before its first job; [`build`](PoolBuilder::build) waits for it.
+    /// Sets what each worker runs before its first job; [`build`](PoolBuilder::build) waits for it.
     ///
-    /// Every item, task and `install` of this pool then finds what the hook has set up on its thread, also where it is asked
-    /// for on a worker of another pool. Only where waiting would close a circle of pools does it run elsewhere.
+    /// Every item, task and `install` of this pool finds what the hook has set up on its thread, even if it is requested on a
+    /// worker of another pool. The exception is a call that runs in place because pools would otherwise wait for each other in
+    /// a circle.
     pub fn on_start(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
         self.on_start = Some(Arc::new(hook));
         self
     }
 
-    /// What each worker runs after its last job.
+    /// Sets what each worker runs after its last job.
     ///
-    /// A panic in it is reported as one line on standard error and goes no further.
+    /// A panic in it prints one line to standard error and is not propagated.
     pub fn on_exit(mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> Self {
         self.on_exit = Some(Arc::new(hook));
         self
@@ -174,9 +176,9 @@ impl PoolBuilder {
     ///
     /// # Errors
     ///
-    /// When the number of threads is 0 or more than a pool can have (65 535 on a 64-bit machine), the name holds a NUL
-    /// character, the system refuses a thread, `on_start` panics, or the process is a child made by `fork` of one that
-    /// had used pools. Workers that had started by then have ended when this returns.
+    /// If the number of threads is 0 or more than a pool can have (65 535 on a 64-bit machine), the name contains a NUL
+    /// character, the system refuses a thread, `on_start` panics, or the process is a child made by `fork` of one that had
+    /// used pools. The workers that had started by then have ended when this returns.
     pub fn build(self) -> Result<Pool, PoolError> {
         let width = self.threads.unwrap_or_else(available_cores);
         check_threads(width)?;

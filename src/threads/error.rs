@@ -6,8 +6,8 @@ use std::{fmt, io};
 
 /// Why a pool could not be built.
 ///
-/// Its `Display` says what failed; where the system gave a reason, that is the [`source`](Error::source), which
-/// `Display` does not repeat.
+/// Its `Display` says what failed. If the system gave a reason, that is the [`source`](Error::source), which `Display` does
+/// not repeat.
 ///
 /// # Examples
 ///

@@ -28,23 +28,23 @@ const MOST_IDLE_THREADS: usize = 128;
 /// How long a pool stays idle before its threads are ended.
 const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
-/// What may stand for the workers of a call: a number of threads, or a [`Pool`].
+/// The workers of a call: a number of threads, or a [`Pool`].
 ///
 /// | first argument | workers |
 /// |---|---|
-/// | `usize`, [`NonZeroUsize`] | so many, leased from a cache of idle pools for as long as the call works |
+/// | `usize`, [`NonZeroUsize`] | that many threads, leased from a cache while the call runs |
 /// | `&Pool`, `Pool`, `&Arc<Pool>`, `Arc<Pool>` | that pool's, which other calls may share |
 ///
-/// A lease has its workers alone. The cache keeps at most 128 idle threads, or one pool where that is larger, and ends
-/// those that were idle for 10 seconds. Where the threads of a number cannot start, the call runs on the caller's
-/// thread. So does every call that was given a number where the environment variable `POOL_MAP_INLINE` is `1` when the
-/// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`].
+/// A call has its leased workers alone. The cache keeps at most 128 idle threads (or one pool, if that is larger), and ends
+/// those that were idle for 10 seconds. If the threads of a number cannot start, the call runs on the caller's thread. The
+/// same happens to every call by number if the environment variable `POOL_MAP_INLINE` is `1` when the first such call is made.
+/// This helps with a debugger: items run one after the other, as with [`Pool::inline`].
 ///
-/// A number starts as many threads, however few items there are. They inherit what the system hands down from the thread that
-/// made the first such call: priority, affinity, signal mask. Their thread-locals are dropped when their pool has been idle for
-/// 10 seconds, or not at all if the program ends before that.
+/// A number starts that many threads, however few items there are. They inherit priority, affinity and signal mask from the
+/// thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
+/// never if the program ends before that.
 ///
-/// This trait is sealed: the types above are all there are.
+/// This trait is sealed: there are no other types.
 ///
 /// # Examples
 ///
@@ -61,9 +61,10 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 ///
 /// A call given 0, or more than a pool can have (65 535 workers on a 64-bit machine), panics at its own line.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not stand for a pool of workers",
+    message = "`{Self}` is neither a number of threads (`usize`) nor a `Pool`",
     label = "expected a number of threads (`usize`) or a `Pool`",
-    note = "a `usize`, a `NonZeroUsize`, a `Pool`, an `Arc<Pool>` or a reference to one of the last two will do"
+    note = "if it is a number `n` of another type, write `n as usize`",
+    note = "a `NonZeroUsize`, an `Arc<Pool>`, a `&Pool` and a `&Arc<Pool>` are accepted, too"
 )]
 pub trait IntoPool: sealed::ToWorkers {}
 
@@ -141,25 +142,49 @@ impl Workers {
     }
 }
 
-macro_rules! into_pool {
-    ($($type:ty: |$given:ident| $workers:expr;)*) => {$(
-        impl IntoPool for $type {}
-        impl sealed::ToWorkers for $type {
-            fn to_workers(self) -> Workers {
-                let $given = self;
-                $workers
-            }
-        }
-    )*};
+// By hand: the compiler shows these lines where a type is none of them.
+
+impl IntoPool for usize {}
+impl IntoPool for NonZeroUsize {}
+impl IntoPool for Pool {}
+impl IntoPool for &Pool {}
+impl IntoPool for Arc<Pool> {}
+impl IntoPool for &Arc<Pool> {}
+
+impl ToWorkers for usize {
+    fn to_workers(self) -> Workers {
+        leased(self)
+    }
 }
 
-into_pool! {
-    usize: |threads| leased(threads);
-    NonZeroUsize: |threads| leased(threads.get());
-    Pool: |pool| Workers::Shared(pool);
-    &Pool: |pool| Workers::Shared(pool.clone());
-    Arc<Pool>: |pool| Workers::Shared(Pool::clone(&pool));
-    &Arc<Pool>: |pool| Workers::Shared(Pool::clone(pool));
+impl ToWorkers for NonZeroUsize {
+    fn to_workers(self) -> Workers {
+        leased(self.get())
+    }
+}
+
+impl ToWorkers for Pool {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(self)
+    }
+}
+
+impl ToWorkers for &Pool {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(self.clone())
+    }
+}
+
+impl ToWorkers for Arc<Pool> {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(Pool::clone(&self))
+    }
+}
+
+impl ToWorkers for &Arc<Pool> {
+    fn to_workers(self) -> Workers {
+        Workers::Shared(Pool::clone(self))
+    }
 }
 
 #[track_caller]

@@ -20,19 +20,19 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A fixed number of named worker threads, by handle.
+/// A pool of named threads; clones are cheap handles.
 ///
-/// Handles are cheap to clone. The threads live until the last handle is dropped, which waits for them (see
-/// [`join`](Pool::join)). A panic in a job leaves the pool as it was: the same threads under the same names.
+/// The threads live until the last handle is dropped, which waits for them (see [`join`](Pool::join)). After a panic in a job
+/// the pool has the same threads with the same names.
 ///
-/// Workers are called `PoolWorker-1`, `PoolWorker-2` and so on, or after [`PoolBuilder::name`]. No two living workers
-/// of the process share a name: a pool takes the lowest free block of numbers of its name, so a second pool of four is
+/// Workers are named `PoolWorker-1`, `PoolWorker-2` and so on, or after [`PoolBuilder::name`]. No two living workers of a
+/// process share a name: a pool takes the lowest free block of numbers for its name. So a second pool of four has
 /// `PoolWorker-5` to `PoolWorker-8` while the first one lives. Linux shows the first 15 bytes of a thread's name.
 ///
-/// After `fork` the child has none of the parent's threads. A pool of the parent is then an empty shell there: calls on
-/// it run on the caller's thread, and dropping it waits for nobody. What ran on those threads runs on in the parent: in the child
-/// a [`PoolImap`](crate::PoolImap) that was started before ends early, and joining a [`Task`](crate::Task) that ran panics. A
-/// call that streams while its own thread forks, in the body of a `for_each` say, may never end in the child.
+/// In a child made by `fork`, the parent's pools have no threads: calls run on the caller's thread, and dropping a pool waits
+/// for nothing. What was running continues in the parent only. In the child, a [`PoolImap`](crate::PoolImap) that had started
+/// ends early, and joining a [`Task`](crate::Task) that was running panics. A call that streams while its own thread forks,
+/// for example in the body of a `for_each`, may never end in the child.
 ///
 /// # Examples
 ///
@@ -90,19 +90,20 @@ impl Pool {
     /// ```
     /// let pool = pool_map::Pool::new(2)?;
     /// assert_eq!(pool.threads(), 2);
-    /// println!("{}", pool_map::Pool::new(0).unwrap_err()); // a pool needs at least one worker, got 0
+    /// let error = pool_map::Pool::new(0).unwrap_err();
+    /// println!("{error}"); // a pool needs at least one worker, got 0
     /// # Ok::<(), pool_map::PoolError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// When `threads` is 0 or more than a pool can have (65 535 on a 64-bit machine), when the system refuses a thread,
-    /// and in a child made by `fork` of a process that had used pools.
+    /// If `threads` is 0 or more than a pool can have (65 535 on a 64-bit machine), if the system refuses a thread, and in a
+    /// child made by `fork` of a process that had used pools.
     pub fn new(threads: usize) -> Result<Pool, PoolError> {
         Pool::builder().threads(threads).build()
     }
 
-    /// A builder, for a name, a stack size and whatever else [`new`](Pool::new) leaves at its default.
+    /// Returns a builder, to set a name, a stack size and other options.
     ///
     /// # Examples
     ///
@@ -115,7 +116,7 @@ impl Pool {
         PoolBuilder::new()
     }
 
-    /// The pool of the process: one worker per available core, started at the first call and never ended.
+    /// Returns the process-wide pool. It has one worker per available core, starts at the first call, and never ends.
     ///
     /// The number of cores is that of [`std::thread::available_parallelism`]. If the threads cannot start, this is an
     /// [`inline`](Pool::inline) pool.
@@ -137,10 +138,10 @@ impl Pool {
         GLOBAL.get_or_init(|| Pool::builder().build().unwrap_or_else(|_| Pool::inline()))
     }
 
-    /// A pool without threads: every call on it runs on the caller's thread, one item after the other.
+    /// Returns a pool without threads: every call on it runs on the caller's thread, one item after the other.
     ///
-    /// For a debugger, and for places that have no threads. It counts as one worker, the caller. The environment variable
-    /// `POOL_MAP_INLINE=1` puts it in the place of every pool that is [leased by a number](crate::IntoPool).
+    /// Use it with a debugger, or where there are no threads. It has one worker, the caller. With the environment variable
+    /// `POOL_MAP_INLINE=1`, every pool [leased by a number](crate::IntoPool) is such a pool.
     ///
     /// # Examples
     ///
@@ -158,25 +159,25 @@ impl Pool {
         Pool { shared: Arc::new(Shared { settings, finishes: AtomicBool::new(false), threads: None }) }
     }
 
-    /// How many workers the pool has; 1 for an [`inline`](Pool::inline) pool, where the caller is the worker.
+    /// Returns the number of workers; 1 for an [`inline`](Pool::inline) pool, where the caller is the worker.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.shared.settings.width
     }
 
-    /// The name of the pool: that of its workers, without the number.
+    /// Returns the name of the pool: that of its workers, without the number.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.settings.name
     }
 
-    /// Whether this is a pool without threads, as made by [`inline`](Pool::inline).
+    /// Returns whether this is a pool without threads, as made by [`inline`](Pool::inline).
     #[must_use]
     pub fn is_inline(&self) -> bool {
         self.shared.threads.is_none()
     }
 
-    /// The names of the workers, in the order of their [`index`](Worker::index); none for an inline pool.
+    /// Returns the names of the workers, in the order of their [`index`](Worker::index); none for an inline pool.
     ///
     /// # Examples
     ///
@@ -191,12 +192,12 @@ impl Pool {
         numbers.map_or_else(Vec::new, |numbers| (0..self.threads()).map(|index| numbers.worker_name(index)).collect())
     }
 
-    /// Runs `op` on a worker of this pool and returns what it returns: this is rayon.
+    /// Runs `op` on a worker of this pool, where rayon uses this pool, and returns its result.
     ///
-    /// Inside `op` every parallel call of rayon uses these workers, as inside [`rayon::ThreadPool::install`]: a panic of `op`
-    /// goes on here, and `op` sees the worker's thread-locals, not the caller's. `op` takes its turn among the calls and tasks
-    /// of the pool. Unlike with rayon's, a worker of another pool that waits here takes up nothing else meanwhile. On a
-    /// worker of this pool, on an inline pool, and after `fork`, `op` runs here.
+    /// As with [`rayon::ThreadPool::install`], rayon's parallel calls inside `op` use these workers, a panic of `op` continues
+    /// on your thread, and `op` sees the thread-locals of the worker. `op` takes turns with the calls and tasks of the pool.
+    /// Unlike in rayon, a worker of another pool that waits here picks up no other work. On a worker of this pool, on an
+    /// inline pool, and after `fork`, `op` runs on the calling thread.
     ///
     /// # Examples
     ///
@@ -211,7 +212,7 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// When `op` does, with the same payload.
+    /// If `op` does, with the same payload.
     ///
     /// [`rayon::ThreadPool::install`]: https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html#method.install
     pub fn install<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
@@ -223,16 +224,16 @@ impl Pool {
         }
     }
 
-    /// Waits until every [task](Pool::spawn) of the pool is done, tasks that tasks spawn included, then gives this handle up.
-    /// With the last handle the threads end, and are waited for.
+    /// Waits until every [task](Pool::spawn) of the pool is done, including tasks that tasks spawn, and drops this handle. If
+    /// it is the last one, the threads end, and this waits for them.
     ///
-    /// Dropping the last handle waits as well, but only for what runs: tasks that have not started are dropped, unless some
-    /// handle was given up by `join` before.
+    /// Dropping the last handle waits too, but only for what is running: tasks that have not started are dropped, unless
+    /// `join` was called on some handle before.
     ///
     /// It does not wait for calls and streams of other handles; [`wait_idle`](Pool::wait_idle) does. A
-    /// [`PoolImap`](crate::PoolImap) holds a handle until it is dropped or has ended. On a worker, of this pool, of another
-    /// one or of rayon, nothing is waited for, since two workers that end each other's pool would wait for ever: the threads
-    /// then end on their own, after the tasks.
+    /// [`PoolImap`](crate::PoolImap) holds a handle until it is dropped or has ended. On a worker (of this pool, another one,
+    /// or rayon) it waits for nothing, because two workers that end each other's pool would wait for ever. The threads then
+    /// end on their own after the tasks.
     ///
     /// # Examples
     ///
@@ -250,10 +251,10 @@ impl Pool {
         }
     }
 
-    /// Waits until this pool has nothing to do: no call, stream or task of it waits or runs.
+    /// Waits until this pool has nothing to do: no call, stream or task is queued or running.
     ///
-    /// On an [`inline`](Pool::inline) pool, and after `fork`, there is nothing to wait for. Where others keep giving the pool
-    /// work, this may wait for ever; [`join`](Pool::join) waits for tasks alone.
+    /// On an [`inline`](Pool::inline) pool, and after `fork`, there is nothing to wait for. If others keep giving the pool
+    /// work, this may wait for ever; [`join`](Pool::join) waits for tasks only.
     ///
     /// # Examples
     ///

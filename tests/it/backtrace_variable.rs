@@ -32,6 +32,7 @@ fn frames(stderr: &str) -> [usize; 2] {
     traces.collect::<Vec<_>>().try_into().expect("two traces")
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn it_is_read_once_and_says_how_much_is_printed() {
     let printed = |child: Output| {

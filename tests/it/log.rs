@@ -14,13 +14,20 @@ use crate::child;
 fn parse(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix('(')?.split_once(") [")?;
     let (time, message) = rest.split_once(']')?;
-    let pattern = "dddd-dd-dd dd:dd:dd.dddddd";
+    is_time(time).then_some((name, message.strip_prefix(' ').unwrap_or(message)))
+}
+
+/// Whether it is a local time or, without chrono, a number of seconds.
+fn is_time(text: &str) -> bool {
+    let pattern = if cfg!(feature = "chrono") { "dddd-dd-dd dd:dd:dd.dddddd" } else { "d.dddddd" };
+    let extra = text.len().saturating_sub(pattern.len());
+    let (more_seconds, text) = if cfg!(feature = "chrono") { ("", text) } else { text.split_at(extra) };
     let fits = |(found, expected): (u8, u8)| match expected {
         b'd' => found.is_ascii_digit(),
         mark => found == mark,
     };
-    let is_time = time.len() == pattern.len() && time.bytes().zip(pattern.bytes()).all(fits);
-    is_time.then_some((name, message.strip_prefix(' ').unwrap_or(message)))
+    let is_seconds = more_seconds.bytes().all(|byte| byte.is_ascii_digit());
+    is_seconds && text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
 }
 
 /// The log lines of a child: the test harness prints lines of its own around them.
@@ -61,6 +68,19 @@ fn a_prefix_names_the_worker_or_the_thread() {
     assert_eq!(parse(&pool.install(|| log_prefix().to_string())), Some(("Shown-1", "")));
     let earlier = log_prefix();
     assert_eq!(earlier.to_string(), earlier.clone().to_string(), "the time is that of the call");
+}
+
+#[cfg(not(feature = "chrono"))]
+#[test]
+fn without_chrono_seconds_count_from_the_first_line() {
+    let child = child::run(|| {
+        pool_println!("the first");
+        Pool::new(1).expect("a thread starts").install(|| pool_println!("a later one"));
+    });
+    let out = String::from_utf8(child.stdout).expect("text");
+    let times = out.lines().filter_map(|line| line.split_once("] ")?.0.rsplit_once('['));
+    let times: Vec<f64> = times.map(|(_, time)| time.parse().expect("seconds")).collect();
+    assert!(matches!(*times, [0.0, later] if later > 0.0), "{out}");
 }
 
 #[test]

@@ -111,14 +111,23 @@ fn page(path: &str) -> Vec<(bool, String)> {
     page
 }
 
+/// The Rust files below a folder.
+fn rust_files(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name in UTF-8"));
+    let paths = names.map(|name| format!("{folder}/{name}"));
+    paths.flat_map(|path| if path.contains('.') { vec![path] } else { rust_files(&path) }).collect()
+}
+
 #[test]
 fn no_code_of_a_page_is_wider_than_92_characters() {
-    let guides = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide")).expect("the guides");
-    let guides = guides.map(|entry| entry.expect("a file").file_name().into_string().expect("a name in UTF-8"));
-    let guides = guides.map(|name| format!("src/guide/{name}"));
-    for path in guides.chain(["README.md", "src/lib.rs", "src/iter.rs"].map(String::from)) {
+    let files = rust_files("src");
+    assert!(files.len() > 50 && files.iter().any(|path| path == "src/guide/recipes.rs"), "{files:?}");
+    let others = ["README.md", "CONTRIBUTING.md", "benches/README.md"].map(String::from);
+    for path in files.into_iter().chain(others) {
         for (is_code, line) in page(&path) {
-            let is_shown = is_code && !line.starts_with("# ");
+            // What compilers say is as wide as it is.
+            let is_shown = is_code && !line.starts_with("# ") && !line.starts_with("// error: ");
             assert!(!is_shown || line.chars().count() <= 92, "{path}: {line}");
         }
     }
@@ -127,7 +136,77 @@ fn no_code_of_a_page_is_wider_than_92_characters() {
 #[test]
 fn the_front_page_has_at_most_60_lines_of_text() {
     let front = page("src/lib.rs");
-    let first_table = front.iter().position(|(_, line)| line.starts_with("| ")).expect("what to use");
-    assert!(first_table < 40, "line {first_table}");
-    assert!(front.iter().filter(|(_, line)| !line.is_empty()).count() <= 60);
+    assert!(front.len() <= 60, "{} lines", front.len());
+}
+
+#[test]
+fn links_of_the_readme_work_outside_the_repository() {
+    let readme = read("README.md");
+    let targets: Vec<_> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(targets.len() > 6, "{targets:?}");
+    for target in targets {
+        let is_packaged = target.starts_with("examples/") || target.starts_with("LICENSE-");
+        let is_file = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).is_file();
+        assert!(target.starts_with("https://") || (is_packaged && is_file), "{target}");
+    }
+}
+
+#[test]
+fn the_front_page_shows_the_trace_of_the_readme() {
+    let trace = |path: &str| -> Vec<String> {
+        page(path).into_iter().filter(|(_, line)| line.starts_with("[TRACE:")).map(|(_, line)| line).collect()
+    };
+    assert_eq!(trace("README.md").len(), 5);
+    assert_eq!(trace("src/lib.rs"), trace("README.md"));
+}
+
+/// A line of Markdown as it is read: without the targets of its links.
+fn without_links(line: &str) -> String {
+    let mut parts = line.split("](");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // A target may have brackets of its own, as that of a function has.
+        let (target, rest) = part.split_once(')').expect("the end of a target");
+        text += if target.ends_with('(') { rest.strip_prefix(')').expect("the end of a target") } else { rest };
+    }
+    text.replace(['[', ']'], "")
+}
+
+#[test]
+fn what_to_use_is_the_same_table_wherever_it_stands() {
+    let rows = |path: &str| -> Vec<String> {
+        let lines = page(path).into_iter().map(|(_, line)| line).skip_while(|line| line != "| you want | use |");
+        lines.take_while(|line| line.starts_with('|')).map(|line| without_links(&line)).collect()
+    };
+    let of_readme = rows("README.md");
+    assert!(of_readme.len() > 8, "{of_readme:?}");
+    assert_eq!(rows("src/lib.rs"), of_readme);
+    assert_eq!(rows("src/iter.rs"), of_readme);
+}
+
+/// `.ci/messages` checks that the compiler says what `compile_fail.rs` has.
+#[test]
+fn what_the_compiler_says_is_quoted_as_it_says_it() {
+    let page = page("src/iter.rs");
+    let rows = page.iter().map(|(_, line)| line).skip_while(|line| *line != "| what | the compiler says | instead |");
+    let rows: Vec<_> = rows.skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    let examples = read("src/testing/compile_fail.rs");
+    let messages: Vec<_> = examples.lines().filter_map(|line| line.strip_prefix("/// // error: ")).collect();
+    for row in rows {
+        let words = row.split(" | ").nth(1).expect("what the compiler says");
+        let words = words.trim_matches('`').trim();
+        // Backquotes at either end belong to the words, or to the table.
+        assert!(messages.iter().any(|message| message.contains(words)), "{words}");
+    }
+}
+
+#[test]
+fn what_to_use_comes_right_after_the_first_example() {
+    for (path, fences) in [("README.md", 6), ("src/lib.rs", 2)] {
+        let text = read(path);
+        let (before, _) = text.split_once("| you want | use |").expect("the table");
+        assert_eq!(before.matches("```").count(), fences, "{path}");
+        assert!(before.trim_end_matches(['\n', '/', '!', ' ']).ends_with("```"), "{path}");
+    }
 }

@@ -82,6 +82,19 @@ fn the_debugging_output_of_a_panic_holds_its_location() {
     seen.is("[TRACE:hook] true true\n");
 }
 
+#[cfg(not(feature = "backtrace"))]
+#[test]
+fn without_backtrace_a_trace_is_its_header() {
+    let seen = child(|| {
+        for level in [TraceLevel::Header, TraceLevel::Short, TraceLevel::Full] {
+            assert_eq!(raised(|| each(7..9, level, boom)), "boom 7");
+            assert!(catch_each(7..9, level, boom).expect("a panic").frames().is_empty());
+        }
+    });
+    seen.is(&BLOCK.repeat(3));
+}
+
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn frames_are_those_of_the_user() {
     #[inline(never)]
@@ -162,6 +175,7 @@ fn every_line_of_an_assertion_is_tagged() {
 ");
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_panic_caught_inside_is_one_line() {
     let seen = child(|| {
@@ -173,6 +187,7 @@ fn a_panic_caught_inside_is_one_line() {
 ");
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn many_panics_caught_inside_are_counted() {
     let seen = child(|| {
@@ -196,6 +211,7 @@ fn many_panics_caught_inside_are_counted() {
     assert!(seen.stderr.ends_with(BLOCK), "{}", seen.stderr);
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_payload_raised_again_keeps_its_own_place() {
     let seen = child(|| {
@@ -211,6 +227,7 @@ fn a_payload_raised_again_keeps_its_own_place() {
     seen.is(&format!("{caught}{BLOCK}"));
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_payload_without_a_hook_has_no_stale_place() {
     let seen = child(|| {
@@ -263,6 +280,7 @@ fn destructors_that_panic_go_no_further() {
     seen.succeeded();
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
     struct Cleans;
@@ -283,6 +301,7 @@ fn a_destructor_that_catches_its_own_panic_does_not_hide_the_first() {
     seen.is(&format!("{caught}{BLOCK}"));
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn what_was_caught_over_split_data_is_told_and_nothing_else() {
     let seen = child(|| {
@@ -311,6 +330,7 @@ fn an_inner_call_is_told_first() {
     ));
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_panic_of_an_inner_call_stands_by_itself_as_a_value() {
     let seen = child(|| {
@@ -381,6 +401,7 @@ fn an_inner_panic_that_was_caught_is_not_mistaken() {
     seen.is(&format!("{inner}{BLOCK}"));
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_double_panic_prints_both_before_the_abort() {
     let seen = child(|| {
@@ -482,6 +503,7 @@ fn a_label_stands_in_the_trace() {
     seen.is(&block);
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn traced_tags_any_thread() {
     let seen = child(|| {
@@ -651,6 +673,7 @@ fn a_part_that_another_task_has_run_in_rayon_is_told_as_its_owners() {
     assert_eq!(without_numbers(&seen), format!("{block}{line}{block}"));
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_part_that_an_idle_worker_has_run_in_rayon_has_its_place() {
     let seen = child(|| {
@@ -801,6 +824,7 @@ fn minor_version() -> u32 {
     version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("{version}"))
 }
 
+#[cfg_attr(not(feature = "backtrace"), ignore = "it needs the names of functions")]
 #[test]
 fn a_program_without_debug_information_shows_names_and_a_stripped_one_none() {
     let body = || drop(raised(|| each(7..9, TraceLevel::Short, |x| std::hint::black_box(boom)(x))));

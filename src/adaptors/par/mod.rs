@@ -28,17 +28,17 @@ use std::{fmt, mem, vec};
 /// The same methods for data that rayon can split: slices, vectors, ranges of `usize` or smaller integers, and what `zip`,
 /// `chunks`, `enumerate`, `rev`… make of them.
 ///
-/// The items are made and worked on where they are, instead of being pulled one by one on your thread. All else is as with
-/// [`PoolIterator`](crate::PoolIterator): the order, the [bound](PoolParMap::max_in_flight), the panic, named workers,
-/// borrowed data. It is an extension of [`rayon::iter::IndexedParallelIterator`], so rayon 1 is a part of this one trait's
-/// public API.
+/// The workers make the items from the data in place, instead of your thread pulling them one by one. Everything else is as
+/// with [`PoolIterator`](crate::PoolIterator): the order, the [limit](PoolParMap::max_in_flight), panics, named workers,
+/// borrowed data. The trait extends [`rayon::iter::IndexedParallelIterator`], so rayon 1 is part of the public API of this
+/// trait.
 ///
-/// # Which door
+/// # When to use it
 ///
-/// Take this one if the data is in memory and an item costs less than about 100 ns: on two cores it was 1.13 times as fast as the plain
-/// iterator at 5 ns, 1.05 times at 25 ns, and level from 100 ns on (`cargo bench -p pool-map-benches --bench doors`). With
-/// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
-/// block and read, and what comes of it is an iterator again.
+/// Use it if the data is in memory and an item costs less than about 100 ns. On two cores it was 1.13 times as fast as the
+/// plain iterator at 5 ns, 1.05 times at 25 ns, and equally fast from 100 ns on (`cargo bench -p pool-map-benches --bench
+/// doors`). With [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more
+/// general: it may borrow, block and read, and its result is an iterator again.
 ///
 /// # Examples
 ///
@@ -51,18 +51,19 @@ use std::{fmt, mem, vec};
 /// assert_eq!(lengths, [2, 4, 7, 4]);
 ///
 /// let mut lines = Vec::new();
-/// words.par_iter().enumerate().pool_map(2, |(i, word)| format!("{i}: {word}")).for_each(|line| lines.push(line));
+/// let numbered = words.par_iter().enumerate().pool_map(2, |(i, word)| format!("{i}: {word}"));
+/// numbered.for_each(|line| lines.push(line));
 /// assert_eq!(lines, ["0: so", "1: much", "2: depends", "3: upon"]);
 /// ```
 pub trait PoolParallelIterator: IndexedParallelIterator {
     /// Maps the items with `f` on the workers of `pool`; the results come in the order of the items.
     ///
-    /// As [`PoolIterator::pool_map`](crate::PoolIterator::pool_map). A panic while an item is made, say by a
-    /// [`map`](rayon::iter::ParallelIterator::map) before this, is that item's.
+    /// As [`PoolIterator::pool_map`](crate::PoolIterator::pool_map). A panic while an item is made, for example in a
+    /// [`map`](rayon::iter::ParallelIterator::map) before this, counts as a panic of that item.
     ///
     /// # Panics
     ///
-    /// When `pool` is 0, or more threads than a pool can have. What consumes the results panics when `f` does.
+    /// If `pool` is 0, or more threads than a pool can have. The method that consumes the results panics if `f` does.
     #[track_caller]
     fn pool_map<R, F>(self, pool: impl IntoPool, f: F) -> PoolParMap<Self, Map<F, R>>
     where
@@ -81,7 +82,8 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     /// use pool_map::PoolParallelIterator;
     /// use rayon::prelude::*;
     ///
-    /// let powers: Vec<u32> = vec![(2, 5), (3, 2)].into_par_iter().pool_starmap(2, u32::pow).collect();
+    /// let pairs = vec![(2, 5), (3, 2)];
+    /// let powers: Vec<u32> = pairs.into_par_iter().pool_starmap(2, u32::pow).collect();
     /// assert_eq!(powers, [32, 9]);
     /// ```
     ///
@@ -118,7 +120,7 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     ///
     /// # Panics
     ///
-    /// As [`pool_map`](Self::pool_map); a panic of `init` is that of the item for which it ran.
+    /// As [`pool_map`](Self::pool_map). A panic of `init` counts as a panic of the item for which it ran.
     #[track_caller]
     fn pool_map_init<S, R, N, F>(self, pool: impl IntoPool, init: N, f: F) -> PoolParMap<Self, MapInit<N, F, S, R>>
     where
@@ -135,7 +137,7 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
     ///
     /// # Panics
     ///
-    /// As [`pool_map`](Self::pool_map), and when `f` does.
+    /// As [`pool_map`](Self::pool_map), and if `f` does.
     #[track_caller]
     fn pool_for_each<F>(self, pool: impl IntoPool, f: F)
     where
@@ -147,11 +149,11 @@ pub trait PoolParallelIterator: IndexedParallelIterator {
 
 impl<I: IndexedParallelIterator> PoolParallelIterator for I {}
 
-/// Data that rayon can split, to be mapped on the workers of a pool; the results come in order.
+/// Data that rayon can split, to be mapped on the workers of a pool, with the results in order.
 ///
-/// Made by the methods of [`PoolParallelIterator`]. It does nothing until the results are asked for, which
-/// [`consume`](Self::consume) does in general and the other methods for the usual cases. They all stream: the workers go on while
-/// the results are consumed, on the thread that called.
+/// Made by the methods of [`PoolParallelIterator`]. It does nothing until the results are requested: by
+/// [`consume`](Self::consume) in general, and by the other methods for common cases. All of them stream: the workers continue
+/// while the calling thread consumes the results.
 #[must_use = "nothing runs until the results are asked for, by `collect`, `for_each` or another method"]
 pub struct PoolParMap<I, W> {
     source: I,
@@ -189,8 +191,8 @@ call_options! {
 
     cancel_on;
 
-    /// With [`pool_map_init`](PoolParallelIterator::pool_map_init), the state of the worker that panicked is dropped, and
-    /// made anew for its next item. A panic while an item is made, before `f` has it, is raised all the same.
+    /// With [`pool_map_init`](PoolParallelIterator::pool_map_init), the state of the worker that panicked is dropped. Its next
+    /// item gets a new one. A panic while an item is made, before `f` gets it, is still raised.
     ///
     /// # Examples
     ///
@@ -204,13 +206,13 @@ call_options! {
     /// ```
     catch_panics;
 
-    /// It is a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
+    /// Pass a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
     observe;
 }
 
 impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
-    /// Hands the results to `consume`, in order, while the workers go on, and returns what it returns. Results that it leaves
-    /// are not waited for: nothing more starts then.
+    /// Passes the results to `consume`, in order, while the workers continue, and returns its value. If `consume` returns
+    /// early, no further item starts.
     ///
     /// # Examples
     ///
@@ -227,7 +229,7 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
     ///
     /// # Panics
     ///
-    /// When `f` does, once all results before are consumed, and when `consume` does.
+    /// If `f` panics, after all results before that item were consumed. If `consume` panics.
     pub fn consume<B>(self, consume: impl FnOnce(PoolResults<'_, W::Output>) -> B) -> B {
         let PoolParMap { source, work, workers, options } = self;
         let size = source.len();
@@ -236,7 +238,7 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
 
     /// Collects the results: `Vec<R>`, `Result<Vec<T>, E>`, `HashMap<K, V>`…
     ///
-    /// A collection of `Result`s ends with the first `Err` in order, and nothing more starts.
+    /// Collecting `Result`s stops at the first `Err` in order, and no further item starts.
     ///
     /// # Examples
     ///
@@ -244,7 +246,8 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
     /// use pool_map::PoolParallelIterator;
     /// use rayon::prelude::*;
     ///
-    /// let parsed: Result<Vec<i32>, _> = ["1", "two", "3", "four"].par_iter().pool_map(2, |s| s.parse()).collect();
+    /// let words = ["1", "two", "3", "four"];
+    /// let parsed: Result<Vec<i32>, _> = words.par_iter().pool_map(2, |s| s.parse()).collect();
     /// assert_eq!(parsed, "two".parse::<i32>().map(|_| vec![]));
     /// ```
     ///
@@ -260,13 +263,12 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
         }
     }
 
-    /// Collects the results in a vector, each written to its place by the worker that made it: rayon's own `collect`.
+    /// Collects the results in a vector with rayon's own `collect`: the worker that made a result writes it to its place.
     ///
-    /// It promises less than `collect` where rayon has the call to itself: a worker that waits inside rayon in `f` may take up
-    /// another item meanwhile, so `f` must hold no lock then; and the line about a panic that `f` caught itself does not name
-    /// the item. In return it is faster where an item costs nanoseconds. On a shared [`Pool`](crate::Pool) it is `collect`,
-    /// and so it is with a chunk size, a limit, a token, an observer, a state or spans for the items, with
-    /// `panic = "abort"`, on a worker, and where there are no threads.
+    /// It is faster where an item costs nanoseconds, and promises less than `collect`. While `f` waits inside rayon, its
+    /// worker may pick up another item, so `f` must not hold a lock then. The line about a panic that `f` caught itself does
+    /// not name the item. It is the same as `collect` on a shared [`Pool`](crate::Pool); with a chunk size, a limit, a token,
+    /// an observer, a state, or spans for the items; with `panic = "abort"`; on a worker; and where there are no threads.
     ///
     /// # Examples
     ///
@@ -280,7 +282,7 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
     ///
     /// # Panics
     ///
-    /// When `f` does: the panic of the lowest item.
+    /// If `f` panics. The panic is that of the lowest item.
     pub fn collect_vec(self) -> Vec<W::Output> {
         let is_whole = !(self.options.is_special
             || W::HAS_STATE
@@ -326,7 +328,7 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
     ///
     /// # Errors
     ///
-    /// The first that `f` returns.
+    /// Returns the first error of `f`.
     ///
     /// # Panics
     ///
@@ -443,8 +445,8 @@ where
     }
 }
 
-/// The results of a [`PoolParMap`], in order, while the workers go on. Given to the closure of
-/// [`consume`](PoolParMap::consume).
+/// The results of a [`PoolParMap`], in order, while the workers continue. [`consume`](PoolParMap::consume) passes them to its
+/// closure.
 pub struct PoolResults<'a, R> {
     current: vec::IntoIter<R>,
     chunks: &'a mut dyn Chunks<R>,
