@@ -68,6 +68,7 @@ unpack() {
     # The installation of the packages would make these.
     ln -sf gcc "$root/usr/bin/cc"
     ln -sf dash "$root/usr/bin/sh"
+    [ -e "$root/lib32" ] || ln -s usr/lib32 "$root/lib32"
     mkdir -p "$root"/{proc,dev,sys,tmp,shared,cargo,toolchain,etc/ssl}
     touch "$root/etc/resolv.conf"
 }

@@ -872,7 +872,7 @@ mod tests {
 
     #[test]
     fn frames_print_as_one_line() {
-        let absolute = env::current_dir().expect("a current directory").join("src/app.rs");
+        let absolute = env::current_dir().expect("a current directory").join("src").join("app.rs");
         let frame = frame("app::run", &absolute.to_string_lossy());
         assert_eq!(frame.to_string(), format!("app::run at {}:23:5", Path::new("src").join("app.rs").display()));
         assert_eq!((frame.function(), frame.line()), ("app::run", Some(23)));
