@@ -9,7 +9,6 @@ use pool_map::PoolIterator;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{env, fs::File, io, process, thread};
 
 fn main() {
@@ -25,20 +24,20 @@ fn main() {
     }
     let listed = names.is_empty(); // Standard input holds the names then, and the file `-` is empty.
     let lines = listed.then(|| io::stdin().lock().split(b'\n')).into_iter().flatten();
-    let names = names.into_iter().chain(lines.map(|line| OsString::from_vec(line.expect("readable input"))));
-    let hash = |name: OsString| match name.as_bytes() {
+    let names = names.into_iter().chain(lines.map(|line| lines::name(line.expect("readable input"))));
+    let hash = |name: OsString| match name.as_encoded_bytes() {
         b"-" => (if listed { sha256(io::empty()) } else { sha256(io::stdin().lock()) }, name),
         _ => (File::open(&name).and_then(sha256), name),
     };
     let mut status = 0;
     // `for_each` rather than `for`: it prints while the workers go on.
     names.pool_map(workers, hash).for_each(|(hash, name)| {
-        match hash.map(|hash| io::stdout().write_all(&line(&hash, name.as_bytes()))) {
+        match hash.map(|hash| io::stdout().write_all(&line(&hash, name.as_encoded_bytes()))) {
             Ok(Ok(())) => {}
             Ok(Err(closed)) if closed.kind() == io::ErrorKind::BrokenPipe => process::exit(141),
             Ok(Err(why)) => panic!("write error: {why}"),
             Err(why) => {
-                eprint!("{}", complaint(name.as_bytes(), &why));
+                eprint!("{}", complaint(name.as_encoded_bytes(), &why));
                 status = 1;
             }
         }

@@ -13,7 +13,6 @@ use pool_map::PoolIterator;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::{env, fs::File, io, process, thread};
 
 /// The two numbers of `K/N`, if they are two and K is below N.
@@ -35,10 +34,10 @@ fn main() {
         process::exit(2);
     };
 
-    let names = io::stdin().lock().split(b'\n').map(|name| OsString::from_vec(name.expect("readable input")));
+    let names = io::stdin().lock().split(b'\n').map(|name| lines::name(name.expect("readable input")));
     let hash = |name: OsString| match File::open(&name).and_then(sha256) {
-        Ok(hash) => Ok(line(&hash, name.as_bytes())),
-        Err(why) => Err(complaint(name.as_bytes(), &why)),
+        Ok(hash) => Ok(line(&hash, name.as_encoded_bytes())),
+        Err(why) => Err(complaint(name.as_encoded_bytes(), &why)),
     };
     let mut status = 0;
     names.skip(k).step_by(n).pool_map(workers, hash).for_each(|result| {

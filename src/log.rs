@@ -23,7 +23,7 @@ use clock::Time;
 /// - To the [`line_sink`](crate::PoolBuilder::line_sink) of the pool, on a worker of a pool that has one. Otherwise to the
 ///   sink [of the process](crate::set_line_sink), if it has one.
 /// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to standard output, so a test does
-///   not capture it. A failed write loses only that line. On Unix, the line goes to what was standard output when the first
+///   not capture it. A failed write loses only that line. On Unix and Windows, the line goes to what was standard output when the first
 ///   pool or call was made, without the lock of [`std::io::stdout`], so it appears even while another thread holds that lock.
 ///   An unfinished line of [`print!`], still in the buffer of standard output, then appears after it. This takes one file
 ///   descriptor until the process ends. If none was free, the line waits for the lock, for at most 100 ms.

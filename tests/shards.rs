@@ -1,5 +1,7 @@
 //! The shares of several machines, put together, are the output of one: by plain processes, and by the commands of the page
-//! "More than one machine" as they stand there.
+//! "More than one machine" as they stand there. Those are of Unix.
+
+#![cfg(unix)]
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -1,6 +1,19 @@
 //! Lines as the `sha256sum` of coreutils writes them.
 
-use std::{io, slice};
+use std::{ffi::OsString, io, slice};
+
+/// The name in a line of input: on Unix any bytes; elsewhere text, in a line that may end in a carriage return as well.
+#[allow(dead_code, reason = "tests/shards.rs uses the rest")]
+pub(crate) fn name(line: Vec<u8>) -> OsString {
+    #[cfg(unix)]
+    {
+        std::os::unix::ffi::OsStringExt::from_vec(line)
+    }
+    #[cfg(not(unix))]
+    {
+        String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned().into()
+    }
+}
 
 /// `HASH  NAME`; a name that would break the line is escaped, and a backslash in front says so.
 pub(crate) fn line(hash: &str, name: &[u8]) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! Writing to standard output and standard error past the locks of std, which a caller may hold.
 //!
-//! On Unix that takes a duplicate of the descriptor, and a process may have no descriptor left. So one of each is made
-//! [early](prepare) and kept. If that failed too, std's own handles write, by a thread that can wait for their locks.
+//! That takes a duplicate of the descriptor (on Unix) or of the handle (on Windows), and a process may have none left. So one
+//! of each is made [early](prepare) and kept. If that failed too, std's own handles write, by a thread that can wait for their
+//! locks.
 
 use crate::base::fork::is_forked;
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ pub(crate) fn prepare() {
 
 /// Writes whole lines to standard output, past its lock and its buffer where the system allows that.
 ///
-/// On Unix it is what was standard output when the first pool or call was made.
+/// On Unix and Windows it is what was standard output when the first pool or call was made.
 pub(crate) fn write_stdout(lines: &str) {
     platform::write_stdout(lines.as_bytes());
 }
@@ -34,11 +35,14 @@ fn write_whole(mut out: impl Write, lines: &[u8]) {
     let _ = out.write_all(lines);
 }
 
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 mod platform {
     use std::fs::File;
-    use std::io;
-    use std::os::fd::AsFd;
+    use std::io::{self, IsTerminal};
+    #[cfg(unix)]
+    use std::os::fd::AsFd as Stream;
+    #[cfg(windows)]
+    use std::os::windows::io::AsHandle as Stream;
 
     use once_cell::race::OnceBox;
 
@@ -58,8 +62,8 @@ mod platform {
         static BY_STD: ByStd = ByStd::new(|lines| drop(io::Write::write_all(&mut io::stdout(), lines)));
 
         match kept(&STDOUT, io::stdout()) {
-            Some(out) => write_whole(out, lines),
-            None => BY_STD.write(lines),
+            Some(out) if !needs_std(out, lines) => write_whole(out, lines),
+            _ => BY_STD.write(lines),
         }
     }
 
@@ -68,25 +72,37 @@ mod platform {
 
         // A new one each time, if possible: standard error may have become another file since.
         match (duplicate(io::stderr()), STDERR.get()) {
-            (Some(out), _) => write_whole(&out, lines),
-            (None, Some(out)) => write_whole(out, lines),
-            (None, None) => BY_STD.write(lines),
+            (Some(out), _) if !needs_std(&out, lines) => write_whole(&out, lines),
+            (None, Some(out)) if !needs_std(out, lines) => write_whole(out, lines),
+            _ => BY_STD.write(lines),
         }
     }
 
     /// The duplicate that is kept. It is made here if it was not there.
-    fn kept(slot: &'static OnceBox<File>, stream: impl AsFd) -> Option<&'static File> {
+    fn kept(slot: &'static OnceBox<File>, stream: impl Stream) -> Option<&'static File> {
         slot.get_or_try_init(|| duplicate(stream).map(Box::new).ok_or(())).ok()
     }
 
     /// A file of its own on the same descriptor, free of the lock and the buffer of `stream`.
-    fn duplicate(stream: impl AsFd) -> Option<File> {
+    #[cfg(unix)]
+    fn duplicate(stream: impl Stream) -> Option<File> {
         stream.as_fd().try_clone_to_owned().ok().map(Into::into)
+    }
+
+    #[cfg(windows)]
+    fn duplicate(stream: impl Stream) -> Option<File> {
+        stream.as_handle().try_clone_to_owned().ok().map(Into::into)
+    }
+
+    /// Whether a duplicate would not show these lines as they are: a console of Windows takes bytes by its code page, and only
+    /// std knows how to give it the characters.
+    fn needs_std(out: &File, lines: &[u8]) -> bool {
+        cfg!(windows) && !lines.is_ascii() && out.is_terminal()
     }
 }
 
 /// Elsewhere the streams themselves are all there is, with their locks.
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 mod platform {
     use std::io;
 
@@ -104,7 +120,7 @@ mod platform {
 }
 
 /// The way out where there is no duplicate.
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 mod by_std {
     use std::thread;
     use std::time::Duration;

@@ -292,7 +292,28 @@ fn is_library_file(file: &str) -> bool {
     if file.starts_with(&OURS.replace('\\', "/")) {
         return true;
     }
-    ["/rustc/", "/rustlib/src/", "/.cargo/registry/", "/registry/src/"].iter().any(|folder| file.contains(folder))
+    // `/rust/deps/` has what the standard library itself depends on, and `/usr/share/cargo/registry/` Debian's crates.
+    ["/rustc/", "/rustlib/src/", "/rust/deps/", "/.cargo/registry/", "/registry/src/", "/usr/share/cargo/registry/"]
+        .iter()
+        .any(|folder| file.contains(folder))
+        || is_built_by_a_distribution(&file)
+}
+
+/// Whether a file is of a standard library that was not built by the Rust project.
+///
+/// Those have the paths of the machine that built them, below a folder with the version: Debian's is `/usr/src/rustc-1.85.1/library`,
+/// and the others build in the folder of the archive, such as `/build/rustc-1.85.1-src/library`.
+fn is_built_by_a_distribution(file: &str) -> bool {
+    let mut folders = file.split('/').peekable();
+    while let Some(folder) = folders.next() {
+        let Some(version) = folder.strip_prefix("rustc-") else { continue };
+        let is_version =
+            version.starts_with(|first: char| first.is_ascii_digit()) || ["beta-src", "nightly-src"].contains(&version);
+        if is_version && matches!(folders.peek(), Some(&("library" | "vendor"))) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether text may carry the codes of a terminal.
@@ -753,9 +774,41 @@ mod tests {
             ("serde_json::from_str", "/home/me/.cargo/registry/src/index-1/serde_json-1.0.0/src/de.rs", true),
             ("fold<u8>", "C:\\rust\\lib\\rustlib\\src\\rust\\library\\core\\src\\iter.rs", true),
             ("{closure#0}", concat!(env!("CARGO_MANIFEST_DIR"), "/src/map.rs"), true),
+            ("find_inner", "/rust/deps/hashbrown-0.16.1/src/raw.rs", true),
+            ("from_str", "/usr/share/cargo/registry/serde_json-1.0.140/src/de.rs", true),
         ];
         for (function, file, is_runtime) in table {
             assert_eq!(frame(function, file).is_runtime, is_runtime, "{function} in {file:?}");
+        }
+    }
+
+    #[test]
+    fn the_standard_library_of_a_distribution_is_not_the_users() {
+        let library = [
+            "/usr/src/rustc-1.85.1/library/core/src/ops/function.rs",
+            "/usr/src/rustc-1.85.1/vendor/hashbrown-0.15.2/src/map.rs",
+            "/builddir/build/BUILD/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "/usr/src/debug/rust-1.85.1-1.fc42.x86_64/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "/usr/src/debug/rust/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "/home/buildozer/aports/main/rust/src/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "/var/tmp/portage/dev-lang/rust-1.85.1/work/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "/wrkdirs/usr/ports/lang/rust/work/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "/private/tmp/rust-20250402-1/rustc-1.85.1-src/library/core/src/ops/function.rs",
+            "C:\\M\\mingw-w64-rust\\src\\rustc-1.85.1-src\\library\\core\\src\\ops\\function.rs",
+            "/build/rustc-beta-src/library/core/src/ops/function.rs",
+            "/usr/lib/rustlib/src/rust/library/core/src/ops/function.rs",
+        ];
+        for file in library {
+            assert!(frame("call_once<fn() -> app::R, ()>", file).is_runtime, "{file}");
+        }
+        let users = [
+            "/home/me/rustc-tools/library/src/lib.rs",
+            "/home/me/rustc-1.85.1-demo/src/library/main.rs",
+            "/home/me/library/src/rustc-1.rs",
+            "/usr/src/app/library/src/lib.rs",
+        ];
+        for file in users {
+            assert!(!frame("compute<u8>", file).is_runtime, "{file}");
         }
     }
 
@@ -821,7 +874,7 @@ mod tests {
 
     #[test]
     fn frames_print_as_one_line() {
-        let absolute = env::current_dir().expect("a current directory").join("src/app.rs");
+        let absolute = env::current_dir().expect("a current directory").join("src").join("app.rs");
         let frame = frame("app::run", &absolute.to_string_lossy());
         assert_eq!(frame.to_string(), format!("app::run at {}:23:5", Path::new("src").join("app.rs").display()));
         assert_eq!((frame.function(), frame.line()), ("app::run", Some(23)));

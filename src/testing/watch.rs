@@ -13,6 +13,8 @@ pub(crate) struct Watch {
 
 /// Aborts the process with the name of the test, unless what this returns is dropped within so many minutes.
 pub(crate) fn watch(test: &'static str, minutes: u64) -> Watch {
+    // Wine takes its time over panics and locks.
+    let minutes = if cfg!(windows) { 10 * minutes } else { minutes };
     let (sender, over) = mpsc::channel();
     let watchdog = move || {
         if over.recv_timeout(Duration::from_secs(60 * minutes)) == Err(RecvTimeoutError::Timeout) {

@@ -45,9 +45,20 @@ enum Work<'a> {
 }
 
 /// Work that owns its data, and that each of its jobs holds.
-pub(crate) trait Shared: Lent + Send {
+pub(crate) trait Shared: Lent + AsLent + Send {
     /// Where those that hold it are counted.
     fn holders(&self) -> Arc<dyn Holders>;
+}
+
+/// The conversion of a `dyn Shared` to a `dyn Lent`, which Rust 1.86 was the first to have built in.
+pub(crate) trait AsLent {
+    fn as_lent(&self) -> &dyn Lent;
+}
+
+impl<T: Lent> AsLent for T {
+    fn as_lent(&self) -> &dyn Lent {
+        self
+    }
 }
 
 /// Counts those who hold a [`Shared`]; it is no part of what they hold.
@@ -154,7 +165,7 @@ impl WorkersScope<'_> {
     fn lent(&self) -> &dyn Lent {
         match self.work {
             Work::Lent { lent, .. } => lent,
-            Work::Shared(work) => &**work,
+            Work::Shared(work) => work.as_lent(),
         }
     }
 

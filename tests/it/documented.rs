@@ -300,7 +300,7 @@ fn itertools_adaptors() {
     let grouped = grouped.into_iter().map(|(key, chunk)| (key, chunk.collect())).collect_vec();
     assert_eq!(grouped, [(true, vec![1, 3]), (false, vec![-2, -2]), (true, vec![1, 0, 1, 2])]);
     for chunk in &[1, 1, 2, -2, 6, 0, 3, 1].into_iter().through().chunks(3) {
-        assert_eq!(4, chunk.sum());
+        assert_eq!(4, chunk.sum::<i32>());
     }
     assert_equal((1..5).through().tuple_windows::<(_, _)>(), [(1, 2), (2, 3), (3, 4)]);
     assert_equal((0..5).through().tuples::<(_, _)>(), [(0, 1), (2, 3)]);

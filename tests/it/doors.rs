@@ -440,11 +440,11 @@ fn all_that_rayon_can_index_is_taken() {
     let pool = Pool::new(2).expect("two threads");
     let numbers: Vec<u32> = (0..1000).collect();
     let sums: Vec<u32> = numbers.par_chunks(7).pool_map(&pool, |chunk| chunk.iter().sum()).collect();
-    assert!(sums.into_iter().eq(numbers.chunks(7).map(|chunk| chunk.iter().sum())));
+    assert!(sums.into_iter().eq(numbers.chunks(7).map(|chunk| chunk.iter().sum::<u32>())));
     let backwards = numbers.par_iter().rev().pool_map(&pool, |x| *x).collect_vec();
     assert!(backwards.into_iter().eq((0..1000).rev()));
     let zipped = numbers.par_iter().zip(numbers.par_iter().skip(1)).pool_map(&pool, |(a, b)| a * b);
-    assert_eq!(zipped.sum::<u32>(), (0..999).map(|a| a * (a + 1)).sum());
+    assert_eq!(zipped.sum::<u32>(), (0..999).map(|a| a * (a + 1)).sum::<u32>());
     let chained =
         numbers.par_iter().chain(&numbers).enumerate().pool_map(&pool, |(i, x)| i - *x as usize).collect_vec();
     assert!(chained.into_iter().eq((0..2000).map(|i| if i < 1000 { 0 } else { 1000 })));

@@ -1,5 +1,7 @@
 //! What it costs to wait: no time of any core.
 
+#![cfg(unix)]
+
 use std::mem::MaybeUninit;
 use std::sync::mpsc;
 use std::thread;

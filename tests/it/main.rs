@@ -1,5 +1,8 @@
 //! One module for each promise of the contract, in its order; then the parts.
 
+// What only tests for one kind of system use is imported everywhere.
+#![cfg_attr(not(target_os = "linux"), allow(unused_imports))]
+
 // Every `#[test]` has a time limit.
 #[macro_use]
 extern crate watched;

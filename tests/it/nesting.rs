@@ -452,7 +452,7 @@ fn eight_threads_on_one_pool() {
                         if round % 2 == 0 {
                             assert!(mapped.eq(expected));
                         } else {
-                            assert_eq!(mapped.sum::<u64>(), expected.sum());
+                            assert_eq!(mapped.sum::<u64>(), expected.sum::<u64>());
                         }
                     }
                 });

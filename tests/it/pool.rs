@@ -176,13 +176,13 @@ fn threads_that_started_before_a_failure_have_ended() {
         let before = crate::threads();
         let ended = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&ended);
-        // Room for a few stacks of half a GiB, not for sixteen.
-        let limit = libc::rlimit { rlim_cur: 4 << 30, rlim_max: 4 << 30 };
+        // Room for a few stacks of 128 MiB, not for sixteen, and no more than a 32-bit process may have.
+        let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
         // SAFETY: `limit` is valid for the time of the call.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
         let build = Pool::builder()
             .threads(16)
-            .stack_size(1 << 29)
+            .stack_size(1 << 27)
             .on_exit(move |_| {
                 count.fetch_add(1, Ordering::Relaxed);
             })

@@ -54,7 +54,7 @@ fn whole_streams(random: &mut Random, pool: impl IntoPool) {
 fn unordered_streams(random: &mut Random, pool: impl IntoPool) {
     let items = random.below(1000);
     let sum = some_stream!(random, pool, (0..items), pool_imap_unordered, f).sum::<usize>();
-    assert_eq!(sum, (0..items).map(|x| x * 3).sum());
+    assert_eq!(sum, (0..items).map(|x| x * 3).sum::<usize>());
 }
 
 fn streams_that_are_dropped(random: &mut Random, pool: &Pool) {
@@ -124,7 +124,7 @@ fn scopes(random: &mut Random, pool: &Pool) {
             if forgets {
                 mem::forget(stream);
             }
-            assert_eq!(other.sum::<usize>(), data.iter().sum());
+            assert_eq!(other.sum::<usize>(), data.iter().sum::<usize>());
             assert!(!panics, "item: the body");
         });
     }));

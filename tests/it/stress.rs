@@ -57,7 +57,7 @@ pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
     match random.below(10) {
         0 => assert!(plain().collect::<Vec<_>>().into_iter().eq(expected())),
         1 => assert!(plain().eq(expected())),
-        2 => assert_eq!((0..items).pool_map(pool, work).sum::<usize>(), expected().sum()),
+        2 => assert_eq!((0..items).pool_map(pool, work).sum::<usize>(), expected().sum::<usize>()),
         3 => {
             let taken = random.below(items + 1);
             let mut mapped = plain();
@@ -99,12 +99,12 @@ pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
         }
         6 => {
             let inner = |x: usize| (0..x % 7).pool_map(other, |y| x + y).sum::<usize>();
-            assert!((0..items).pool_map(pool, inner).eq((0..items).map(|x| (0..x % 7).map(|y| x + y).sum())));
+            assert!((0..items).pool_map(pool, inner).eq((0..items).map(|x| (0..x % 7).map(|y| x + y).sum::<usize>())));
         }
         7 => {
             let inner = |x: usize| (0..x % 7).into_par_iter().map(|y| x + y).sum::<usize>();
             let mapped: Vec<usize> = (0..items).pool_map(pool, inner).chunk_size(chunk).collect();
-            assert!(mapped.into_iter().eq((0..items).map(|x| (0..x % 7).map(|y| x + y).sum())));
+            assert!(mapped.into_iter().eq((0..items).map(|x| (0..x % 7).map(|y| x + y).sum::<usize>())));
         }
         8 => {
             let made = AtomicUsize::new(0);
