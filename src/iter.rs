@@ -21,7 +21,8 @@ use crate::threads::pool::Pool;
 /// | how | methods |
 /// |---|---|
 /// | streams | `collect`, `for_each`, `fold`, `count`, `last`, `sum`, `product`, `max`, `min` and their `_by` variants, `reduce`, `unzip`, `partition`; and the same except `collect` after `filter`, `map`, `enumerate`, `inspect`, `chain`… |
-/// | batches | `next`, and so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`; `collect` after another adaptor |
+/// | batches | `next`, and so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`; `collect` after another adaptor (`.progress()`, `.flatten()`), which takes turns with the workers |
+/// | streams, through [`consume`](PoolMap::consume) | all of the above, and `collect` after another adaptor: `consume(\|results\| results.flatten().collect())` |
 /// | batches, always | anything through a `Box<dyn Iterator>` or `&mut dyn Iterator`, which only has `next` |
 ///
 /// If the body of your loop is heavy, use `for_each` instead of `for`, or a stream that works ahead; both overlap with the
@@ -233,6 +234,40 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(Self::Item) + Sync,
     {
         PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_for_each").for_each(drop);
+    }
+
+    /// Runs `f` on every item, on the workers of `pool`, until one returns an `Err`.
+    ///
+    /// It is [`pool_for_each`](Self::pool_for_each) for an `f` that may fail, and as `try_for_each` it returns the first `Err`
+    /// in the order of the items. From then on no item starts; each worker may finish its current one. Items behind the one
+    /// that failed may have run already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let check = |line: &str| line.parse::<u32>().map(drop);
+    /// assert_eq!(["1", "2"].into_iter().pool_try_for_each(2, check), Ok(()));
+    /// let error = ["1", "two", "-3"].into_iter().pool_try_for_each(2, check).unwrap_err();
+    /// assert_eq!(error.to_string(), "invalid digit found in string");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first `Err` in the order of the items.
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map`](Self::pool_map). Of a panic and an `Err`, the one that comes first in the order of the items counts.
+    #[track_caller]
+    fn pool_try_for_each<E, F>(self, pool: impl IntoPool, f: F) -> Result<(), E>
+    where
+        Self::Item: Send,
+        E: Send,
+        F: Fn(Self::Item) -> Result<(), E> + Sync,
+    {
+        PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_try_for_each").collect()
     }
 
     /// Like [`pool_map`](Self::pool_map), but works ahead in the background while the body of your loop runs.

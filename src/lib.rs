@@ -99,7 +99,8 @@ struct Readme;
 
 pub use crate::adaptors::imap::PoolImap;
 pub use crate::adaptors::map::PoolMap;
-pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator, PoolResults};
+pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
+pub use crate::adaptors::results::PoolResults;
 pub use crate::adaptors::scope::{Scope, scope};
 pub use crate::adaptors::task::Task;
 pub use crate::adaptors::types;

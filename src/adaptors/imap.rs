@@ -53,6 +53,8 @@ struct Consumer<I: Iterator, W: Work> {
     given: usize,
     /// The size hint of the source before it went to its feeder.
     hint: (usize, Option<usize>),
+    /// A token has ended the stream before all results were delivered.
+    cut_short: bool,
 }
 
 /// How far a stream is.
@@ -108,7 +110,7 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
         let inbox = Inbox::new(setup.options.call.outlet(), setup.ordered);
         let stage = Stage::Ready(setup);
-        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None) }, host }
+        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false }, host }
     }
 
     #[track_caller]
@@ -201,6 +203,7 @@ where
             let consumer = &mut self.consumer;
             consumer.raise();
             if consumer.inbox.take_gap() {
+                consumer.cut_short = true;
                 self.end();
                 return None;
             }
@@ -217,6 +220,9 @@ where
                         }
                         Turn::Ended => {
                             if !is_forked() {
+                                consumer.cut_short = consumer.hint.1 != Some(consumer.given)
+                                    && flow.stop.is_cancelled()
+                                    && !flow.has_given_all(consumer.given);
                                 flow.wait_for_others();
                             }
                             self.end();
@@ -231,6 +237,28 @@ where
                 Stage::Over => return None,
             }
         }
+    }
+}
+
+impl<I: Iterator, W: Work, H> PoolImap<I, W, H> {
+    /// Whether a [`CancelToken`] has ended the results early, as
+    /// [`PoolMap::was_cut_short`](crate::PoolMap::was_cut_short) says. Known once `next` has returned `None`, and `false` before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, PoolIterator};
+    ///
+    /// let token = CancelToken::new();
+    /// let mut squares = (0..).pool_imap(2, |x| x * x).cancel_on(&token);
+    /// squares.by_ref().take(10).for_each(drop);
+    /// token.cancel();
+    /// squares.by_ref().for_each(drop); // what had been read ahead
+    /// assert!(squares.was_cut_short());
+    /// ```
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.consumer.cut_short
     }
 }
 
@@ -284,6 +312,7 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
         // Should the source panic, the stream is over.
         let Stage::Here(mut source, flow, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
         if !flow.stop.goes_on() {
+            self.cut_short = flow.stop.is_cancelled() && source.size_hint().1 != Some(0);
             return None;
         }
         let item = flow.pull_here(|| source.next())?;

@@ -8,6 +8,7 @@
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
 use crate::adaptors::options::{CallOptions, call_options};
+use crate::adaptors::results::PoolResults;
 use crate::base::current_worker::Worker;
 use crate::engine::call::CallState;
 use crate::engine::caller_pulls::{self, Delivery, Stream};
@@ -179,6 +180,86 @@ where
     I::Item: Send,
     W: WorkOn<I::Item>,
 {
+    /// Hands the results to `consume` as an iterator, in order, while the workers go on, and returns what it returns.
+    ///
+    /// So whatever is done with that iterator streams: a `for` loop, `?`, `filter(…).collect()`, `take_while`, `flatten`,
+    /// a sum into a `Result`, a progress bar, `itertools`. On `PoolMap` itself these [take
+    /// turns](crate::PoolIterator#which-methods-stream) with the workers. Results that `consume` leaves are not waited for:
+    /// nothing more starts, and when this returns, nothing of the call runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::num::ParseIntError;
+    ///
+    /// fn total(lines: &[&str]) -> Result<u64, ParseIntError> {
+    ///     lines.iter().pool_map(4, |line| line.parse::<u64>()).consume(|results| {
+    ///         let mut total = 0;
+    ///         for number in results {
+    ///             total += number?; // the workers go on meanwhile
+    ///         }
+    ///         Ok(total)
+    ///     })
+    /// }
+    ///
+    /// assert_eq!(total(&["1", "2", "3"]), Ok(6));
+    /// assert_eq!(total(&["1", "two"]).unwrap_err().to_string(), "invalid digit found in string");
+    /// ```
+    ///
+    /// What `filter_map` and `flat_map` are to `map`, in a line each:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let words = ["1", "two", "3"];
+    /// let numbers: Vec<u32> =
+    ///     words.iter().pool_map(2, |word| word.parse().ok()).consume(|results| results.flatten().collect());
+    /// assert_eq!(numbers, [1, 3]);
+    ///
+    /// let letters: String =
+    ///     words.iter().pool_map(2, |word| word.to_uppercase().chars().collect::<Vec<_>>())
+    ///         .consume(|results| results.flatten().collect());
+    /// assert_eq!(letters, "1TWO3");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `f` or the source does, once all results before are consumed, and if `consume` does.
+    pub fn consume<B>(self, consume: impl FnOnce(PoolResults<'_, W::Output, I>) -> B) -> B {
+        self.stream(|mut stream| consume(PoolResults::new(&mut stream)))
+    }
+
+    /// Whether a [`CancelToken`] has ended the results early. Known once `next` has returned `None`, and `false` before.
+    ///
+    /// It is `false` for a call whose results are complete, even if its token was cancelled. It is `true` if an item that
+    /// was pulled gave no result, or if the source might have given more: it was not asked until its end, and its
+    /// [`size_hint`](Iterator::size_hint) does not say that nothing is left. To ask after `collect` or another method that
+    /// takes the iterator, use [`consume`](Self::consume) and [`PoolResults::was_cut_short`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, PoolIterator};
+    ///
+    /// let token = CancelToken::new();
+    /// let mut squares = (0..).pool_map(2, |x| x * x).cancel_on(&token);
+    /// for square in &mut squares {
+    ///     if square > 1000 {
+    ///         token.cancel();
+    ///     }
+    /// }
+    /// assert!(squares.was_cut_short());
+    ///
+    /// let mut squares = (0..3).pool_map(2, |x| x * x).cancel_on(&CancelToken::new());
+    /// assert_eq!(squares.by_ref().count(), 3);
+    /// assert!(!squares.was_cut_short());
+    /// ```
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.delivery.inbox.current.len() == 0 && self.delivery.was_cut_short(&self.source)
+    }
+
     /// Hands the results to `consume` while the workers go on.
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();

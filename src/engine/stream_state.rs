@@ -608,6 +608,12 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
         true
     }
 
+    /// Whether the source has ended by itself, and `results` is the number of its items.
+    pub(crate) fn has_given_all(&self, results: usize) -> bool {
+        let state = self.state.lock();
+        state.is_fed && state.pulled == results as u64
+    }
+
     /// Pulls one item on the consumer's thread, where there are no workers.
     pub(crate) fn pull_here(&self, next: impl FnOnce() -> Option<T>) -> Option<T> {
         observe::pull(&self.watches(), next)

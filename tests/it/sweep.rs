@@ -372,6 +372,7 @@ enum Door {
     Map,
     MapInit,
     MapCaught,
+    MapConsume,
     Imap,
     ImapUnordered,
     ImapCaught,
@@ -424,6 +425,10 @@ impl Door {
                 drive.run(it, &hand);
             }
             Door::MapCaught => drive.run(source(&hand).pool_map(pool, own()).chunk_size(chunk).catch_panics(), &hand),
+            Door::MapConsume => {
+                let it = source(&hand).pool_map(pool, own()).chunk_size(chunk);
+                it.consume(|results| drive.run(results, &hand));
+            }
             Door::Imap => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk), &hand),
             Door::ImapUnordered => drive.run(source(&hand).pool_imap_unordered(pool, own()).chunk_size(chunk), &hand),
             Door::ImapCaught => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk).catch_panics(), &hand),
@@ -643,6 +648,11 @@ fn pool_map_init() {
 #[test(minutes = 5)]
 fn catch_panics() {
     in_child(|| sweep(Door::MapCaught, &FEW, &[1, 3], OWNED));
+}
+
+#[test(minutes = 5)]
+fn pool_map_and_consume() {
+    in_child(|| sweep(Door::MapConsume, &FEW, &[1, 3], OWNED));
 }
 
 #[test(minutes = 5)]
