@@ -97,7 +97,7 @@ use crate::testing::watch;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use crate::adaptors::imap::PoolImap;
+pub use crate::adaptors::imap::{NotReady, PoolImap};
 pub use crate::adaptors::map::PoolMap;
 pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
 pub use crate::adaptors::results::PoolResults;

@@ -8,7 +8,7 @@ use crate::base::fork::is_forked;
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::stop::CancelToken;
-use crate::engine::stream_state::{LeaseSlot, StreamState, Turn};
+use crate::engine::stream_state::{LeaseSlot, Patience, StreamState, Turn};
 use crate::engine::work::{Catching, Observed, Work, WorkOn};
 use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
@@ -18,9 +18,11 @@ use crate::threads::names::Block;
 use crate::threads::wait_graph::{WaitPermit, permit_for_later};
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
+use std::error::Error;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fmt, iter, mem, thread, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, ahead of the loop that takes the results.
@@ -41,6 +43,18 @@ pub struct PoolImap<I: Iterator, W: Work, H = Background> {
     /// Dropped last: a stream has let go of its workers when its pool may end.
     host: H,
 }
+
+/// What [`PoolImap::next_timeout`] and [`PoolImap::try_next`] return while the next result is not ready: the stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NotReady;
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no result is ready yet")
+    }
+}
+
+impl Error for NotReady {}
 
 /// What the consumer has of a stream.
 struct Consumer<I: Iterator, W: Work> {
@@ -199,44 +213,7 @@ where
 
     #[cold]
     fn refill(&mut self) -> Option<W::Output> {
-        loop {
-            let consumer = &mut self.consumer;
-            consumer.raise();
-            if consumer.inbox.take_gap() {
-                consumer.cut_short = true;
-                self.end();
-                return None;
-            }
-            match &mut consumer.stage {
-                Stage::Ready(_) => self.start(),
-                Stage::Running(flow) => {
-                    // After a fork the other side of the stream is in the parent, with the locks it may hold.
-                    let turn = if is_forked() { Turn::Ended } else { flow.deliver(mem::take(&mut consumer.handed)) };
-                    match turn {
-                        Turn::Done(done) => {
-                            if let Some(result) = consumer.take_in(done) {
-                                return Some(result);
-                            }
-                        }
-                        Turn::Ended => {
-                            if !is_forked() {
-                                consumer.cut_short = consumer.hint.1 != Some(consumer.given)
-                                    && flow.stop.is_cancelled()
-                                    && !flow.has_given_all(consumer.given);
-                                flow.wait_for_others();
-                            }
-                            self.end();
-                        }
-                        Turn::Panicked(payload) => {
-                            self.end();
-                            panics::resume(payload);
-                        }
-                    }
-                }
-                Stage::Here(..) => return consumer.run_here(),
-                Stage::Over => return None,
-            }
-        }
+        self.refill_in(Patience::Endless).expect("BUG: it waits without end")
     }
 }
 
@@ -268,6 +245,133 @@ where
     W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
+    /// The next result if it comes within `timeout`, else [`NotReady`]: the wait ends then, and the stream goes on.
+    ///
+    /// With a timeout of zero it is [`try_next`](Self::try_next); with one that is too large for a clock, such as
+    /// [`Duration::MAX`], it is `next`. The first call starts the stream. It never runs an item itself, unless there are no
+    /// threads to run it: on the only worker of the stream's own pool it waits in vain.
+    ///
+    /// # Examples
+    ///
+    /// A line on the screen while nothing comes:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let mut sender = Some(sender);
+    /// let mut squares = receiver.into_iter().pool_imap(2, |x: u32| x * x);
+    /// let mut seen = Vec::new();
+    /// loop {
+    ///     match squares.next_timeout(Duration::from_millis(1)) {
+    ///         Ok(Some(square)) => seen.push(square),
+    ///         Ok(None) => break,
+    ///         Err(not_ready) => {
+    ///             println!("{not_ready}"); // no result is ready yet
+    ///             if let Some(sender) = sender.take() {
+    ///                 sender.send(7)?;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// assert_eq!(seen, [49]);
+    /// # Ok::<(), mpsc::SendError<u32>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] if neither a result nor the end has come in time. The end itself is `Ok(None)`.
+    ///
+    /// # Panics
+    ///
+    /// As `next`: if `f` or the source does.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<W::Output>, NotReady> {
+        // A timeout beyond the reach of the clock is none.
+        let patience = Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until);
+        match self.consumer.inbox.current.next() {
+            None => self.refill_in(patience),
+            result => Ok(result),
+        }
+    }
+
+    /// The next result if it is ready. It does not wait.
+    ///
+    /// The first call starts the stream, so it is seldom ready then. Where there are no threads, it runs the next item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{NotReady, PoolIterator};
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel::<u32>();
+    /// let mut squares = receiver.into_iter().pool_imap(2, |x| x * x);
+    /// assert_eq!(squares.try_next(), Err(NotReady));
+    /// sender.send(3)?;
+    /// assert_eq!(squares.next(), Some(9));
+    /// drop(sender);
+    /// assert_eq!(squares.next(), None);
+    /// assert_eq!(squares.try_next(), Ok(None));
+    /// # Ok::<(), mpsc::SendError<u32>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] if neither a result nor the end is there. The end itself is `Ok(None)`.
+    ///
+    /// # Panics
+    ///
+    /// As `next`: if `f` or the source does.
+    pub fn try_next(&mut self) -> Result<Option<W::Output>, NotReady> {
+        self.next_timeout(Duration::ZERO)
+    }
+
+    /// The next result when none is at hand.
+    fn refill_in(&mut self, patience: Patience) -> Result<Option<W::Output>, NotReady> {
+        loop {
+            let consumer = &mut self.consumer;
+            consumer.raise();
+            if consumer.inbox.take_gap() {
+                consumer.cut_short = true;
+                self.end();
+                return Ok(None);
+            }
+            match &mut consumer.stage {
+                Stage::Ready(_) => self.start(),
+                Stage::Running(flow) => {
+                    let handed = mem::take(&mut consumer.handed);
+                    // After a fork the other side of the stream is in the parent, with the locks it may hold.
+                    let turn = if is_forked() { Turn::Ended } else { flow.deliver(handed, patience) };
+                    match turn {
+                        Turn::Done(done) => {
+                            if let Some(result) = consumer.take_in(done) {
+                                return Ok(Some(result));
+                            }
+                        }
+                        Turn::NotReady => return Err(NotReady),
+                        Turn::Ended => {
+                            if !is_forked() {
+                                consumer.cut_short = consumer.hint.1 != Some(consumer.given)
+                                    && flow.stop.is_cancelled()
+                                    && !flow.has_given_all(consumer.given);
+                                flow.wait_for_others();
+                            }
+                            self.end();
+                        }
+                        Turn::Panicked(payload) => {
+                            self.end();
+                            panics::resume(payload);
+                        }
+                    }
+                }
+                Stage::Here(..) => return Ok(consumer.run_here()),
+                Stage::Over => return Ok(None),
+            }
+        }
+    }
+
     fn start(&mut self) {
         let Stage::Ready(setup) = mem::replace(&mut self.consumer.stage, Stage::Over) else { return };
         let Setup { source, work, options, workers, ordered, pool_watch } = setup;

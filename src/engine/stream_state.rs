@@ -127,8 +127,18 @@ enum Next<T> {
     Leave,
 }
 
+/// How long the consumer waits for what comes next.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    Endless,
+    /// Until then, if nothing comes before; and it runs nothing itself.
+    Until(Instant),
+}
+
 /// What comes next out of a stream.
 pub(crate) enum Turn<R> {
+    /// Nothing has come in time.
+    NotReady,
     Done(Done<R>),
     Ended,
     /// The source panicked.
@@ -550,7 +560,7 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
 
     /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a
     /// worker that must not wait for the pool it runs what waits for a worker, and waits only for what runs elsewhere.
-    pub(crate) fn deliver(&self, handed: usize) -> Turn<W::Output> {
+    pub(crate) fn deliver(&self, handed: usize, patience: Patience) -> Turn<W::Output> {
         let mut state = self.state.lock();
         state.delivered += handed as u64;
         loop {
@@ -579,6 +589,16 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
                     Source::Panicked(payload) => Turn::Panicked(payload),
                     Source::Open | Source::Ended => Turn::Ended,
                 };
+            }
+            if let Patience::Until(deadline) = patience {
+                // A wait with an end may wait for anybody.
+                if Instant::now() >= deadline {
+                    return Turn::NotReady;
+                }
+                state.consumer_waits = Some(Until::Front);
+                MutexGuard::unlocked(&mut state, || self.waiting(|| self.stop.consumer.wait_until(deadline)));
+                state.consumer_waits = None;
+                continue;
             }
             let permit = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
             let helps = matches!(permit, Some(None));
@@ -877,10 +897,10 @@ mod tests {
         }
         stop.note_cancelled();
         assert!(stop.goes_on(), "the token has not come so far");
-        assert!(matches!(flow.deliver(0), Turn::Done(done) if done.results == [0]));
+        assert!(matches!(flow.deliver(0, Patience::Endless), Turn::Done(done) if done.results == [0]));
         assert_eq!(flow.state.lock().queued(), 0);
         let goes_on = stop.goes_on();
-        (matches!(flow.deliver(1), Turn::Panicked(_)), goes_on)
+        (matches!(flow.deliver(1, Patience::Endless), Turn::Panicked(_)), goes_on)
     }
 
     #[test]
@@ -1062,13 +1082,14 @@ mod tests {
                         (is_ready, state.queued() == 0 && state.window.is_empty() && !state.source.is_open())
                     };
                     if is_ready || is_over {
-                        match flow.deliver(std::mem::take(&mut handed)) {
+                        match flow.deliver(std::mem::take(&mut handed), Patience::Endless) {
                             Turn::Done(done) => {
                                 handed = done.items;
                                 results.extend(done.results);
                                 end = done.panic.and_then(|panic| panic.index()).map(End::Item);
                             }
                             Turn::Ended => end = Some(End::None),
+                            Turn::NotReady => unreachable!("it waits without end"),
                             Turn::Panicked(_) => end = Some(End::Source),
                         }
                         if end.is_none() && results.len() >= *stop_after {

@@ -1,6 +1,6 @@
 //! A model test of promises 1 and 6: random sources, consumers and settings, with `Iterator::map` as the model.
 
-use pool_map::{Pool, PoolIterator};
+use pool_map::{NotReady, Pool, PoolIterator};
 use proptest::prelude::*;
 use std::any::Any;
 use std::cell::RefCell;
@@ -431,6 +431,7 @@ proptest! {
         source in sources(),
         bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
         steps in steps(),
+        asks in any::<bool>(),
         (workers, chunk, limit) in settings(),
     ) {
         let f = move |(number, value): (usize, usize)| {
@@ -447,7 +448,19 @@ proptest! {
         if let Some(items) = limit {
             it = it.max_in_flight(items);
         }
-        prop_assert_eq!(consume(it, &steps).0, expected);
+        let found = if asks {
+            // Not a wait, but a question, again and again.
+            let ask = || loop {
+                match it.try_next() {
+                    Ok(next) => return next,
+                    Err(NotReady) => std::thread::yield_now(),
+                }
+            };
+            consume(std::iter::from_fn(ask), &steps).0
+        } else {
+            consume(it, &steps).0
+        };
+        prop_assert_eq!(found, expected);
     }
 
     #[test]
