@@ -391,6 +391,10 @@ fn an_observer_is_told_of_each_item_once() {
         }
     }
 
+    let notes = Notes(Mutex::new(Vec::new()));
+    assert_eq!((0..100_usize).into_par_iter().pool_map(2, |x| x).observe(&notes).collect_vec().len(), 100);
+    assert_eq!(notes.0.into_inner().expect("no panic").len(), 100);
+
     each(|door, call| {
         let notes = Notes(Mutex::new(Vec::new()));
         door.observed(call, &notes);

@@ -45,6 +45,8 @@ mod log;
 mod observe;
 mod backtrace_variable;
 mod spans;
+#[cfg(target_os = "linux")]
+mod slow;
 mod logger;
 
 #[path = "../../src/testing/child.rs"]
