@@ -21,7 +21,7 @@ use once_cell::race::OnceRef;
 /// # Examples
 ///
 /// ```
-/// use pool_map::{PoolIterator, Trace};
+/// use pool_map::{PoolIterator, TraceLevel};
 ///
 /// let lengths: Vec<usize> = ["a", "bc"].iter().pool_map(2, |s| s.len()).trace(TraceLevel::Header).collect();
 /// assert_eq!(lengths, [1, 2]);
