@@ -3,7 +3,7 @@
 use crate::adaptors::imap::{Background, PoolImap};
 use crate::adaptors::map::PoolMap;
 use crate::engine::star::StarFn;
-use crate::engine::work::{Map, MapInit, StarMap};
+use crate::engine::work::{Map, MapInit, MapTryInit, MapWith, StarMap};
 use crate::threads::lease::{IntoPool, ToWorkers};
 use crate::threads::pool::Pool;
 
@@ -187,6 +187,39 @@ pub trait PoolIterator: Iterator + Sized {
     /// assert_eq!(hex, [1, 2, 4]);
     /// ```
     ///
+    /// What the workers have gathered comes together when the states are dropped:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::collections::BTreeMap;
+    /// use std::sync::Mutex;
+    ///
+    /// struct Lengths<'a> {
+    ///     own: BTreeMap<usize, u32>,
+    ///     all: &'a Mutex<BTreeMap<usize, u32>>,
+    /// }
+    ///
+    /// impl Drop for Lengths<'_> {
+    ///     fn drop(&mut self) {
+    ///         let mut all = self.all.lock().expect("no panic");
+    ///         for (length, count) in &self.own {
+    ///             *all.entry(*length).or_default() += count;
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let all = Mutex::default();
+    /// let init = || Lengths { own: BTreeMap::new(), all: &all };
+    /// let count = |state: &mut Lengths<'_>, word: &str| {
+    ///     *state.own.entry(word.len()).or_default() += 1;
+    /// };
+    /// ["to", "be", "or", "not"].into_iter().pool_map_init(2, init, count).for_each(drop);
+    /// assert_eq!(all.into_inner().unwrap(), BTreeMap::from([(2, 3), (3, 1)]));
+    /// ```
+    ///
+    /// An `init` that can fail is [`pool_map_try_init`](Self::pool_map_try_init), and a value that is to be cloned
+    /// [`pool_map_with`](Self::pool_map_with).
+    ///
     /// # Panics
     ///
     /// As [`pool_map`](Self::pool_map). A panic of `init` counts as a panic of the item for which it ran.
@@ -200,6 +233,88 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(&mut S, Self::Item) -> R + Sync,
     {
         PoolMap::new(self, pool.to_workers(), MapInit::new(init, f), "pool_map_init")
+    }
+
+    /// Like [`pool_map_init`](Self::pool_map_init), with a state that may fail to be made: a connection, a file.
+    ///
+    /// Where `init` fails, its error is the result of the item for which it ran, and the worker tries again for its next
+    /// item. So `collect::<Result<Vec<_>, _>>()` ends with the first error in order, and who goes on past errors lets a server
+    /// come back. `f` gives a `Result` too, with the same type of error: it has the state, and `?` works.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::fs::File;
+    /// use std::io::{self, Read, Seek, SeekFrom};
+    ///
+    /// fn bytes_at(path: &str, places: &[u64]) -> io::Result<Vec<u8>> {
+    ///     let open = || File::open(path); // once for each worker
+    ///     let read = |file: &mut File, place: &u64| {
+    ///         let mut byte = [0];
+    ///         file.seek(SeekFrom::Start(*place))?;
+    ///         file.read_exact(&mut byte)?;
+    ///         Ok(byte[0])
+    ///     };
+    ///     places.iter().pool_map_try_init(2, open, read).collect()
+    /// }
+    ///
+    /// assert_eq!(bytes_at("Cargo.toml", &[0, 1, 8]).unwrap(), b"[p]");
+    /// assert_eq!(bytes_at("no such file", &[0]).unwrap_err().kind(), io::ErrorKind::NotFound);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map_init`](Self::pool_map_init).
+    #[track_caller]
+    fn pool_map_try_init<S, R, E, N, F>(
+        self,
+        pool: impl IntoPool,
+        init: N,
+        f: F,
+    ) -> PoolMap<Self, MapTryInit<N, F, S, Result<R, E>>>
+    where
+        Self::Item: Send,
+        S: Send,
+        R: Send,
+        E: Send,
+        N: Fn() -> Result<S, E> + Sync,
+        F: Fn(&mut S, Self::Item) -> Result<R, E> + Sync,
+    {
+        PoolMap::new(self, pool.to_workers(), MapTryInit::new(init, f), "pool_map_try_init")
+    }
+
+    /// Like [`pool_map_init`](Self::pool_map_init), with a clone of `state` for each worker, as rayon's `map_with`: a
+    /// channel's sender, a template that is filled in.
+    ///
+    /// `state` need not be [`Sync`]. It is cloned on a worker before its first item, on one worker at a time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let send = |sender: &mut mpsc::Sender<u32>, x: u32| sender.send(x * x);
+    /// (0..4).pool_map_with(2, sender, send).for_each(|sent| sent.expect("the receiver is there"));
+    /// let mut squares: Vec<u32> = receiver.into_iter().collect(); // all senders are gone
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map_init`](Self::pool_map_init), with `clone` for `init`.
+    #[track_caller]
+    fn pool_map_with<S, R, F>(self, pool: impl IntoPool, state: S, f: F) -> PoolMap<Self, MapWith<S, F, R>>
+    where
+        Self::Item: Send,
+        S: Clone + Send,
+        R: Send,
+        F: Fn(&mut S, Self::Item) -> R + Sync,
+    {
+        PoolMap::new(self, pool.to_workers(), MapWith::new(state, f), "pool_map_with")
     }
 
     /// Runs `f` on every item, on the workers of `pool`: the loop body itself in parallel.

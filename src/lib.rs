@@ -102,7 +102,7 @@ pub use crate::adaptors::map::PoolMap;
 pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
 pub use crate::adaptors::results::PoolResults;
 pub use crate::adaptors::scope::{Scope, scope};
-pub use crate::adaptors::task::Task;
+pub use crate::adaptors::task::{AsCompleted, Task, as_completed};
 pub use crate::adaptors::types;
 pub use crate::base::current_worker::Worker;
 pub use crate::engine::star::StarFn;
@@ -114,7 +114,7 @@ pub use crate::panics::text::{Frame, TraceLevel};
 pub use crate::panics::{PanicKind, TaskPanic, traced};
 pub use crate::threads::builder::PoolBuilder;
 pub use crate::threads::error::PoolError;
-pub use crate::threads::lease::IntoPool;
+pub use crate::threads::lease::{Cores, IntoPool};
 pub use crate::threads::pool::Pool;
 
 #[doc(hidden)]

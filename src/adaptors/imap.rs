@@ -217,6 +217,43 @@ where
     }
 }
 
+impl<I: Iterator, W: WorkOn<I::Item>> PoolImap<I, W> {
+    /// A stream made from a call that has its options already.
+    pub(crate) fn ahead(source: I, workers: Workers, work: W, options: CallOptions) -> Self {
+        let pool_watch = workers.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
+        let setup = Setup { source, work, options, workers: workers.threads(), ordered: true, pool_watch };
+        PoolImap::assemble(setup, Background::new(workers))
+    }
+}
+
+impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
+    /// Yields each result as soon as it is ready, in any order, as
+    /// [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let mut squares: Vec<u32> = (0..4).pool_imap(2, |x| x * x).unordered().collect();
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn unordered(mut self) -> Self {
+        let outlet = self.options("unordered").call.outlet();
+        if let Stage::Ready(setup) = &mut self.consumer.stage {
+            setup.ordered = false;
+        }
+        self.consumer.inbox = Inbox::new(outlet, false);
+        self
+    }
+}
+
 impl<I: Iterator, W: Work, H> PoolImap<I, W, H> {
     /// Whether a [`CancelToken`] has ended the results early, as
     /// [`PoolMap::was_cut_short`](crate::PoolMap::was_cut_short) says. Known once `next` has returned `None`, and `false` before.

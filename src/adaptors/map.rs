@@ -7,6 +7,7 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::adaptors::imap::PoolImap;
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::adaptors::results::PoolResults;
 use crate::base::current_worker::Worker;
@@ -109,6 +110,55 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
         let lease = self.workers.get_to_wait();
         self.threadless = lease.is_none() && !Worker::is_here();
         lease
+    }
+}
+
+impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
+    /// The same call as a stream that works ahead while the body of your loop runs, as that of
+    /// [`pool_imap`](crate::PoolIterator::pool_imap). The options that were set stay.
+    ///
+    /// So whatever makes a `PoolMap` can work ahead: with a state for each worker, or a function of several arguments. For
+    /// results as they come, go on with [`unordered`](PoolImap::unordered).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// fn area(width: u32, height: u32) -> u32 {
+    ///     width * height
+    /// }
+    ///
+    /// let mut areas = Vec::new();
+    /// for area in (0..4).zip(10..14).pool_starmap(2, area).run_ahead() {
+    ///     areas.push(area); // meanwhile the workers run the next items
+    /// }
+    /// assert_eq!(areas, [0, 11, 24, 39]);
+    ///
+    /// let init = || String::with_capacity(80);
+    /// let words = ["so", "much", "depends"].into_iter();
+    /// let lengths = words.pool_map_init(2, init, |buffer, word| {
+    ///     buffer.clear();
+    ///     buffer.push_str(word);
+    ///     buffer.len()
+    /// });
+    /// assert_eq!(lengths.run_ahead().unordered().sum::<usize>(), 13);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn run_ahead(self) -> PoolImap<I, W>
+    where
+        I: Send + 'static,
+        I::Item: Send + 'static,
+        W: Send + 'static,
+    {
+        match self.stage {
+            Stage::Ready(work, options) => PoolImap::ahead(self.source.0, self.workers, work, options),
+            Stage::Started(_) | Stage::Starting => CallOptions::too_late("run_ahead"),
+        }
     }
 }
 

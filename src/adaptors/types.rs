@@ -1,7 +1,7 @@
 //! Types in the signatures of this crate that a program need not name.
 //!
 //! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and
-//! [`PoolParMap`](crate::PoolParMap) says what is done with an item: it is a [`Map`], [`StarMap`] or [`MapInit`], as the
+//! [`PoolParMap`](crate::PoolParMap) says what is done with an item: it is a [`Map`], [`StarMap`], [`MapInit`], [`MapTryInit`] or [`MapWith`], as the
 //! method that made the iterator says, in a [`Catching`] or an [`Observed`] for each of those two options. The third one of
 //! `PoolImap` says where its threads come from: a [`Background`], or a [`Scope`](crate::Scope). The traits [`Work`],
 //! [`WorkOn`] and [`Host`] are what these have in common; all are sealed. Name them where a struct holds such an iterator:
@@ -28,4 +28,4 @@
 //! ```
 
 pub use crate::adaptors::imap::{Background, Host};
-pub use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work, WorkOn};
+pub use crate::engine::work::{Catching, Map, MapInit, MapTryInit, MapWith, Observed, StarMap, Work, WorkOn};

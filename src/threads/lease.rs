@@ -17,7 +17,7 @@ use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::Outlet;
 use crate::panics::text::TraceLevel;
-use crate::threads::builder::check_threads;
+use crate::threads::builder::{check_threads, default_threads};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::WaitPermit;
 
@@ -33,12 +33,14 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// | first argument | workers |
 /// |---|---|
 /// | `usize`, [`NonZeroUsize`] | so many, leased from a cache of idle pools for as long as the call works |
+/// | [`Cores`] | as many as [`Pool::global`] has, leased in the same way |
 /// | `&Pool`, `Pool`, `&Arc<Pool>`, `Arc<Pool>` | that pool's, which other calls may share |
 ///
 /// A lease has its workers alone. The cache keeps at most 128 idle threads, or one pool where that is larger, and ends
 /// those that were idle for 10 seconds. Where the threads of a number cannot start, the call runs on the caller's
 /// thread. So does every call that was given a number where the environment variable `POOL_MAP_INLINE` is `1` when the
-/// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`].
+/// first such call is made: for a debugger, one item after the other, as with [`Pool::inline`]. `POOL_MAP_THREADS` sets how
+/// many threads [`Pool::global`] and [`Cores`] have.
 ///
 /// A number starts as many threads, however few items there are. They inherit what the system hands down from the thread that
 /// made the first such call: priority, affinity, signal mask. Their thread-locals are dropped when their pool has been idle for
@@ -63,9 +65,24 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not stand for a pool of workers",
     label = "expected a number of threads (`usize`) or a `Pool`",
-    note = "a `usize`, a `NonZeroUsize`, a `Pool`, an `Arc<Pool>` or a reference to one of the last two will do"
+    note = "a `usize`, a `NonZeroUsize`, `Cores`, a `Pool`, an `Arc<Pool>` or a reference to one of the last two will do"
 )]
 pub trait IntoPool: sealed::ToWorkers {}
+
+/// As many workers as there are cores, leased for one call as by a number: the call has them alone.
+///
+/// Their number is that of [`Pool::global`], whose workers all calls share: one per available core, or `POOL_MAP_THREADS`.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::{Cores, PoolIterator};
+///
+/// let squares: Vec<u64> = (0..4).pool_map(Cores, |x| x * x).collect();
+/// assert_eq!(squares, [0, 1, 4, 9]);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cores;
 
 pub(crate) use sealed::ToWorkers;
 
@@ -156,6 +173,7 @@ macro_rules! into_pool {
 into_pool! {
     usize: |threads| leased(threads);
     NonZeroUsize: |threads| leased(threads.get());
+    Cores: |_cores| leased(default_threads());
     Pool: |pool| Workers::Shared(pool);
     &Pool: |pool| Workers::Shared(pool.clone());
     Arc<Pool>: |pool| Workers::Shared(Pool::clone(&pool));

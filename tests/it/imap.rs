@@ -1003,3 +1003,64 @@ fn without_threads_a_wait_with_an_end_runs_the_item() {
         (Ok(Some(0)), Ok(Some(1)), Ok(None))
     );
 }
+
+#[test]
+fn a_call_with_its_options_runs_ahead() {
+    let pool = pool(2);
+    let token = CancelToken::new();
+    let call = (0..100).zip(1..).pool_starmap(&pool, |a: u64, b: u64| a * b);
+    let stream = call.chunk_size(2).max_in_flight(4).named("products").cancel_on(&token).catch_panics().run_ahead();
+    assert!(stream.map(|result| result.expect("no panic")).eq((0..100).map(|a| a * (a + 1))));
+    // It runs ahead: item 5 runs though nobody takes the result of item 0.
+    let ran = Arc::new(Gate::default());
+    let opens = Arc::clone(&ran);
+    let f = move |_: &mut (), x: usize| {
+        (
+            x,
+            if x == 5 {
+                opens.open()
+            },
+        )
+            .0
+    };
+    let mut stream = (0..10).pool_map_init(&pool, || (), f).run_ahead().unordered();
+    let first = stream.next().expect("ten results");
+    ran.wait();
+    let mut all: Vec<_> = iter::once(first).chain(stream).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..10));
+    token.cancel();
+    assert_eq!((0..100).pool_map(&pool, identity).cancel_on(&token).run_ahead().next(), None);
+}
+
+#[test]
+fn without_order_a_result_does_not_wait_for_the_one_before() {
+    let pool = pool(2);
+    let came_out = Arc::new(Gate::default());
+    let waits = Arc::clone(&came_out);
+    let f = move |x| {
+        (
+            x,
+            if x == 0 {
+                waits.wait()
+            },
+        )
+            .0
+    };
+    let mut stream = (0..2).pool_imap(&pool, f).chunk_size(1).unordered();
+    assert_eq!(stream.next(), Some(1));
+    came_out.open();
+    assert_eq!((stream.next(), stream.next()), (Some(0), None));
+}
+
+#[test]
+fn after_the_first_result_it_is_too_late_to_run_ahead_or_out_of_order() {
+    let mut call = (0..10).pool_map(2, identity);
+    assert_eq!(call.next(), Some(0));
+    let raised = catch_unwind(AssertUnwindSafe(|| drop(call.run_ahead()))).expect_err("too late");
+    assert_eq!(text(&*raised), "run_ahead has to come before the first result is asked for");
+    let mut stream = (0..10).pool_imap(2, identity);
+    assert_eq!(stream.next(), Some(0));
+    let raised = catch_unwind(AssertUnwindSafe(|| drop(stream.unordered()))).expect_err("too late");
+    assert_eq!(text(&*raised), "unordered has to come before the first result is asked for");
+}

@@ -35,6 +35,7 @@ mod idle;
 
 mod imap;
 mod scope;
+mod states;
 mod task;
 mod cancel;
 mod shutdown;

@@ -376,6 +376,7 @@ enum Door {
     Imap,
     ImapUnordered,
     ImapCaught,
+    RunAhead,
     Scope,
     ScopeUnordered,
     Spawn,
@@ -388,7 +389,7 @@ enum Door {
 impl Door {
     /// Whether its threads may be at work after the consumer is done.
     fn runs_on(self) -> bool {
-        matches!(self, Door::Imap | Door::ImapUnordered | Door::ImapCaught | Door::Spawn)
+        matches!(self, Door::Imap | Door::ImapUnordered | Door::ImapCaught | Door::RunAhead | Door::Spawn)
     }
 
     fn is_ordered(self) -> bool {
@@ -430,6 +431,7 @@ impl Door {
                 it.consume(|results| drive.run(results, &hand));
             }
             Door::Imap => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk), &hand),
+            Door::RunAhead => drive.run(source(&hand).pool_map(pool, own()).chunk_size(chunk).run_ahead(), &hand),
             Door::ImapUnordered => drive.run(source(&hand).pool_imap_unordered(pool, own()).chunk_size(chunk), &hand),
             Door::ImapCaught => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk).catch_panics(), &hand),
             Door::Scope => {
@@ -658,6 +660,11 @@ fn pool_map_and_consume() {
 #[test(minutes = 5)]
 fn pool_imap() {
     in_child(|| sweep(Door::Imap, &Drive::ALL, &[1, 3], OWNED));
+}
+
+#[test(minutes = 5)]
+fn run_ahead() {
+    in_child(|| sweep(Door::RunAhead, &FEW, &[1, 3], OWNED));
 }
 
 #[test(minutes = 5)]
