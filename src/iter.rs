@@ -3,7 +3,7 @@
 use crate::adaptors::imap::{Background, PoolImap};
 use crate::adaptors::map::PoolMap;
 use crate::engine::star::StarFn;
-use crate::engine::work::{Map, MapInit, StarMap};
+use crate::engine::work::{Map, MapInit, MapTryInit, MapWith, StarMap};
 use crate::threads::lease::{IntoPool, ToWorkers};
 use crate::threads::pool::Pool;
 
@@ -12,8 +12,9 @@ use crate::threads::pool::Pool;
 /// | you want | use |
 /// |---|---|
 /// | the results in a `Vec`, a sum, `for_each` | [`pool_map`](Self::pool_map) |
-/// | only side effects | [`pool_for_each`](Self::pool_for_each) |
-/// | a `for` loop with a heavy body, a progress bar, a source that pauses | [`pool_imap`](Self::pool_imap); with borrowed data, [`scope`](crate::scope()) |
+/// | only side effects | [`pool_for_each`](Self::pool_for_each); if it can fail, [`pool_try_for_each`](Self::pool_try_for_each) |
+/// | `filter`, `flatten`, a progress bar or `?` between the workers and you | [`pool_map`](Self::pool_map), then [`consume`](PoolMap::consume) |
+/// | a `for` loop with a heavy body, a source that pauses | [`pool_imap`](Self::pool_imap); with borrowed data, [`scope`](crate::scope()) |
 /// | results in any order, or the first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
 /// | a buffer or a connection for each worker | [`pool_map_init`](Self::pool_map_init) |
 /// | data in memory, items under 100 ns | [`par_iter().pool_map`](crate::PoolParallelIterator) |
@@ -30,7 +31,8 @@ use crate::threads::pool::Pool;
 /// | how | methods |
 /// |---|---|
 /// | streams | `collect`, `for_each`, `fold`, `count`, `last`, `sum`, `product`, `max`, `min` and their `_by` variants, `reduce`, `unzip`, `partition`; and the same except `collect` after `filter`, `map`, `enumerate`, `inspect`, `chain`… |
-/// | batches | `next`, and so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`; `collect` after another adaptor |
+/// | batches | `next`, and so `for` loops; `zip`, `take`, `skip`, `peekable`, `step_by`, `nth`, `find`, `any`, `all`, `position`, `try_for_each`, `try_fold`, `eq`, `cmp`; `sum` and `product` into a `Result` or an `Option`; `Vec::extend`; `collect` after another adaptor (`.progress()`, `.flatten()`), which takes turns with the workers |
+/// | streams, through [`consume`](PoolMap::consume) | all of the above, and `collect` after another adaptor: `consume(\|results\| results.flatten().collect())` |
 /// | batches, always | anything through a `Box<dyn Iterator>` or `&mut dyn Iterator`, which only has `next` |
 ///
 /// If the body of your loop is heavy, use `for_each` instead of `for`, or a stream that works ahead; both overlap with the
@@ -75,7 +77,7 @@ use crate::threads::pool::Pool;
 /// | items or results are an `Rc` | `cannot be sent between threads safely` | `Arc` |
 /// | results with a `Box<dyn Error>` | `` `dyn std::error::Error` cannot be sent between threads safely `` | [`Box<dyn Error + Send + Sync>`](crate::guide::recipes#errors-of-any-type) |
 /// | results that borrow from the state of a worker | `lifetime may not live long enough` | return something owned |
-/// | `?` in `pool_for_each` | `` the `?` operator can only be used in a closure that returns `Result` or `Option` `` | `pool_map(n, f).collect::<Result<(), _>>()` |
+/// | `?` in `pool_for_each` | `` the `?` operator can only be used in a closure that returns `Result` or `Option` `` | [`pool_try_for_each`](Self::pool_try_for_each) |
 /// | a `Vec` or an array | `` the method `pool_map` exists for struct `Vec `` | `.iter()`, `.iter_mut()` or `.into_iter()` before it |
 /// | an `i32` as the number of threads | `` `i32` is neither a number of threads (`usize`) nor a `Pool` `` | `n as usize` |
 /// | `pool_imap` with borrowed items | `does not live long enough` | `into_iter`, or [`scope`](crate::scope()) |
@@ -208,6 +210,39 @@ pub trait PoolIterator: Iterator + Sized {
     /// assert_eq!(hex, [1, 2, 4]);
     /// ```
     ///
+    /// What the workers have gathered comes together when the states are dropped:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::collections::BTreeMap;
+    /// use std::sync::Mutex;
+    ///
+    /// struct Lengths<'a> {
+    ///     own: BTreeMap<usize, u32>,
+    ///     all: &'a Mutex<BTreeMap<usize, u32>>,
+    /// }
+    ///
+    /// impl Drop for Lengths<'_> {
+    ///     fn drop(&mut self) {
+    ///         let mut all = self.all.lock().expect("no panic");
+    ///         for (length, count) in &self.own {
+    ///             *all.entry(*length).or_default() += count;
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let all = Mutex::default();
+    /// let init = || Lengths { own: BTreeMap::new(), all: &all };
+    /// let count = |state: &mut Lengths<'_>, word: &str| {
+    ///     *state.own.entry(word.len()).or_default() += 1;
+    /// };
+    /// ["to", "be", "or", "not"].into_iter().pool_map_init(2, init, count).for_each(drop);
+    /// assert_eq!(all.into_inner().unwrap(), BTreeMap::from([(2, 3), (3, 1)]));
+    /// ```
+    ///
+    /// An `init` that can fail is [`pool_map_try_init`](Self::pool_map_try_init), and a value that is to be cloned
+    /// [`pool_map_with`](Self::pool_map_with).
+    ///
     /// # Panics
     ///
     /// As [`pool_map`](Self::pool_map). A panic of `init` counts as a panic of the item for which it ran.
@@ -221,6 +256,88 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(&mut S, Self::Item) -> R + Sync,
     {
         PoolMap::new(self, pool.to_workers(), MapInit::new(init, f), "pool_map_init")
+    }
+
+    /// Like [`pool_map_init`](Self::pool_map_init), with a state that may fail to be made: a connection, a file.
+    ///
+    /// Where `init` fails, its error is the result of the item for which it ran, and the worker tries again for its next
+    /// item. So `collect::<Result<Vec<_>, _>>()` ends with the first error in order, and who goes on past errors lets a server
+    /// come back. `f` gives a `Result` too, with the same type of error: it has the state, and `?` works.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::fs::File;
+    /// use std::io::{self, Read, Seek, SeekFrom};
+    ///
+    /// fn bytes_at(path: &str, places: &[u64]) -> io::Result<Vec<u8>> {
+    ///     let open = || File::open(path); // once for each worker
+    ///     let read = |file: &mut File, place: &u64| {
+    ///         let mut byte = [0];
+    ///         file.seek(SeekFrom::Start(*place))?;
+    ///         file.read_exact(&mut byte)?;
+    ///         Ok(byte[0])
+    ///     };
+    ///     places.iter().pool_map_try_init(2, open, read).collect()
+    /// }
+    ///
+    /// assert_eq!(bytes_at("Cargo.toml", &[0, 1, 8]).unwrap(), b"[p]");
+    /// assert_eq!(bytes_at("no such file", &[0]).unwrap_err().kind(), io::ErrorKind::NotFound);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map_init`](Self::pool_map_init).
+    #[track_caller]
+    fn pool_map_try_init<S, R, E, N, F>(
+        self,
+        pool: impl IntoPool,
+        init: N,
+        f: F,
+    ) -> PoolMap<Self, MapTryInit<N, F, S, Result<R, E>>>
+    where
+        Self::Item: Send,
+        S: Send,
+        R: Send,
+        E: Send,
+        N: Fn() -> Result<S, E> + Sync,
+        F: Fn(&mut S, Self::Item) -> Result<R, E> + Sync,
+    {
+        PoolMap::new(self, pool.to_workers(), MapTryInit::new(init, f), "pool_map_try_init")
+    }
+
+    /// Like [`pool_map_init`](Self::pool_map_init), with a clone of `state` for each worker, as rayon's `map_with`: a
+    /// channel's sender, a template that is filled in.
+    ///
+    /// `state` need not be [`Sync`]. It is cloned on a worker before its first item, on one worker at a time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let send = |sender: &mut mpsc::Sender<u32>, x: u32| sender.send(x * x);
+    /// (0..4).pool_map_with(2, sender, send).for_each(|sent| sent.expect("the receiver is there"));
+    /// let mut squares: Vec<u32> = receiver.into_iter().collect(); // all senders are gone
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map_init`](Self::pool_map_init), with `clone` for `init`.
+    #[track_caller]
+    fn pool_map_with<S, R, F>(self, pool: impl IntoPool, state: S, f: F) -> PoolMap<Self, MapWith<S, F, R>>
+    where
+        Self::Item: Send,
+        S: Clone + Send,
+        R: Send,
+        F: Fn(&mut S, Self::Item) -> R + Sync,
+    {
+        PoolMap::new(self, pool.to_workers(), MapWith::new(state, f), "pool_map_with")
     }
 
     /// Runs `f` on every item, on the workers of `pool`: the loop body itself in parallel.
@@ -255,6 +372,40 @@ pub trait PoolIterator: Iterator + Sized {
         F: Fn(Self::Item) + Sync,
     {
         PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_for_each").for_each(drop);
+    }
+
+    /// Runs `f` on every item, on the workers of `pool`, until one returns an `Err`.
+    ///
+    /// It is [`pool_for_each`](Self::pool_for_each) for an `f` that may fail, and as `try_for_each` it returns the first `Err`
+    /// in the order of the items. From then on no item starts; each worker may finish its current one. Items behind the one
+    /// that failed may have run already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let check = |line: &str| line.parse::<u32>().map(drop);
+    /// assert_eq!(["1", "2"].into_iter().pool_try_for_each(2, check), Ok(()));
+    /// let error = ["1", "two", "-3"].into_iter().pool_try_for_each(2, check).unwrap_err();
+    /// assert_eq!(error.to_string(), "invalid digit found in string");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first `Err` in the order of the items.
+    ///
+    /// # Panics
+    ///
+    /// As [`pool_map`](Self::pool_map). Of a panic and an `Err`, the one that comes first in the order of the items counts.
+    #[track_caller]
+    fn pool_try_for_each<E, F>(self, pool: impl IntoPool, f: F) -> Result<(), E>
+    where
+        Self::Item: Send,
+        E: Send,
+        F: Fn(Self::Item) -> Result<(), E> + Sync,
+    {
+        PoolMap::new(self, pool.to_workers(), Map::new(f), "pool_try_for_each").collect()
     }
 
     /// Like [`pool_map`](Self::pool_map), but works ahead in the background while the body of your loop runs.

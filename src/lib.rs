@@ -14,8 +14,9 @@
 //! | you want | use |
 //! |---|---|
 //! | the results in a `Vec`, a sum, `for_each` | [`pool_map`](PoolIterator::pool_map) |
-//! | only side effects | [`pool_for_each`](PoolIterator::pool_for_each) |
-//! | a `for` loop with a heavy body, a progress bar, a source that pauses | [`pool_imap`](PoolIterator::pool_imap); with borrowed data, [`scope`](scope()) |
+//! | only side effects | [`pool_for_each`](PoolIterator::pool_for_each); if it can fail, [`pool_try_for_each`](PoolIterator::pool_try_for_each) |
+//! | `filter`, `flatten`, a progress bar or `?` between the workers and you | [`pool_map`](PoolIterator::pool_map), then [`consume`](PoolMap::consume) |
+//! | a `for` loop with a heavy body, a source that pauses | [`pool_imap`](PoolIterator::pool_imap); with borrowed data, [`scope`](scope()) |
 //! | results in any order, or the first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
 //! | a buffer or a connection for each worker | [`pool_map_init`](PoolIterator::pool_map_init) |
 //! | data in memory, items under 100 ns | [`par_iter().pool_map`](PoolParallelIterator) |
@@ -87,11 +88,12 @@ use crate::testing::watch;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use crate::adaptors::imap::PoolImap;
+pub use crate::adaptors::imap::{NotReady, PoolImap};
 pub use crate::adaptors::map::PoolMap;
-pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator, PoolResults};
+pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
+pub use crate::adaptors::results::PoolResults;
 pub use crate::adaptors::scope::{Scope, scope};
-pub use crate::adaptors::task::Task;
+pub use crate::adaptors::task::{AsCompleted, Task, as_completed};
 pub use crate::adaptors::types;
 pub use crate::base::current_worker::Worker;
 pub use crate::engine::star::StarFn;
@@ -103,7 +105,7 @@ pub use crate::panics::text::{Frame, TraceLevel};
 pub use crate::panics::{PanicKind, TaskPanic, traced};
 pub use crate::threads::builder::PoolBuilder;
 pub use crate::threads::error::PoolError;
-pub use crate::threads::lease::IntoPool;
+pub use crate::threads::lease::{Cores, IntoPool};
 pub use crate::threads::pool::Pool;
 
 #[doc(hidden)]

@@ -5,7 +5,7 @@
 
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::fork::is_forked;
-use crate::engine::feeder_pulls::{LeaseSlot, StreamState};
+use crate::engine::feeder_pulls::{LeaseSlot, Patience, StreamState};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::state::feeder::Turn;
@@ -19,9 +19,11 @@ use crate::threads::names::Block;
 use crate::threads::wait_graph::{WaitPermit, permit_for_later};
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
+use std::error::Error;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fmt, iter, mem, thread, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, and works ahead of the loop that takes the
@@ -44,6 +46,18 @@ pub struct PoolImap<I: Iterator, W: Work, H = Background> {
     host: H,
 }
 
+/// What [`PoolImap::next_timeout`] and [`PoolImap::try_next`] return while the next result is not ready: the stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NotReady;
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no result is ready yet")
+    }
+}
+
+impl Error for NotReady {}
+
 /// What the consumer has of a stream.
 struct Consumer<I: Iterator, W: Work> {
     stage: Stage<I, W>,
@@ -55,6 +69,8 @@ struct Consumer<I: Iterator, W: Work> {
     given: usize,
     /// The size hint of the source before it went to its feeder.
     hint: (usize, Option<usize>),
+    /// A token has ended the stream before all results were delivered.
+    cut_short: bool,
 }
 
 /// How far a stream is.
@@ -110,7 +126,7 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
         let inbox = Inbox::new(setup.options.call.trace_sink(), setup.ordered);
         let stage = Stage::Ready(setup);
-        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None) }, host }
+        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false }, host }
     }
 
     #[track_caller]
@@ -199,40 +215,66 @@ where
 
     #[cold]
     fn refill(&mut self) -> Option<W::Output> {
-        loop {
-            let consumer = &mut self.consumer;
-            consumer.raise();
-            if consumer.inbox.take_gap() {
-                self.end();
-                return None;
-            }
-            match &mut consumer.stage {
-                Stage::Ready(_) => self.start(),
-                Stage::Running(stream) => {
-                    // After a fork the other side of the stream is in the parent, with the locks it may hold.
-                    let turn = if is_forked() { Turn::Ended } else { stream.deliver(mem::take(&mut consumer.handed)) };
-                    match turn {
-                        Turn::Done(done) => {
-                            if let Some(result) = consumer.take_in(done) {
-                                return Some(result);
-                            }
-                        }
-                        Turn::Ended => {
-                            if !is_forked() {
-                                stream.wait_for_others();
-                            }
-                            self.end();
-                        }
-                        Turn::Panicked(payload) => {
-                            self.end();
-                            panics::resume(payload);
-                        }
-                    }
-                }
-                Stage::Here(..) => return consumer.run_here(),
-                Stage::Over => return None,
-            }
+        self.refill_in(Patience::Endless).expect("BUG: it waits without end")
+    }
+}
+
+impl<I: Iterator, W: WorkOn<I::Item>> PoolImap<I, W> {
+    /// A stream made from a call that has its options already.
+    pub(crate) fn ahead(source: I, workers: Workers, work: W, options: CallOptions) -> Self {
+        let pool_watch = workers.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
+        let setup = Setup { source, work, options, workers: workers.threads(), ordered: true, pool_watch };
+        PoolImap::assemble(setup, Background::new(workers))
+    }
+}
+
+impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
+    /// Yields each result as soon as it is ready, in any order, as
+    /// [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let mut squares: Vec<u32> = (0..4).pool_imap(2, |x| x * x).unordered().collect();
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn unordered(mut self) -> Self {
+        let trace_sink = self.options("unordered").call.trace_sink();
+        if let Stage::Ready(setup) = &mut self.consumer.stage {
+            setup.ordered = false;
         }
+        self.consumer.inbox = Inbox::new(trace_sink, false);
+        self
+    }
+}
+
+impl<I: Iterator, W: Work, H> PoolImap<I, W, H> {
+    /// Whether a [`CancelToken`] has ended the results early, as
+    /// [`PoolMap::was_cut_short`](crate::PoolMap::was_cut_short) says. Known once `next` has returned `None`, and `false` before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, PoolIterator};
+    ///
+    /// let token = CancelToken::new();
+    /// let mut squares = (0..).pool_imap(2, |x| x * x).cancel_on(&token);
+    /// squares.by_ref().take(10).for_each(drop);
+    /// token.cancel();
+    /// squares.by_ref().for_each(drop); // what had been read ahead
+    /// assert!(squares.was_cut_short());
+    /// ```
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.consumer.cut_short
     }
 }
 
@@ -242,6 +284,133 @@ where
     W: WorkOn<I::Item>,
     H: Host<I, W>,
 {
+    /// The next result if it comes within `timeout`, else [`NotReady`]: the wait ends then, and the stream goes on.
+    ///
+    /// With a timeout of zero it is [`try_next`](Self::try_next); with one that is too large for a clock, such as
+    /// [`Duration::MAX`], it is `next`. The first call starts the stream. It never runs an item itself, unless there are no
+    /// threads to run it: on the only worker of the stream's own pool it waits in vain.
+    ///
+    /// # Examples
+    ///
+    /// A line on the screen while nothing comes:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let mut sender = Some(sender);
+    /// let mut squares = receiver.into_iter().pool_imap(2, |x: u32| x * x);
+    /// let mut seen = Vec::new();
+    /// loop {
+    ///     match squares.next_timeout(Duration::from_millis(1)) {
+    ///         Ok(Some(square)) => seen.push(square),
+    ///         Ok(None) => break,
+    ///         Err(not_ready) => {
+    ///             println!("{not_ready}"); // no result is ready yet
+    ///             if let Some(sender) = sender.take() {
+    ///                 sender.send(7)?;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// assert_eq!(seen, [49]);
+    /// # Ok::<(), mpsc::SendError<u32>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] if neither a result nor the end has come in time. The end itself is `Ok(None)`.
+    ///
+    /// # Panics
+    ///
+    /// As `next`: if `f` or the source does.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<W::Output>, NotReady> {
+        // A timeout beyond the reach of the clock is none.
+        let patience = Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until);
+        match self.consumer.inbox.current.next() {
+            None => self.refill_in(patience),
+            result => Ok(result),
+        }
+    }
+
+    /// The next result if it is ready. It does not wait.
+    ///
+    /// The first call starts the stream, so it is seldom ready then. Where there are no threads, it runs the next item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{NotReady, PoolIterator};
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel::<u32>();
+    /// let mut squares = receiver.into_iter().pool_imap(2, |x| x * x);
+    /// assert_eq!(squares.try_next(), Err(NotReady));
+    /// sender.send(3)?;
+    /// assert_eq!(squares.next(), Some(9));
+    /// drop(sender);
+    /// assert_eq!(squares.next(), None);
+    /// assert_eq!(squares.try_next(), Ok(None));
+    /// # Ok::<(), mpsc::SendError<u32>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] if neither a result nor the end is there. The end itself is `Ok(None)`.
+    ///
+    /// # Panics
+    ///
+    /// As `next`: if `f` or the source does.
+    pub fn try_next(&mut self) -> Result<Option<W::Output>, NotReady> {
+        self.next_timeout(Duration::ZERO)
+    }
+
+    /// The next result when none is at hand.
+    fn refill_in(&mut self, patience: Patience) -> Result<Option<W::Output>, NotReady> {
+        loop {
+            let consumer = &mut self.consumer;
+            consumer.raise();
+            if consumer.inbox.take_gap() {
+                consumer.cut_short = true;
+                self.end();
+                return Ok(None);
+            }
+            match &mut consumer.stage {
+                Stage::Ready(_) => self.start(),
+                Stage::Running(stream) => {
+                    let handed = mem::take(&mut consumer.handed);
+                    // After a fork the other side of the stream is in the parent, with the locks it may hold.
+                    let turn = if is_forked() { Some(Turn::Ended) } else { stream.deliver(handed, patience) };
+                    match turn {
+                        None => return Err(NotReady),
+                        Some(Turn::Done(done)) => {
+                            if let Some(result) = consumer.take_in(done) {
+                                return Ok(Some(result));
+                            }
+                        }
+                        Some(Turn::Ended) => {
+                            if !is_forked() {
+                                consumer.cut_short = consumer.hint.1 != Some(consumer.given)
+                                    && stream.stop_flag().is_cancelled()
+                                    && !stream.has_given_all(consumer.given);
+                                stream.wait_for_others();
+                            }
+                            self.end();
+                        }
+                        Some(Turn::Panicked(payload)) => {
+                            self.end();
+                            panics::resume(payload);
+                        }
+                    }
+                }
+                Stage::Here(..) => return Ok(consumer.run_here()),
+                Stage::Over => return Ok(None),
+            }
+        }
+    }
+
     fn start(&mut self) {
         let Stage::Ready(setup) = mem::replace(&mut self.consumer.stage, Stage::Over) else { return };
         let Setup { source, work, options, workers, ordered, pool_watch } = setup;
@@ -286,6 +455,7 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
         // Should the source panic, the stream is over.
         let Stage::Here(mut source, stream, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
         if !stream.stop_flag().goes_on() {
+            self.cut_short = stream.stop_flag().is_cancelled() && source.size_hint().1 != Some(0);
             return None;
         }
         let item = stream.pull_here(|| source.next())?;

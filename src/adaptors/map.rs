@@ -7,7 +7,9 @@
 //! - **Batches**, when items are asked for one by one (`next`, so `for` loops, `zip`, `take`…): borrowed data must not be
 //!   in use between two calls of `next`, so each batch is pulled, run and finished within one of them.
 
+use crate::adaptors::imap::PoolImap;
 use crate::adaptors::options::{CallOptions, call_options};
+use crate::adaptors::results::PoolResults;
 use crate::base::current_worker::Worker;
 use crate::engine::caller_pulls::{self, CallerState, Delivery, Stream};
 use crate::engine::inbox::Chunked;
@@ -29,7 +31,7 @@ use std::{fmt, mem, vec};
 /// Made by [`pool_map`](crate::PoolIterator::pool_map), [`pool_starmap`](crate::PoolIterator::pool_starmap) and
 /// [`pool_map_init`](crate::PoolIterator::pool_map_init), which have the full description. The methods here set options. Call
 /// them before the first result is requested.
-#[must_use = "iterators are lazy: nothing is pulled and no worker starts until a result is asked for; use `pool_for_each` to run for the effect alone"]
+#[must_use = "iterators are lazy: nothing is pulled and no worker starts until a result is asked for; use `pool_for_each` if only the side effects matter"]
 pub struct PoolMap<I: Iterator, W: Work> {
     source: Plain<I>,
     workers: Workers,
@@ -111,6 +113,55 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
     }
 }
 
+impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
+    /// The same call as a stream that works ahead while the body of your loop runs, as that of
+    /// [`pool_imap`](crate::PoolIterator::pool_imap). The options that were set stay.
+    ///
+    /// So whatever makes a `PoolMap` can work ahead: with a state for each worker, or a function of several arguments. For
+    /// results as they come, go on with [`unordered`](PoolImap::unordered).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// fn area(width: u32, height: u32) -> u32 {
+    ///     width * height
+    /// }
+    ///
+    /// let mut areas = Vec::new();
+    /// for area in (0..4).zip(10..14).pool_starmap(2, area).run_ahead() {
+    ///     areas.push(area); // meanwhile the workers run the next items
+    /// }
+    /// assert_eq!(areas, [0, 11, 24, 39]);
+    ///
+    /// let init = || String::with_capacity(80);
+    /// let words = ["so", "much", "depends"].into_iter();
+    /// let lengths = words.pool_map_init(2, init, |buffer, word| {
+    ///     buffer.clear();
+    ///     buffer.push_str(word);
+    ///     buffer.len()
+    /// });
+    /// assert_eq!(lengths.run_ahead().unordered().sum::<usize>(), 13);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a result was already asked for.
+    #[track_caller]
+    pub fn run_ahead(self) -> PoolImap<I, W>
+    where
+        I: Send + 'static,
+        I::Item: Send + 'static,
+        W: Send + 'static,
+    {
+        match self.stage {
+            Stage::Ready(work, options) => PoolImap::ahead(self.source.0, self.workers, work, options),
+            Stage::Started(_) | Stage::Starting => CallOptions::too_late("run_ahead"),
+        }
+    }
+}
+
 call_options! {
     impl PoolMap<I: Iterator, W>;
     too_late: "a result was already asked for";
@@ -184,6 +235,86 @@ where
     I::Item: Send,
     W: WorkOn<I::Item>,
 {
+    /// Hands the results to `consume` as an iterator, in order, while the workers go on, and returns what it returns.
+    ///
+    /// So whatever is done with that iterator streams: a `for` loop, `?`, `filter(…).collect()`, `take_while`, `flatten`,
+    /// a sum into a `Result`, a progress bar, `itertools`. On `PoolMap` itself these [take
+    /// turns](crate::PoolIterator#which-methods-stream) with the workers. Results that `consume` leaves are not waited for:
+    /// nothing more starts, and when this returns, nothing of the call runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::num::ParseIntError;
+    ///
+    /// fn total(lines: &[&str]) -> Result<u64, ParseIntError> {
+    ///     lines.iter().pool_map(4, |line| line.parse::<u64>()).consume(|results| {
+    ///         let mut total = 0;
+    ///         for number in results {
+    ///             total += number?; // the workers go on meanwhile
+    ///         }
+    ///         Ok(total)
+    ///     })
+    /// }
+    ///
+    /// assert_eq!(total(&["1", "2", "3"]), Ok(6));
+    /// assert_eq!(total(&["1", "two"]).unwrap_err().to_string(), "invalid digit found in string");
+    /// ```
+    ///
+    /// What `filter_map` and `flat_map` are to `map`, in a line each:
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    ///
+    /// let words = ["1", "two", "3"];
+    /// let numbers: Vec<u32> =
+    ///     words.iter().pool_map(2, |word| word.parse().ok()).consume(|results| results.flatten().collect());
+    /// assert_eq!(numbers, [1, 3]);
+    ///
+    /// let letters: String =
+    ///     words.iter().pool_map(2, |word| word.to_uppercase().chars().collect::<Vec<_>>())
+    ///         .consume(|results| results.flatten().collect());
+    /// assert_eq!(letters, "1TWO3");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `f` or the source does, once all results before are consumed, and if `consume` does.
+    pub fn consume<B>(self, consume: impl FnOnce(PoolResults<'_, W::Output, I>) -> B) -> B {
+        self.stream(|mut stream| consume(PoolResults::new(&mut stream)))
+    }
+
+    /// Whether a [`CancelToken`] has ended the results early. Known once `next` has returned `None`, and `false` before.
+    ///
+    /// It is `false` for a call whose results are complete, even if its token was cancelled. It is `true` if an item that
+    /// was pulled gave no result, or if the source might have given more: it was not asked until its end, and its
+    /// [`size_hint`](Iterator::size_hint) does not say that nothing is left. To ask after `collect` or another method that
+    /// takes the iterator, use [`consume`](Self::consume) and [`PoolResults::was_cut_short`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{CancelToken, PoolIterator};
+    ///
+    /// let token = CancelToken::new();
+    /// let mut squares = (0..).pool_map(2, |x| x * x).cancel_on(&token);
+    /// for square in &mut squares {
+    ///     if square > 1000 {
+    ///         token.cancel();
+    ///     }
+    /// }
+    /// assert!(squares.was_cut_short());
+    ///
+    /// let mut squares = (0..3).pool_map(2, |x| x * x).cancel_on(&CancelToken::new());
+    /// assert_eq!(squares.by_ref().count(), 3);
+    /// assert!(!squares.was_cut_short());
+    /// ```
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.delivery.inbox.current.len() == 0 && self.delivery.was_cut_short(&self.source)
+    }
+
     /// Hands the results to `consume` while the workers go on.
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();

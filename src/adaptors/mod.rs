@@ -4,6 +4,7 @@ pub(crate) mod imap;
 pub(crate) mod map;
 pub(crate) mod options;
 pub(crate) mod par;
+pub(crate) mod results;
 pub(crate) mod scope;
 pub(crate) mod task;
 pub mod types;

@@ -203,8 +203,49 @@ macro_rules! call_options {
             #[doc = concat!("If ", $too_late, ".")]
             )?
             #[track_caller]
-            pub fn observe<'a>(self, observer: impl IntoObserver<'a>) -> $Name<I, Observed<'a, W> $(, $H)?> {
+            pub fn observe<'a>(mut self, observer: impl IntoObserver<'a>) -> $Name<I, Observed<'a, W> $(, $H)?> {
+                self.options("observe").is_special = true;
                 self.with_work("observe", |work| Observed { work, watch: ObserverRef::new(observer) })
+            }
+
+            /// Prints a line on standard error about each item that has been at work for `after`, and one when it ends:
+            ///
+            /// ```text
+            /// [SLOW:PoolWorker-2] item 3737 for 30.0 s, in pool_map at src/main.rs:12:5
+            /// [SLOW:PoolWorker-2] item 3737 ended after 41.3 s, in pool_map at src/main.rs:12:5
+            /// ```
+            ///
+            /// So an item that hangs is seen while it hangs. An item has at most these two lines. With a time of zero every
+            /// item that lasts a moment has them; with one that is too large for a clock, such as
+            /// [`Duration::MAX`](std::time::Duration::MAX), none. The lines go where traces go. One thread of the process,
+            /// `PoolSlowItems`, prints those of all calls; it ends half a second after the last such call. Where it cannot
+            /// start, nothing is printed.
+            ///
+            /// As with an [observer](Self::observe), an item then costs two readings of the clock, and a lock of this call.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use pool_map::PoolIterator;
+            /// use std::time::Duration;
+            ///
+            /// let lengths: Vec<usize> = ["so", "much"]
+            ///     .into_iter()
+            ///     .pool_map(4, |word| word.len())
+            ///     .report_slow(Duration::from_secs(30))
+            ///     .collect();
+            /// assert_eq!(lengths, [2, 4]);
+            /// ```
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn report_slow(mut self, after: std::time::Duration) -> $Name<I, Observed<'static, W> $(, $H)?> {
+                let trace_sink = self.options("report_slow").call.trace_sink();
+                self.observe(std::sync::Arc::new(crate::observe::SlowItems::new(after, trace_sink)))
             }
         }
     };

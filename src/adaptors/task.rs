@@ -9,9 +9,11 @@ use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit, permit_for_later};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::iter::FusedIterator;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
@@ -258,6 +260,37 @@ impl<R> Task<R> {
         matches!(self.state.progress.lock().stage, Stage::Done(_) | Stage::Taken)
     }
 
+    /// Whether a thread is at work on the closure.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.state.progress.lock().stage, Stage::Running(_))
+    }
+
+    /// Cancels the task if it has not started, and says whether that came in time: its closure is dropped here, and joining
+    /// it says so. A closure that has started goes on, and what comes of it is there as ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::{Pool, PanicKind};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    /// let first = pool.spawn(move || receiver.recv().is_err());
+    /// let second = pool.spawn(|| 2);
+    /// assert!(second.cancel());
+    /// assert_eq!(second.try_join().unwrap_err().kind(), PanicKind::Cancelled);
+    /// drop(sender);
+    /// pool.wait_idle();
+    /// assert!(!first.cancel()); // it has run
+    /// assert!(first.join());
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "mostly it is done for its effect")]
+    pub fn cancel(&self) -> bool {
+        self.state.give_up(PanicKind::Cancelled)
+    }
+
     /// Lets `token` cancel this task until it starts: its closure is dropped, and joining it says so. A closure that has
     /// started continues; it can check [`is_cancelled`](CancelToken::is_cancelled) itself.
     ///
@@ -322,15 +355,16 @@ impl<R> TaskState<R> {
         }
     }
 
-    /// Lets the closure never run, if nobody has begun to.
-    fn give_up(&self, why: PanicKind) {
-        let Some(f) = self.claim() else { return };
+    /// Lets the closure never run, if nobody has begun to; false if somebody has.
+    fn give_up(&self, why: PanicKind) -> bool {
+        let Some(f) = self.claim() else { return false };
         panics::contain(f);
         if let Some(watch) = &self.watch {
             watch.finish();
         }
         let result = Err(TaskPanic::not_run(&self.call, why));
         self.finish(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
+        true
     }
 
     fn finish(&self, outcome: Finished<R>) {
@@ -532,6 +566,150 @@ impl<R> Future for Task<R> {
         drop(state);
         drop(before);
         Poll::Pending
+    }
+}
+
+/// Yields tasks in the order in which they finish: those that have finished first, then each as soon as it does.
+///
+/// Each task that comes out has its outcome, so [`join`](Task::join) and [`try_join`](Task::try_join) return at once. The first
+/// of several is `next()`, all of them are a loop, and the first failure is
+/// `find_map(|task| task.try_join().err())`. Tasks that were cancelled come too. Dropping the iterator detaches the tasks that
+/// are left, as dropping a [`Task`] does.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::{Pool, as_completed};
+///
+/// let pool = Pool::new(2)?;
+/// let (sender, receiver) = std::sync::mpsc::channel();
+/// let slow = pool.spawn(move || receiver.recv().unwrap());
+/// let quick = pool.spawn(|| "quick");
+/// let mut names = Vec::new();
+/// for task in as_completed([slow, quick]) {
+///     names.push(task.join());
+///     let _ = sender.send("slow");
+/// }
+/// assert_eq!(names, ["quick", "slow"]);
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+///
+/// To know which of them came out, let each return its number beside its result. On a worker of a task's own pool, `next` runs
+/// tasks that have not started, as [`join`](Task::join) does.
+///
+/// # Panics
+///
+/// `next` does if it would wait for a task that runs further down on this thread's own stack.
+pub fn as_completed<R>(tasks: impl IntoIterator<Item = Task<R>>) -> AsCompleted<R> {
+    let finished = Arc::new(FinishedTasks { order: Mutex::default(), changed: Condvar::new() });
+    let wait = |(place, task): (usize, Task<R>)| {
+        let notes = Waker::from(Arc::new(NotesFinish { place, finished: Arc::clone(&finished) }));
+        let mut state = task.state.progress.lock();
+        let is_finished = matches!(state.stage, Stage::Done(_) | Stage::Taken);
+        let before = if is_finished { None } else { state.waker.replace(notes) };
+        drop(state);
+        // Somebody else's, who has polled the task.
+        panics::contain(before);
+        if is_finished {
+            finished.add(place);
+        }
+        Some(task)
+    };
+    let tasks: Vec<_> = tasks.into_iter().enumerate().map(wait).collect();
+    AsCompleted { left: tasks.len(), tasks, finished }
+}
+
+/// The iterator that [`as_completed`] returns.
+#[must_use = "iterators are lazy: dropping this one detaches its tasks"]
+pub struct AsCompleted<R> {
+    /// `None` for those that came out.
+    tasks: Vec<Option<Task<R>>>,
+    left: usize,
+    finished: Arc<FinishedTasks>,
+}
+
+/// Which tasks have finished and not come out.
+struct FinishedTasks {
+    /// By their places, in the order in which they finished.
+    order: Mutex<VecDeque<usize>>,
+    changed: Condvar,
+}
+
+impl FinishedTasks {
+    fn add(&self, place: usize) {
+        self.order.lock().push_back(place);
+        self.changed.notify_one();
+    }
+}
+
+/// Woken by a task that has finished.
+struct NotesFinish {
+    place: usize,
+    finished: Arc<FinishedTasks>,
+}
+
+impl Wake for NotesFinish {
+    fn wake(self: Arc<Self>) {
+        self.finished.add(self.place);
+    }
+}
+
+impl<R> AsCompleted<R> {
+    /// Runs what has not started where this is a worker that must not wait for it. The permits are for a wait.
+    fn permits_or_run(&self) -> Vec<WaitPermit> {
+        let mut permits = Vec::new();
+        for task in self.tasks.iter().flatten() {
+            permits.extend(task.state.permit_or_run());
+            let mut state = task.state.progress.lock();
+            task.state.give_up_if_elsewhere(&mut state);
+            let is_done = matches!(state.stage, Stage::Done(_));
+            let waker = if is_done { state.waker.take() } else { None };
+            let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
+            drop(state);
+            assert!(!is_own, "a task cannot wait for itself: it runs on this very thread, below the one that waits");
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            if !self.finished.order.lock().is_empty() {
+                break;
+            }
+        }
+        permits
+    }
+}
+
+impl<R> Iterator for AsCompleted<R> {
+    type Item = Task<R>;
+
+    fn next(&mut self) -> Option<Task<R>> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut first = self.finished.order.lock().pop_front();
+        if first.is_none() {
+            let _permits = self.permits_or_run();
+            let mut order = self.finished.order.lock();
+            while order.is_empty() {
+                self.finished.changed.wait(&mut order);
+            }
+            first = order.pop_front();
+        }
+        self.left -= 1;
+        self.tasks[first.expect("BUG: the wait ends with one")].take()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<R> ExactSizeIterator for AsCompleted<R> {}
+
+impl<R> FusedIterator for AsCompleted<R> {}
+
+impl<R> fmt::Debug for AsCompleted<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted").field("left", &self.left).finish_non_exhaustive()
     }
 }
 

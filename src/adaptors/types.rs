@@ -1,7 +1,8 @@
 //! Types in the signatures of this crate that a program need not name.
 //!
 //! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and [`PoolParMap`](crate::PoolParMap) is
-//! what is done with an item: a [`Map`], [`StarMap`] or [`MapInit`], depending on the method, wrapped in a [`Catching`] or an
+//! what is done with an item: a [`Map`], [`StarMap`], [`MapInit`], [`MapTryInit`] or [`MapWith`], depending on the
+//! method, wrapped in a [`Catching`] or an
 //! [`Observed`] for each of these options. The third one of `PoolImap` is where its threads come from: a [`Background`] or a
 //! [`Scope`](crate::Scope). The traits [`Work`], [`WorkOn`]
 //! and [`Host`] describe both; they are sealed. Use these names where a struct
@@ -29,4 +30,4 @@
 //! ```
 
 pub use crate::adaptors::imap::{Background, Host};
-pub use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, Work, WorkOn};
+pub use crate::engine::work::{Catching, Map, MapInit, MapTryInit, MapWith, Observed, StarMap, Work, WorkOn};

@@ -40,7 +40,11 @@ impl Event {
 
     /// The same for a limited time; false if it was not set by then.
     pub(crate) fn wait_for(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
+        self.wait_until(Instant::now() + time)
+    }
+
+    /// The same up to a moment.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> bool {
         let mut lock = self.lock.lock();
         loop {
             if self.is_set.swap(false, Ordering::Acquire) {

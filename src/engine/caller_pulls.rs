@@ -393,6 +393,10 @@ pub(crate) struct Delivery<R> {
     source: SourceState,
     /// Nothing more is delivered, whatever is left.
     pub(crate) over: bool,
+    /// A token has ended the call before all that was pulled was delivered.
+    has_lost: bool,
+    /// A token has ended the call before the source did.
+    has_left: bool,
     /// How large the next batch is: so many times the smallest one.
     batch: usize,
     /// How much to pull, as last computed from the measurements.
@@ -408,6 +412,8 @@ impl<R> Delivery<R> {
             out: 0,
             source: SourceState::Open,
             over: false,
+            has_lost: false,
+            has_left: false,
             batch: 1,
             plan: Plan::default(),
         }
@@ -435,6 +441,7 @@ impl<R> Delivery<R> {
             }
             if self.inbox.take_gap() {
                 self.over = true;
+                self.has_lost = true;
                 self.settle();
             }
             let Some(done) = self.ready.pop_front() else { return false };
@@ -448,11 +455,17 @@ impl<R> Delivery<R> {
     pub(crate) fn finished(&mut self, cancelled: bool) -> bool {
         if !self.over && self.out == 0 && (cancelled || !self.source.is_open()) {
             self.over = true;
+            self.has_left = self.source.is_open();
             if let SourceState::Panicked(payload) = mem::replace(&mut self.source, SourceState::Ended) {
                 panics::resume(payload);
             }
         }
         self.over
+    }
+
+    /// Whether a token has ended the call, and `source` may have had more. Known once there are no more results.
+    pub(crate) fn was_cut_short(&self, source: &impl Source) -> bool {
+        self.has_lost || (self.has_left && source.size_hint().1 != Some(0))
     }
 
     /// Raises a panic that was reported: the sequential loop would have stopped here.

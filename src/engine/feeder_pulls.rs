@@ -24,10 +24,19 @@ use crate::threads::workers_scope::{self, Holders, Lent, Shared, WorkersScope};
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 use std::{thread, vec};
 
 /// How often the consumer gives way at the end of a stream before it waits for the others to let go.
 const ROUNDS_AWAKE: u32 = 16;
+
+/// How long the consumer waits for what comes next.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    Endless,
+    /// Until then, if nothing comes before; and it runs nothing itself.
+    Until(Instant),
+}
 
 /// A block of a stream: its items were pulled one by one.
 type Items<T> = vec::IntoIter<T>;
@@ -242,7 +251,8 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
 
     /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a
     /// worker that must not wait for the pool it runs what waits for a worker, and waits only for what runs elsewhere.
-    pub(crate) fn deliver(&self, handed: usize) -> Turn<W::Output> {
+    /// `None` where nothing has come in time.
+    pub(crate) fn deliver(&self, handed: usize, patience: Patience) -> Option<Turn<W::Output>> {
         let mut state = self.shared.lock();
         state.delivered(handed);
         loop {
@@ -256,8 +266,21 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
             }
             let turn = state.next_turn(cancelled);
             self.shared.apply(&mut state);
-            if let Some(turn) = turn {
+            if turn.is_some() {
                 return turn;
+            }
+            if let Patience::Until(deadline) = patience {
+                // A wait with an end may wait for anybody.
+                if Instant::now() >= deadline {
+                    return None;
+                }
+                if state.begin_wait(Until::Front) {
+                    MutexGuard::unlocked(&mut state, || {
+                        self.shared.waiting(|| self.shared.stop.consumer.wait_until(deadline))
+                    });
+                    state.end_wait();
+                }
+                continue;
             }
             let permit = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
             let helps = matches!(permit, Some(None));
@@ -295,6 +318,11 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
         while self.shared.stop.is_held_by_others() {
             self.shared.stop.consumer.wait();
         }
+    }
+
+    /// Whether the source has ended by itself, and `results` is the number of its items.
+    pub(crate) fn has_given_all(&self, results: usize) -> bool {
+        self.shared.lock().has_given_all(results)
     }
 
     /// Pulls one item on the consumer's thread, where there are no workers.
@@ -359,7 +387,6 @@ mod tests {
     use crate::engine::work::Map;
     use std::iter;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Instant;
 
     type Mapped<T, R> = StreamState<T, Map<fn(T) -> R, R>>;
 
@@ -385,19 +412,19 @@ mod tests {
         let stop = stream.stop_flag();
         stop.note_cancelled();
         assert!(stop.goes_on(), "the token has not come so far");
-        assert!(matches!(stream.deliver(0), Turn::Done(done) if done.results == [0]));
+        assert!(matches!(stream.deliver(0, Patience::Endless), Some(Turn::Done(done)) if done.results == [0]));
         assert_eq!(stream.shared.lock().queued(), 0);
         let goes_on = stop.goes_on();
-        let next = match stream.deliver(1) {
+        let next = match stream.deliver(1, Patience::Endless) {
             // Each of the others was a chunk; with an order, the first of them is the end.
-            Turn::Done(gap) if ordered => return (gap.results.len() == gap.items, goes_on),
+            Some(Turn::Done(gap)) if ordered => return (gap.results.len() == gap.items, goes_on),
             next => next,
         };
         let next = (1..=queued).fold(next, |next, _| match next {
-            Turn::Done(_) => stream.deliver(1),
+            Some(Turn::Done(_)) => stream.deliver(1, Patience::Endless),
             next => next,
         });
-        (matches!(next, Turn::Panicked(_)), goes_on)
+        (matches!(next, Some(Turn::Panicked(_))), goes_on)
     }
 
     #[test]

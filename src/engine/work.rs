@@ -5,6 +5,7 @@
 use crate::engine::star::StarFn;
 use crate::observe::ObserverRef;
 use crate::panics::{self, Call, TaskPanic};
+use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ mod sealed {
     impl<F, R> Sealed for super::Map<F, R> {}
     impl<F, R> Sealed for super::StarMap<F, R> {}
     impl<N, F, S, R> Sealed for super::MapInit<N, F, S, R> {}
+    impl<N, F, S, R> Sealed for super::MapTryInit<N, F, S, R> {}
+    impl<S, F, R> Sealed for super::MapWith<S, F, R> {}
     impl<W> Sealed for super::Catching<W> {}
     impl<W> Sealed for super::Observed<'_, W> {}
 }
@@ -149,25 +152,106 @@ where
 {
     #[inline]
     fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> R {
-        let (state, item) = match state {
-            Some(state) => (state, item),
-            None => self.begin(state, item),
+        let (state, item) = if let Some(state) = state {
+            (state, item)
+        } else {
+            let (new, item) = begin(&self.init, item);
+            (state.insert(new), item)
         };
         (self.f)(state, item)
     }
 }
 
-impl<N: Fn() -> S, F, S, R> MapInit<N, F, S, R> {
-    /// Makes the state before a worker's first item. Where that panics, the item is left over like any other.
-    #[cold]
-    fn begin<'s, T>(&self, state: &'s mut Option<S>, item: T) -> (&'s mut S, T) {
-        match panics::catch(&self.init) {
-            Ok(new) => (state.insert(new), item),
-            Err(payload) => {
-                panics::contain(item);
-                panics::resume(payload)
-            }
+/// Makes the state before a worker's first item. Where that panics, the item is left over like any other.
+#[cold]
+fn begin<T, S>(init: impl FnOnce() -> S, item: T) -> (S, T) {
+    match panics::catch(init) {
+        Ok(new) => (new, item),
+        Err(payload) => {
+            panics::contain(item);
+            panics::resume(payload)
         }
+    }
+}
+
+/// `f(&mut state, item)` with a state for each worker that may fail to be made: the work of
+/// [`pool_map_try_init`](crate::PoolIterator::pool_map_try_init).
+pub struct MapTryInit<N, F, S, R> {
+    init: N,
+    f: F,
+    gives: PhantomData<fn() -> (S, R)>,
+}
+
+impl<N, F, S, R> MapTryInit<N, F, S, R> {
+    pub(crate) fn new(init: N, f: F) -> Self {
+        MapTryInit { init, f, gives: PhantomData }
+    }
+}
+
+impl<N, F, S, R> Work for MapTryInit<N, F, S, R> {
+    type Output = R;
+    type State = S;
+    const HAS_STATE: bool = true;
+}
+
+impl<T, S, R, E, N, F> WorkOn<T> for MapTryInit<N, F, S, Result<R, E>>
+where
+    T: Send,
+    S: Send,
+    R: Send,
+    E: Send,
+    N: Fn() -> Result<S, E> + Sync,
+    F: Fn(&mut S, T) -> Result<R, E> + Sync,
+{
+    #[inline]
+    fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> Result<R, E> {
+        let (state, item) = if let Some(state) = state {
+            (state, item)
+        } else {
+            let (new, item) = begin(&self.init, item);
+            (state.insert(new?), item)
+        };
+        (self.f)(state, item)
+    }
+}
+
+/// `f(&mut state, item)` with a clone of one state for each worker: the work of
+/// [`pool_map_with`](crate::PoolIterator::pool_map_with).
+pub struct MapWith<S, F, R> {
+    /// Cloned under the lock, since it need not be `Sync`. Nothing else of ours is locked then.
+    state: Mutex<S>,
+    f: F,
+    gives: PhantomData<fn() -> R>,
+}
+
+impl<S, F, R> MapWith<S, F, R> {
+    pub(crate) fn new(state: S, f: F) -> Self {
+        MapWith { state: Mutex::new(state), f, gives: PhantomData }
+    }
+}
+
+impl<S, F, R> Work for MapWith<S, F, R> {
+    type Output = R;
+    type State = S;
+    const HAS_STATE: bool = true;
+}
+
+impl<T, S, R, F> WorkOn<T> for MapWith<S, F, R>
+where
+    T: Send,
+    S: Clone + Send,
+    R: Send,
+    F: Fn(&mut S, T) -> R + Sync,
+{
+    #[inline]
+    fn run(&self, state: &mut Option<S>, item: T, _: At<'_>) -> R {
+        let (state, item) = if let Some(state) = state {
+            (state, item)
+        } else {
+            let (new, item) = begin(|| self.state.lock().clone(), item);
+            (state.insert(new), item)
+        };
+        (self.f)(state, item)
     }
 }
 
@@ -256,5 +340,6 @@ macro_rules! opaque_debug {
 }
 
 opaque_debug!("Map" => [F, R] Map<F, R>, "StarMap" => [F, R] StarMap<F, R>);
-opaque_debug!("MapInit" => [N, F, S, R] MapInit<N, F, S, R>);
+opaque_debug!("MapInit" => [N, F, S, R] MapInit<N, F, S, R>, "MapTryInit" => [N, F, S, R] MapTryInit<N, F, S, R>);
+opaque_debug!("MapWith" => [S, F, R] MapWith<S, F, R>);
 opaque_debug!("Catching" => [W] Catching<W>, "Observed" => ['a, W] Observed<'a, W>);

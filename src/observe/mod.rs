@@ -6,6 +6,7 @@
 //! call_observer   ObserverRef: one observer of one call, from its start to its end
 //! item_timer      ItemTimer: the items that one thread runs in a row
 //! timeline        Timeline: an observer that records
+//! slow            SlowItems: an observer that prints a line about each item that takes long
 //! snapshot        what a Timeline knows at one moment; spans and rows are its parts
 //! summary, svg, chrome, joblog   the four ways to write a snapshot
 //! ```
@@ -24,6 +25,7 @@ mod observer;
 mod recorder;
 mod row;
 mod rows;
+mod slow;
 mod snapshot;
 mod spans;
 mod summary;
@@ -36,4 +38,5 @@ pub(crate) use self::into_observer::{ObserverHandle, SharedObserver};
 pub(crate) use self::item_timer::ItemTimer;
 pub(crate) use self::observer::CallerRole;
 pub use self::observer::{CallInfo, Observer, TaskInfo, TaskOutcome, TaskStart};
+pub(crate) use self::slow::SlowItems;
 pub use self::timeline::{RunningTask, Timeline};

@@ -42,7 +42,7 @@ pub(crate) use self::call::Call;
 pub(crate) use self::catch::{JobEnd, run_item, run_job, stop};
 pub(crate) use self::contain::{contain, contain_all, keep_in};
 pub(crate) use self::mention::{mention, mention_there};
-pub(crate) use self::output::{TraceSink, emit, emit_raw};
+pub(crate) use self::output::{TraceSink, emit, emit_aside, emit_raw};
 pub(crate) use self::record::UNKNOWN_ITEM;
 pub use self::task_panic::{PanicKind, TaskPanic};
 pub(crate) use self::text::LineKind;

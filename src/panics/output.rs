@@ -37,6 +37,13 @@ pub(crate) fn emit_raw(trace_sink: TraceSink, text: String) {
     }
 }
 
+/// Prints tagged text from a thread of ours that runs no job and that nobody waits for.
+pub(crate) fn emit_aside(trace_sink: TraceSink, text: &str) {
+    if !text.is_empty() {
+        write(trace_sink, text, write_stderr);
+    }
+}
+
 /// Gives text to the logger and, unless that is to be enough, to standard error by `print`.
 fn write(trace_sink: TraceSink, text: &str, print: impl FnOnce(&str)) {
     // A logger is the user's, and `eprint!` panics where standard error is closed.

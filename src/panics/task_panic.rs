@@ -218,7 +218,8 @@ impl TaskPanic {
 pub enum PanicKind {
     /// `f`, or the closure of a task, panicked.
     Panicked,
-    /// The closure of a task did not run: its [`CancelToken`](crate::CancelToken) was cancelled before it started.
+    /// The closure of a task was not run: it was [cancelled](crate::Task::cancel), or its [`CancelToken`](crate::CancelToken) was,
+    /// before it started.
     Cancelled,
     /// The closure of a task did not run: the last handle of its pool was dropped before it started.
     PoolDropped,

@@ -447,7 +447,16 @@ pub(crate) fn more(worker: &str, count: usize, what: &str, style: Style) -> Stri
 
 /// Puts the tag before each line of `body`.
 fn tag(worker: &str, body: &str, style: Style) -> String {
-    let tag = style.paint("1;31", &format!("[TRACE:{}]", escape(&worker.replace(['\n', '\r'], " "))));
+    tag_as("TRACE", "1;31", worker, body, style)
+}
+
+/// A line about an item that is slow, or was.
+pub(crate) fn slow_line(worker: &str, body: &str, style: Style) -> String {
+    tag_as("SLOW", "1;33", worker, &escape(&body.replace(['\n', '\r'], " ")), style)
+}
+
+fn tag_as(kind: &str, colour: &str, worker: &str, body: &str, style: Style) -> String {
+    let tag = style.paint(colour, &format!("[{kind}:{}]", escape(&worker.replace(['\n', '\r'], " "))));
     body.lines().fold(String::new(), |mut tagged, line| {
         let _ = writeln!(tagged, "{}", format!("{tag} {line}").trim_end());
         tagged

@@ -11,6 +11,7 @@ use crate::base::{stdio, unwind};
 use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::TraceSink;
 use crate::panics::text::TraceLevel;
+use once_cell::race::OnceNonZeroUsize;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -274,6 +275,25 @@ impl fmt::Debug for PoolBuilder {
     }
 }
 
+/// How many workers the pool of the process has, and a lease of [`Cores`](super::lease::Cores): `POOL_MAP_THREADS`, or one per
+/// available core.
+pub(super) fn default_threads() -> usize {
+    // Of those that never wait: after a fork, the thread that was about to set it may not be in this process.
+    static THREADS: OnceNonZeroUsize = OnceNonZeroUsize::new();
+    let choose = || {
+        let variable = std::env::var("POOL_MAP_THREADS").ok();
+        let threads = from_variable(variable.as_deref()).unwrap_or_else(available_cores);
+        NonZeroUsize::new(threads).expect("BUG: at least one")
+    };
+    THREADS.get_or_init(choose).get()
+}
+
+/// What is no number is passed over, and so is 0, as `RAYON_NUM_THREADS` has it.
+fn from_variable(value: Option<&str>) -> Option<usize> {
+    let threads: usize = value?.parse().ok()?;
+    (threads > 0).then(|| threads.min(rayon::max_num_threads()))
+}
+
 fn available_cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
 }
@@ -291,6 +311,18 @@ pub(crate) fn check_threads(threads: usize) -> Result<(), PoolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_is_no_number_of_threads_is_passed_over() {
+        let most = rayon::max_num_threads();
+        for (value, threads) in [("3", Some(3)), ("1", Some(1)), ("99999999999", Some(most))] {
+            assert_eq!(from_variable(Some(value)), threads, "{value}");
+        }
+        for value in ["0", "", " 3", "-1", "four", "3.0", "99999999999999999999999"] {
+            assert_eq!(from_variable(Some(value)), None, "{value}");
+        }
+        assert_eq!(from_variable(None), None);
+    }
 
     #[test]
     fn a_pool_may_have_as_many_workers_as_rayon_knows() {

@@ -17,7 +17,7 @@ use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::TraceSink;
 use crate::panics::text::TraceLevel;
-use crate::threads::builder::check_threads;
+use crate::threads::builder::{check_threads, default_threads};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::WaitPermit;
 
@@ -33,12 +33,14 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// | first argument | workers |
 /// |---|---|
 /// | `usize`, [`NonZeroUsize`] | that many threads, leased from a cache while the call runs |
+/// | [`Cores`] | as many as [`Pool::global`] has, leased in the same way |
 /// | `&Pool`, `Pool`, `&Arc<Pool>`, `Arc<Pool>` | that pool's, which other calls may share |
 ///
 /// A call has its leased workers alone. The cache keeps at most 128 idle threads (or one pool, if that is larger), and ends
 /// those that were idle for 10 seconds. If the threads of a number cannot start, the call runs on the caller's thread. The
 /// same happens to every call by number if the environment variable `POOL_MAP_INLINE` is `1` when the first such call is made.
 /// This helps with a debugger: items run one after the other, as with [`Pool::inline`].
+/// `POOL_MAP_THREADS` sets how many threads [`Pool::global`] and [`Cores`] have.
 ///
 /// A number starts that many threads, however few items there are. They inherit priority, affinity and signal mask from the
 /// thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
@@ -64,9 +66,24 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
     message = "`{Self}` is neither a number of threads (`usize`) nor a `Pool`",
     label = "expected a number of threads (`usize`) or a `Pool`",
     note = "if it is a number `n` of another type, write `n as usize`",
-    note = "a `NonZeroUsize`, an `Arc<Pool>`, a `&Pool` and a `&Arc<Pool>` are accepted, too"
+    note = "a `NonZeroUsize`, `Cores`, an `Arc<Pool>`, a `&Pool` and a `&Arc<Pool>` are accepted, too"
 )]
 pub trait IntoPool: sealed::ToWorkers {}
+
+/// As many workers as there are cores, leased for one call as by a number: the call has them alone.
+///
+/// Their number is that of [`Pool::global`], whose workers all calls share: one per available core, or `POOL_MAP_THREADS`.
+///
+/// # Examples
+///
+/// ```
+/// use pool_map::{Cores, PoolIterator};
+///
+/// let squares: Vec<u64> = (0..4).pool_map(Cores, |x| x * x).collect();
+/// assert_eq!(squares, [0, 1, 4, 9]);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cores;
 
 pub(crate) use sealed::ToWorkers;
 
@@ -146,6 +163,7 @@ impl Workers {
 
 impl IntoPool for usize {}
 impl IntoPool for NonZeroUsize {}
+impl IntoPool for Cores {}
 impl IntoPool for Pool {}
 impl IntoPool for &Pool {}
 impl IntoPool for Arc<Pool> {}
@@ -160,6 +178,12 @@ impl ToWorkers for usize {
 impl ToWorkers for NonZeroUsize {
     fn to_workers(self) -> Workers {
         leased(self.get())
+    }
+}
+
+impl ToWorkers for Cores {
+    fn to_workers(self) -> Workers {
+        leased(default_threads())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Behind the last handle stand its [threads](super::worker_thread): rayon's pool, their join handles, and the block of
 //! numbers that makes their names.
 
-use super::builder::PoolBuilder;
+use super::builder::{PoolBuilder, default_threads};
 use super::error::PoolError;
 use super::install;
 use super::job_queue::JobQueue;
@@ -118,7 +118,9 @@ impl Pool {
 
     /// Returns the process-wide pool. It has one worker per available core, starts at the first call, and never ends.
     ///
-    /// The number of cores is that of [`std::thread::available_parallelism`]. If the threads cannot start, this is an
+    /// The number of cores is that of [`std::thread::available_parallelism`]. The environment variable `POOL_MAP_THREADS`
+    /// sets another number of workers. Like `RAYON_NUM_THREADS`, it is read once, and passed over where it is 0 or no
+    /// number; one that is larger than a pool can be stands for the largest. If the threads cannot start, this is an
     /// [`inline`](Pool::inline) pool.
     ///
     /// # Examples
@@ -135,7 +137,7 @@ impl Pool {
         if is_forked() {
             return FORKED.get_or_init(Pool::inline);
         }
-        GLOBAL.get_or_init(|| Pool::builder().build().unwrap_or_else(|_| Pool::inline()))
+        GLOBAL.get_or_init(|| Pool::new(default_threads()).unwrap_or_else(|_| Pool::inline()))
     }
 
     /// Returns a pool without threads: every call on it runs on the caller's thread, one item after the other.

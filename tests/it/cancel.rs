@@ -1,11 +1,12 @@
 //! `CancelToken` on every adaptor.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::{iter, thread};
 
-use pool_map::{CancelToken, Pool, PoolIterator};
+use pool_map::{CancelToken, Pool, PoolIterator, TraceLevel};
 
 use crate::gate::{Gate, text};
 
@@ -314,4 +315,105 @@ fn at_once_though_the_pool_is_busy() {
 /// Ten items of an unknown number. Says so when the first one is pulled.
 fn some(first: mpsc::Sender<()>) -> impl Iterator<Item = usize> + Send {
     (0..10).filter(move |&x| x > 0 || first.send(()).is_ok())
+}
+
+/// Whether a call said that it was cut short, by each of the doors that say so. `f` and the source may cancel the token.
+fn says_cut(
+    workers: usize,
+    source: &(impl Iterator<Item = usize> + Send + Clone + 'static),
+    f: impl Fn(usize, &CancelToken) -> usize + Send + Sync + Clone + 'static,
+) -> Vec<bool> {
+    let mut said = Vec::new();
+    for pool in [&pool(workers), &Pool::inline()] {
+        let call = || {
+            let (token, f) = (CancelToken::new(), f.clone());
+            let same = token.clone();
+            (token, move |x| f(x, &same))
+        };
+        let (token, f) = call();
+        let mut results = source.clone().pool_map(pool, f).chunk_size(1).cancel_on(&token);
+        results.by_ref().for_each(drop);
+        said.push(results.was_cut_short());
+        let (token, f) = call();
+        let results = source.clone().pool_map(pool, f).chunk_size(1).cancel_on(&token);
+        said.push(results.consume(|mut results| (results.by_ref().for_each(drop), results.was_cut_short()).1));
+        let (token, f) = call();
+        let mut results = source.clone().pool_imap(pool, f).chunk_size(1).cancel_on(&token);
+        results.by_ref().for_each(drop);
+        said.push(results.was_cut_short());
+        let (token, f) = call();
+        let mut results = source.clone().pool_imap_unordered(pool, f).chunk_size(1).cancel_on(&token);
+        results.by_ref().for_each(drop);
+        said.push(results.was_cut_short());
+    }
+    said
+}
+
+#[test]
+fn a_cut_result_says_so_and_a_complete_one_does_not() {
+    let at = |last: usize| {
+        move |x, token: &CancelToken| {
+            if x == last {
+                token.cancel();
+            }
+            x
+        }
+    };
+    let some = |said: Vec<bool>, cut: bool| assert!(said.iter().all(|&said| said == cut), "{said:?} is not {cut}");
+    some(says_cut(2, &(0..usize::MAX), at(5)), true);
+    some(says_cut(2, &(0..usize::MAX).filter(|_| true), at(0)), true);
+    some(says_cut(2, &(0..1000), |x, _| x), false);
+    some(says_cut(2, &(0..1000).filter(|_| true), |x, _| x), false);
+    // Too late to matter: the last item runs, behind all others, and the source has no more.
+    some(says_cut(1, &(0..8), at(7)), false);
+    some(says_cut(1, &(0..0), at(0)), false);
+}
+
+/// Opens a gate at the end of the thread whose thread-local it is.
+struct OpensAtExit(Arc<Gate>);
+
+impl Drop for OpensAtExit {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+thread_local! {
+    static AT_EXIT: RefCell<Option<OpensAtExit>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_source_that_has_ended_is_complete_whatever_its_length() {
+    for is_ordered in [true, false] {
+        let (token, ended) = (CancelToken::new(), Arc::new(Gate::default()));
+        let (cancels, waits, ends) = (token.clone(), Arc::clone(&ended), Arc::clone(&ended));
+        // The token is cancelled when the feeder has ended.
+        let source = (0..2).chain(iter::from_fn(move || {
+            AT_EXIT.set(Some(OpensAtExit(Arc::clone(&ends))));
+            None
+        }));
+        let f = move |x: usize| {
+            waits.wait();
+            cancels.cancel();
+            x
+        };
+        let mut results = if is_ordered { source.pool_imap(2, f) } else { source.pool_imap_unordered(2, f) };
+        results = results.cancel_on(&token).chunk_size(1);
+        let count = results.by_ref().count();
+        assert_eq!(results.was_cut_short(), count < 2, "{count} of 2");
+    }
+}
+
+#[test]
+fn a_call_that_panics_or_is_not_over_was_not_cut_short() {
+    let token = CancelToken::new();
+    let mut results = (0..100).pool_map(2, |x| x).cancel_on(&token).chunk_size(1);
+    assert_eq!(results.next(), Some(0));
+    token.cancel();
+    assert!(!results.was_cut_short(), "results may be at hand");
+    results.by_ref().for_each(drop);
+    assert!(results.was_cut_short());
+    let mut results = (0..100).pool_map(2, |x| assert_ne!(x, 3)).trace(TraceLevel::Off);
+    assert!(catch_unwind(AssertUnwindSafe(|| results.by_ref().for_each(drop))).is_err());
+    assert!(!results.was_cut_short());
 }

@@ -149,7 +149,15 @@ door!(Split, "data that can be split", |items| items.into_par_iter(), |all| all.
 door!(Whole, "collect_vec", |items| items.into_par_iter(), |all| all.collect_vec(), |some, then| some
     .consume(|mut results| then(&mut results)));
 
-const DOORS: [&dyn Door; 3] = [&Plain, &Split, &Whole];
+door!(
+    Consumed,
+    "a plain iterator, consumed",
+    |items| items.into_iter(),
+    |all| all.consume(|results| results.collect()),
+    |some, then| some.consume(|mut results| then(&mut results))
+);
+
+const DOORS: [&dyn Door; 4] = [&Plain, &Split, &Whole, &Consumed];
 
 /// Goes through `case` with each door, on pools of 1, 2 and 4, in chunks of 1, of 3 and as measured. Whatever it does, no
 /// value is left, and the pool has its workers.
@@ -383,6 +391,10 @@ fn an_observer_is_told_of_each_item_once() {
         }
     }
 
+    let notes = Notes(Mutex::new(Vec::new()));
+    assert_eq!((0..100_usize).into_par_iter().pool_map(2, |x| x).observe(&notes).collect_vec().len(), 100);
+    assert_eq!(notes.0.into_inner().expect("no panic").len(), 100);
+
     each(|door, call| {
         let notes = Notes(Mutex::new(Vec::new()));
         door.observed(call, &notes);
@@ -420,6 +432,38 @@ fn for_each_sees_every_item_and_try_for_each_the_first_error() {
     assert_eq!(sum.into_inner(), 4950);
     let tried = (0..100_usize).into_par_iter().pool_map(2, |x| x).try_for_each(|x| if x < 7 { Ok(()) } else { Err(x) });
     assert_eq!(tried, Err(7));
+}
+
+#[test]
+fn the_workers_go_on_while_a_closure_consumes() {
+    let has_run = Gate::default();
+    let f = |x| {
+        if x == 10 {
+            has_run.open();
+        }
+        x
+    };
+    let odd: Vec<i32> = (0..100).pool_map(2, f).chunk_size(1).max_in_flight(16).consume(|results| {
+        let wait = |x: &i32| {
+            if *x == 0 {
+                has_run.wait();
+            }
+        };
+        results.inspect(wait).filter(|x| x % 2 == 1).collect()
+    });
+    assert!(odd.into_iter().eq((0..100).filter(|x| x % 2 == 1)));
+}
+
+#[test]
+fn a_closure_gets_what_next_has_left_and_may_leave_the_rest() {
+    let pool = Pool::new(2).expect("two threads");
+    for pool in [&pool, &Pool::inline()] {
+        let mut squares = (0..100).pool_map(pool, |x| x * x);
+        assert_eq!(squares.next(), Some(0));
+        let (length, second, left) =
+            squares.consume(|mut results| (results.len(), results.next(), results.size_hint()));
+        assert_eq!((length, second, left), (99, Some(1), (98, Some(98))));
+    }
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 use std::{iter, mem};
 
-use pool_map::{CancelToken, Pool, PoolIterator, Worker};
+use pool_map::{CancelToken, NotReady, Pool, PoolIterator, TraceLevel, Worker};
 
 use crate::gate::{Gate, text};
 use crate::nesting::tempted;
@@ -914,4 +915,153 @@ fn what_f_has_captured_is_dropped_before_the_end_is_told() {
         });
         assert_eq!(Arc::strong_count(&data), 1);
     }
+}
+
+#[test]
+fn a_wait_with_an_end_tells_not_yet_from_the_end() {
+    for is_ordered in [true, false] {
+        let (sender, receiver) = mpsc::channel();
+        let source = receiver.into_iter();
+        let mut stream =
+            if is_ordered { source.pool_imap(2, identity::<i32>) } else { source.pool_imap_unordered(2, identity) };
+        for timeout in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1)] {
+            assert_eq!(stream.next_timeout(timeout), Err(NotReady));
+        }
+        assert_eq!((stream.try_next(), stream.size_hint()), (Err(NotReady), (0, None)));
+        sender.send(1).expect("the stream listens");
+        assert_eq!(stream.next_timeout(Duration::MAX), Ok(Some(1)));
+        sender.send(2).expect("the stream listens");
+        assert_eq!(stream.next_timeout(Duration::from_secs(100_000)), Ok(Some(2)));
+        assert_eq!(stream.try_next(), Err(NotReady));
+        drop(sender);
+        assert_eq!(stream.next_timeout(Duration::MAX), Ok(None));
+        assert_eq!((stream.try_next(), stream.next_timeout(Duration::MAX), stream.next()), (Ok(None), Ok(None), None));
+    }
+}
+
+#[test]
+fn a_result_that_is_ready_needs_no_time() {
+    let pool = Pool::new(1).expect("a thread");
+    let ran = Arc::new(Gate::default());
+    let opens = Arc::clone(&ran);
+    let mut stream = (0..3)
+        .pool_imap(&pool, move |x| {
+            (
+                x,
+                if x == 2 {
+                    opens.open()
+                },
+            )
+                .0
+        })
+        .chunk_size(1);
+    while let Err(NotReady) = stream.try_next() {
+        thread::yield_now();
+    }
+    ran.wait();
+    pool.wait_idle();
+    assert_eq!((stream.try_next(), stream.next_timeout(Duration::ZERO)), (Ok(Some(1)), Ok(Some(2))));
+}
+
+#[test]
+fn a_panic_and_a_token_come_out_of_a_wait_with_an_end() {
+    let next = |stream: &mut dyn FnMut() -> Result<Option<i32>, NotReady>| loop {
+        if let Ok(next) = stream() {
+            return next;
+        }
+        thread::yield_now();
+    };
+    let mut stream = (0..3).pool_imap(2, |x| (x, assert_ne!(x, 1, "one")).0).trace(TraceLevel::Off);
+    assert_eq!(next(&mut || stream.try_next()), Some(0));
+    let raised = catch_unwind(AssertUnwindSafe(|| next(&mut || stream.try_next())));
+    assert!(text(&*raised.expect_err("it panics")).contains("one"));
+    assert_eq!(stream.try_next(), Ok(None));
+    let token = CancelToken::new();
+    let mut stream = mpsc::channel::<i32>().1.into_iter().chain(0..).pool_imap(2, |x| x).cancel_on(&token);
+    assert_eq!(next(&mut || stream.try_next()), Some(0));
+    token.cancel();
+    while next(&mut || stream.next_timeout(Duration::from_millis(1))).is_some() {}
+    assert!(stream.was_cut_short());
+}
+
+#[test]
+fn on_the_only_worker_of_its_pool_a_wait_with_an_end_ends() {
+    let pool = Pool::new(1).expect("a thread");
+    let inside = pool.clone();
+    let found = pool.spawn(move || {
+        let mut stream = (0..3).pool_imap(&inside, |x| x);
+        let soon = [stream.try_next(), stream.next_timeout(Duration::from_millis(1))];
+        (soon, stream.next_timeout(Duration::MAX), stream.next())
+    });
+    assert_eq!(found.join(), ([Err(NotReady), Err(NotReady)], Ok(Some(0)), Some(1)));
+}
+
+#[test]
+fn without_threads_a_wait_with_an_end_runs_the_item() {
+    let mut stream = (0..2).pool_imap(Pool::inline(), |x| x);
+    assert_eq!(
+        (stream.try_next(), stream.next_timeout(Duration::ZERO), stream.try_next()),
+        (Ok(Some(0)), Ok(Some(1)), Ok(None))
+    );
+}
+
+#[test]
+fn a_call_with_its_options_runs_ahead() {
+    let pool = pool(2);
+    let token = CancelToken::new();
+    let call = (0..100).zip(1..).pool_starmap(&pool, |a: u64, b: u64| a * b);
+    let stream = call.chunk_size(2).max_in_flight(4).named("products").cancel_on(&token).catch_panics().run_ahead();
+    assert!(stream.map(|result| result.expect("no panic")).eq((0..100).map(|a| a * (a + 1))));
+    // It runs ahead: item 5 runs though nobody takes the result of item 0.
+    let ran = Arc::new(Gate::default());
+    let opens = Arc::clone(&ran);
+    let f = move |_: &mut (), x: usize| {
+        (
+            x,
+            if x == 5 {
+                opens.open()
+            },
+        )
+            .0
+    };
+    let mut stream = (0..10).pool_map_init(&pool, || (), f).run_ahead().unordered();
+    let first = stream.next().expect("ten results");
+    ran.wait();
+    let mut all: Vec<_> = iter::once(first).chain(stream).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..10));
+    token.cancel();
+    assert_eq!((0..100).pool_map(&pool, identity).cancel_on(&token).run_ahead().next(), None);
+}
+
+#[test]
+fn without_order_a_result_does_not_wait_for_the_one_before() {
+    let pool = pool(2);
+    let came_out = Arc::new(Gate::default());
+    let waits = Arc::clone(&came_out);
+    let f = move |x| {
+        (
+            x,
+            if x == 0 {
+                waits.wait()
+            },
+        )
+            .0
+    };
+    let mut stream = (0..2).pool_imap(&pool, f).chunk_size(1).unordered();
+    assert_eq!(stream.next(), Some(1));
+    came_out.open();
+    assert_eq!((stream.next(), stream.next()), (Some(0), None));
+}
+
+#[test]
+fn after_the_first_result_it_is_too_late_to_run_ahead_or_out_of_order() {
+    let mut call = (0..10).pool_map(2, identity);
+    assert_eq!(call.next(), Some(0));
+    let raised = catch_unwind(AssertUnwindSafe(|| drop(call.run_ahead()))).expect_err("too late");
+    assert_eq!(text(&*raised), "run_ahead has to come before the first result is asked for");
+    let mut stream = (0..10).pool_imap(2, identity);
+    assert_eq!(stream.next(), Some(0));
+    let raised = catch_unwind(AssertUnwindSafe(|| drop(stream.unordered()))).expect_err("too late");
+    assert_eq!(text(&*raised), "unordered has to come before the first result is asked for");
 }

@@ -38,6 +38,7 @@ mod idle;
 
 mod imap;
 mod scope;
+mod states;
 mod task;
 mod cancel;
 mod shutdown;
@@ -48,6 +49,8 @@ mod log;
 mod observe;
 mod backtrace_variable;
 mod spans;
+#[cfg(target_os = "linux")]
+mod slow;
 mod logger;
 
 #[path = "../../src/testing/child.rs"]

@@ -1,6 +1,6 @@
 //! A model test of promises 1 and 6: random sources, consumers and settings, with `Iterator::map` as the model.
 
-use pool_map::{Pool, PoolIterator};
+use pool_map::{NotReady, Pool, PoolIterator};
 use proptest::prelude::*;
 use std::any::Any;
 use std::cell::RefCell;
@@ -395,10 +395,43 @@ proptest! {
     }
 
     #[test]
+    fn consume_is_map(
+        source in sources(),
+        bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
+        first in 0..9_usize,
+        steps in steps(),
+        (workers, chunk, limit) in settings(),
+    ) {
+        let f = |(number, value): (usize, usize)| {
+            if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
+        };
+        let mut map = source.make().fuse().map(f);
+        let mut it = match workers {
+            0 => source.make().pool_map(Pool::inline(), f),
+            workers => source.make().pool_map(workers, f),
+        };
+        if let Some(items) = chunk {
+            it = it.chunk_size(items);
+        }
+        if let Some(items) = limit {
+            it = it.max_in_flight(items);
+        }
+        // By `next` at first, and the rest in a closure.
+        let expected = consume(map.by_ref(), &[Step::Next(first)]).0;
+        prop_assert_eq!(consume(it.by_ref(), &[Step::Next(first)]).0, &expected[..]);
+        if !matches!(expected.last(), Some(Seen::Failed(_))) {
+            let expected = consume(map, &steps).0;
+            let found = catch_unwind(AssertUnwindSafe(|| it.consume(|results| consume(results, &steps).0)));
+            prop_assert_eq!(found.expect("the panic is caught inside"), expected);
+        }
+    }
+
+    #[test]
     fn pool_imap_is_map(
         source in sources(),
         bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
         steps in steps(),
+        asks in any::<bool>(),
         (workers, chunk, limit) in settings(),
     ) {
         let f = move |(number, value): (usize, usize)| {
@@ -415,7 +448,19 @@ proptest! {
         if let Some(items) = limit {
             it = it.max_in_flight(items);
         }
-        prop_assert_eq!(consume(it, &steps).0, expected);
+        let found = if asks {
+            // Not a wait, but a question, again and again.
+            let ask = || loop {
+                match it.try_next() {
+                    Ok(next) => return next,
+                    Err(NotReady) => std::thread::yield_now(),
+                }
+            };
+            consume(std::iter::from_fn(ask), &steps).0
+        } else {
+            consume(it, &steps).0
+        };
+        prop_assert_eq!(found, expected);
     }
 
     #[test]

@@ -318,3 +318,18 @@ fn not_where_panics_are_caught_as_values() {
         }
     }
 }
+
+#[test]
+fn pool_try_for_each_gives_the_first_error_in_order_and_stops() {
+    let pool = Pool::new(2).expect("two threads");
+    let has_failed = Gate::default();
+    // Endless, were it not stopped.
+    let outcome = (0..usize::MAX).filter(|_| true).pool_try_for_each(&pool, |x| match x {
+        0 => (has_failed.wait(), Err(x)).1,
+        1 => (has_failed.open(), Err(x)).1,
+        _ => Ok(()),
+    });
+    assert_eq!(outcome, Err(0));
+    assert_eq!((0..100).pool_try_for_each(&pool, |_| Ok::<(), ()>(())), Ok(()));
+    assert_eq!((0..100).pool_try_for_each(Pool::inline(), |x| if x < 7 { Ok(()) } else { Err(x) }), Err(7));
+}

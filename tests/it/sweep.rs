@@ -372,9 +372,11 @@ enum Door {
     Map,
     MapInit,
     MapCaught,
+    MapConsume,
     Imap,
     ImapUnordered,
     ImapCaught,
+    RunAhead,
     Scope,
     ScopeUnordered,
     Spawn,
@@ -387,7 +389,7 @@ enum Door {
 impl Door {
     /// Whether its threads may be at work after the consumer is done.
     fn runs_on(self) -> bool {
-        matches!(self, Door::Imap | Door::ImapUnordered | Door::ImapCaught | Door::Spawn)
+        matches!(self, Door::Imap | Door::ImapUnordered | Door::ImapCaught | Door::RunAhead | Door::Spawn)
     }
 
     fn is_ordered(self) -> bool {
@@ -424,7 +426,12 @@ impl Door {
                 drive.run(it, &hand);
             }
             Door::MapCaught => drive.run(source(&hand).pool_map(pool, own()).chunk_size(chunk).catch_panics(), &hand),
+            Door::MapConsume => {
+                let it = source(&hand).pool_map(pool, own()).chunk_size(chunk);
+                it.consume(|results| drive.run(results, &hand));
+            }
             Door::Imap => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk), &hand),
+            Door::RunAhead => drive.run(source(&hand).pool_map(pool, own()).chunk_size(chunk).run_ahead(), &hand),
             Door::ImapUnordered => drive.run(source(&hand).pool_imap_unordered(pool, own()).chunk_size(chunk), &hand),
             Door::ImapCaught => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk).catch_panics(), &hand),
             Door::Scope => {
@@ -646,8 +653,18 @@ fn catch_panics() {
 }
 
 #[test(minutes = 5)]
+fn pool_map_and_consume() {
+    in_child(|| sweep(Door::MapConsume, &FEW, &[1, 3], OWNED));
+}
+
+#[test(minutes = 5)]
 fn pool_imap() {
     in_child(|| sweep(Door::Imap, &Drive::ALL, &[1, 3], OWNED));
+}
+
+#[test(minutes = 5)]
+fn run_ahead() {
+    in_child(|| sweep(Door::RunAhead, &FEW, &[1, 3], OWNED));
 }
 
 #[test(minutes = 5)]

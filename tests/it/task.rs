@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use pool_map::{CancelToken, PanicKind, Pool, PoolIterator, Task, Worker};
+use pool_map::{CancelToken, PanicKind, Pool, PoolIterator, Task, TraceLevel, Worker, as_completed};
 
 use crate::gate::{Gate, text};
 use crate::nesting::tempted;
@@ -527,4 +527,85 @@ fn it_may_wait_for_every_worker_of_its_pool() {
             assert_eq!(receiver.recv(), Ok(workers));
         }
     }
+}
+
+#[test]
+fn cancel_says_whether_it_came_in_time() {
+    let pool = Pool::new(1).expect("a thread");
+    let (begun, gate) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let (begins, waits) = (Arc::clone(&begun), Arc::clone(&gate));
+    let first = pool.spawn(move || (begins.open(), waits.wait(), 1).2);
+    begun.wait();
+    let held = Arc::new(());
+    let holds = Arc::clone(&held);
+    let second = pool.spawn(move || drop(holds));
+    assert_eq!((first.is_running(), second.is_running()), (true, false));
+    assert_eq!((first.cancel(), second.cancel(), second.cancel()), (false, true, false));
+    assert_eq!(Arc::strong_count(&held), 1, "the closure is dropped");
+    assert!(second.is_finished() && !second.is_running());
+    assert_eq!(second.try_join().expect_err("it was cancelled").kind(), PanicKind::Cancelled);
+    gate.open();
+    pool.wait_idle();
+    assert!(!first.is_running() && !first.cancel());
+    assert_eq!(first.join(), 1);
+}
+
+#[test]
+fn tasks_come_as_they_complete() {
+    let pool = Pool::new(3).expect("three threads");
+    let gates: Vec<_> = (0..3).map(|_| Arc::new(Gate::default())).collect();
+    let task = |i: usize| {
+        let gate = Arc::clone(&gates[i]);
+        pool.spawn(move || (gate.wait(), i).1)
+    };
+    let mut tasks = as_completed((0..3).map(task));
+    for (left, i) in [2, 0, 1].into_iter().enumerate() {
+        assert_eq!(tasks.len(), 3 - left);
+        gates[i].open();
+        assert_eq!(tasks.next().map(Task::join), Some(i));
+    }
+    assert!(tasks.next().is_none() && tasks.next().is_none());
+    assert_eq!(as_completed(Vec::<Task<()>>::new()).count(), 0);
+}
+
+#[test]
+fn the_first_failure_comes_before_what_is_slow() {
+    let pool = Pool::builder().threads(2).trace(TraceLevel::Off).build().expect("two threads");
+    let gate = Arc::new(Gate::default());
+    let waits = Arc::clone(&gate);
+    let slow = pool.spawn(move || (waits.wait(), 0).1);
+    let tasks = [slow, pool.spawn(|| 1), pool.spawn(|| -> i32 { panic_any("two") }), pool.spawn(|| 3)];
+    tasks[3].cancel();
+    let mut completed = as_completed(tasks);
+    let failures: Vec<_> = completed.by_ref().take(3).filter_map(|task| task.try_join().err()).collect();
+    assert!(failures.iter().any(|panic| panic.kind() == PanicKind::Panicked));
+    gate.open();
+    assert_eq!(completed.next().map(Task::join), Some(0));
+}
+
+#[test]
+fn on_the_only_worker_tasks_complete_one_after_the_other() {
+    let pool = Pool::new(1).expect("a thread");
+    let inside = pool.clone();
+    let outer = pool.spawn(move || {
+        let tasks = (0..3).map(|i| inside.spawn(move || i));
+        as_completed(tasks).map(Task::join).collect::<Vec<_>>()
+    });
+    assert_eq!(outer.join(), [0, 1, 2]);
+    let inline = Pool::inline();
+    assert!(as_completed((0..3).map(|i| inline.spawn(move || i))).map(Task::join).eq(0..3));
+}
+
+#[test]
+fn a_task_does_not_wait_for_itself_as_one_of_several() {
+    let pool = Pool::builder().threads(1).trace(TraceLevel::Off).build().expect("a thread");
+    let (sender, receiver) = mpsc::channel::<Task<()>>();
+    let (says, said) = mpsc::channel();
+    let task = pool.spawn(move || {
+        let own = receiver.recv().expect("its own task");
+        let raised = catch_unwind(AssertUnwindSafe(|| drop(as_completed([own]).next())));
+        says.send(text(&*raised.expect_err("it panics")).to_owned()).expect("the test listens");
+    });
+    sender.send(task).expect("the task listens");
+    assert!(said.recv().expect("the task says it").starts_with("a task cannot wait for itself"));
 }

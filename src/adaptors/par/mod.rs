@@ -9,8 +9,8 @@ mod split;
 mod whole;
 
 use crate::adaptors::options::{CallOptions, call_options};
+use crate::adaptors::results::PoolResults;
 use crate::engine::caller_pulls::{self, CallerState, Delivery, Stream};
-use crate::engine::inbox::Chunked;
 use crate::engine::star::StarFn;
 use crate::engine::stop::CancelToken;
 use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, WorkOn};
@@ -21,9 +21,9 @@ use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 use split::{Piece, Split};
 use std::any::type_name;
-use std::iter::{FusedIterator, Product, Sum};
+use std::fmt;
+use std::iter::{Product, Sum};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::{fmt, mem, vec};
 
 /// The same methods for data that rayon can split: slices, vectors, ranges of `usize` or smaller integers, and what `zip`,
 /// `chunks`, `enumerate`, `rev`… make of them.
@@ -419,102 +419,5 @@ where
         drop(delivery);
         drop(shared);
         outcome.unwrap_or_else(|payload| panics::resume(payload))
-    }
-}
-
-/// Where [`PoolResults`] get their chunks, whatever the data they are made from.
-trait Chunks<R> {
-    fn next_chunk(&mut self) -> Option<vec::IntoIter<R>>;
-    fn size_hint(&self) -> (usize, Option<usize>);
-}
-
-impl<P, W> Chunks<W::Output> for Stream<'_, Split<P>, W>
-where
-    P: Producer<Item: Send>,
-    W: WorkOn<P::Item>,
-{
-    fn next_chunk(&mut self) -> Option<vec::IntoIter<W::Output>> {
-        match self.scope {
-            Some(scope) => self.advance(scope).then(|| mem::take(&mut self.delivery.inbox.current)),
-            None => self.run_here().map(|result| vec![result].into_iter()),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.delivery.size_hint(self.source)
-    }
-}
-
-/// The results of a [`PoolParMap`], in order, while the workers continue. [`consume`](PoolParMap::consume) passes them to its
-/// closure.
-pub struct PoolResults<'a, R> {
-    current: vec::IntoIter<R>,
-    chunks: &'a mut dyn Chunks<R>,
-}
-
-impl<'a, R> PoolResults<'a, R> {
-    fn new(chunks: &'a mut dyn Chunks<R>) -> Self {
-        PoolResults { current: Vec::new().into_iter(), chunks }
-    }
-
-    fn into_vec(self) -> Vec<R> {
-        let mut results = Vec::with_capacity(self.len());
-        while let Some(chunk) = self.chunks.next_chunk() {
-            results.extend(chunk);
-        }
-        results
-    }
-}
-
-impl<R> Chunked<R> for PoolResults<'_, R> {
-    fn current(&mut self) -> &mut vec::IntoIter<R> {
-        &mut self.current
-    }
-
-    fn refill(&mut self) -> Option<R> {
-        loop {
-            self.current = self.chunks.next_chunk()?;
-            if let Some(result) = self.current.next() {
-                return Some(result);
-            }
-        }
-    }
-}
-
-impl<R> Iterator for PoolResults<'_, R> {
-    type Item = R;
-
-    #[inline]
-    fn next(&mut self) -> Option<R> {
-        self.next_result()
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let (low, high) = self.chunks.size_hint();
-        let here = self.current.len();
-        (low.saturating_add(here), high.and_then(|high| high.checked_add(here)))
-    }
-
-    fn fold<A, G>(mut self, init: A, g: G) -> A
-    where
-        G: FnMut(A, R) -> A,
-    {
-        self.fold_results(init, g)
-    }
-}
-
-impl<R> Drop for PoolResults<'_, R> {
-    fn drop(&mut self) {
-        panics::contain_all(mem::take(&mut self.current));
-    }
-}
-
-impl<R> ExactSizeIterator for PoolResults<'_, R> {}
-
-impl<R> FusedIterator for PoolResults<'_, R> {}
-
-impl<R> fmt::Debug for PoolResults<'_, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolResults").field("left", &self.size_hint()).finish_non_exhaustive()
     }
 }

@@ -164,6 +164,11 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         self.driver.is_fed
     }
 
+    /// Whether the source has ended by itself, and `results` is the number of its items.
+    pub(crate) fn has_given_all(&self, results: usize) -> bool {
+        self.driver.is_fed && self.driver.pulled == results as u64
+    }
+
     // What the consumer does.
 
     /// The consumer is done with so many more items.
