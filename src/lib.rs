@@ -56,8 +56,7 @@
 //!
 //! - `backtrace` (default): traces show stack frames. Without it they end after the two header lines.
 //! - `chrono` (default): log lines show the local time. Without it, the seconds since the first log line.
-//! - [`tracing`](guide::seeing#logs): `f` runs in the caller's span.
-//! - [`log`](guide::seeing#logs): panic traces also go to the program's logger.
+//! - [`tracing`, `log`](guide::seeing#logs): `f` runs in the caller's span; panic traces also go to the program's logger.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]

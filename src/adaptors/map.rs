@@ -269,7 +269,9 @@ where
     ///
     /// let words = ["1", "two", "3"];
     /// let numbers: Vec<u32> =
-    ///     words.iter().pool_map(2, |word| word.parse().ok()).consume(|results| results.flatten().collect());
+    ///     words.iter()
+    ///         .pool_map(2, |word| word.parse().ok())
+    ///         .consume(|results| results.flatten().collect());
     /// assert_eq!(numbers, [1, 3]);
     ///
     /// let letters: String =

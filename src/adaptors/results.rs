@@ -77,11 +77,12 @@ impl<'a, R, I> PoolResults<'a, R, I> {
     /// use pool_map::{CancelToken, PoolIterator};
     ///
     /// let token = CancelToken::new();
-    /// let (squares, is_all) = (0..1_000_000).pool_map(2, |x| x * x).cancel_on(&token).consume(|mut results| {
+    /// let squares = (0..1_000_000).pool_map(2, |x| x * x).cancel_on(&token);
+    /// let (first, is_all) = squares.consume(|mut results| {
     ///     let squares: Vec<u64> = results.by_ref().inspect(|_| token.cancel()).collect();
-    ///     (squares, !results.was_cut_short())
+    ///     (squares[0], !results.was_cut_short())
     /// });
-    /// assert_eq!((squares[0], is_all), (0, false));
+    /// assert_eq!((first, is_all), (0, false));
     /// ```
     #[must_use]
     pub fn was_cut_short(&self) -> bool {

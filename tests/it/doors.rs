@@ -436,16 +436,27 @@ fn for_each_sees_every_item_and_try_for_each_the_first_error() {
 
 #[test]
 fn the_workers_go_on_while_a_closure_consumes() {
-    let has_run = Gate::default();
+    let [is_pulled, consumes, has_run] = [(); 3].map(|()| Gate::default());
+    let source = (0..100).inspect(|x| {
+        if *x == 10 {
+            is_pulled.open();
+        }
+    });
     let f = |x| {
-        if x == 10 {
-            has_run.open();
+        match x {
+            0 => is_pulled.wait(),
+            10 => {
+                consumes.wait();
+                has_run.open();
+            }
+            _ => {}
         }
         x
     };
-    let odd: Vec<i32> = (0..100).pool_map(2, f).chunk_size(1).max_in_flight(16).consume(|results| {
+    let odd: Vec<i32> = source.pool_map(2, f).chunk_size(1).max_in_flight(16).consume(|results| {
         let wait = |x: &i32| {
             if *x == 0 {
+                consumes.open();
                 has_run.wait();
             }
         };
