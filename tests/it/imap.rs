@@ -948,7 +948,7 @@ fn a_result_that_is_ready_needs_no_time() {
             (
                 x,
                 if x == 2 {
-                    opens.open()
+                    opens.open();
                 },
             )
                 .0
@@ -1014,11 +1014,11 @@ fn a_call_with_its_options_runs_ahead() {
     // It runs ahead: item 5 runs though nobody takes the result of item 0.
     let ran = Arc::new(Gate::default());
     let opens = Arc::clone(&ran);
-    let f = move |_: &mut (), x: usize| {
+    let f = move |(): &mut (), x: usize| {
         (
             x,
             if x == 5 {
-                opens.open()
+                opens.open();
             },
         )
             .0
@@ -1042,7 +1042,7 @@ fn without_order_a_result_does_not_wait_for_the_one_before() {
         (
             x,
             if x == 0 {
-                waits.wait()
+                waits.wait();
             },
         )
             .0

@@ -42,7 +42,7 @@ fn the_environment_says_how_many_workers_there_are_by_default() {
 fn what_is_no_number_of_threads_is_passed_over() {
     for value in ["0", "many", "-1"] {
         child::with_env("POOL_MAP_THREADS", value).succeeds(|| {
-            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+            let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
             assert_eq!(Pool::global().threads(), cores);
         });
     }

@@ -32,10 +32,10 @@ fn an_init_that_fails_on_every_worker_fails_every_item() {
     let init = || -> Result<(), usize> { Err(tries.fetch_add(1, Ordering::SeqCst)) };
     let f = |(): &mut (), x: usize| Ok(x);
     let mut errors: Vec<_> =
-        (0..100).pool_map_try_init(&pool(4), init, f).map(|result| result.expect_err("it fails")).collect();
+        (0..100).pool_map_try_init(pool(4), init, f).map(|result| result.expect_err("it fails")).collect();
     errors.sort_unstable();
     assert!(errors.into_iter().eq(0..100));
-    let first: Result<Vec<usize>, usize> = (0..100).pool_map_try_init(&pool(1), init, f).collect();
+    let first: Result<Vec<usize>, usize> = (0..100).pool_map_try_init(pool(1), init, f).collect();
     assert_eq!(first, Err(100));
 }
 
@@ -43,10 +43,10 @@ fn an_init_that_fails_on_every_worker_fails_every_item() {
 fn a_panic_of_an_init_that_may_fail_is_its_items() {
     let init = || -> Result<(), ()> { panic_any("no state") };
     let f = |(): &mut (), x: usize| Ok(x);
-    let call = (0..3).pool_map_try_init(&pool(1), init, f).trace(TraceLevel::Off);
+    let call = (0..3).pool_map_try_init(pool(1), init, f).trace(TraceLevel::Off);
     let raised = catch_unwind(AssertUnwindSafe(|| call.count()));
     assert_eq!(raised.expect_err("it panics").downcast_ref(), Some(&"no state"));
-    let caught: Vec<_> = (0..3).pool_map_try_init(&pool(2), init, f).catch_panics().collect();
+    let caught: Vec<_> = (0..3).pool_map_try_init(pool(2), init, f).catch_panics().collect();
     assert!(caught.iter().map(|result| result.as_ref().expect_err("it panics").index()).eq((0..3).map(Some)));
 }
 
@@ -82,7 +82,7 @@ fn each_worker_has_a_clone_and_none_is_left() {
     for workers in [1, 3] {
         let template = Template::new();
         let (clones, living) = (Arc::clone(&template.clones), Arc::clone(&template.living));
-        let results: Vec<usize> = (0..100).pool_map_with(&pool(workers), template, |_, x| x * 2).collect();
+        let results: Vec<usize> = (0..100).pool_map_with(pool(workers), template, |_, x| x * 2).collect();
         assert!(results.into_iter().eq((0..100).map(|x| x * 2)));
         assert!((1..=workers).contains(&clones.load(Ordering::SeqCst)));
         assert_eq!(living.load(Ordering::SeqCst), 0);
@@ -94,7 +94,7 @@ fn after_a_panic_a_worker_gets_another_clone() {
     let template = Template::new();
     let (clones, living) = (Arc::clone(&template.clones), Arc::clone(&template.living));
     let f = |_: &mut Template, x: usize| assert_ne!(x, 1);
-    let results: Vec<_> = (0..3).pool_map_with(&pool(1), template, f).catch_panics().collect();
+    let results: Vec<_> = (0..3).pool_map_with(pool(1), template, f).catch_panics().collect();
     assert!(results.iter().map(Result::is_ok).eq([true, false, true]));
     assert_eq!((clones.load(Ordering::SeqCst), living.load(Ordering::SeqCst)), (2, 0));
 }
@@ -105,7 +105,7 @@ fn ahead_of_the_loop_a_worker_has_one_state_too() {
     let inits = Arc::new(AtomicUsize::new(0));
     let counts = Arc::clone(&inits);
     let init = move || counts.fetch_add(1, Ordering::SeqCst);
-    let stream = (0..100).pool_map_init(&pool(2), init, |_, x| x).chunk_size(1).run_ahead();
+    let stream = (0..100).pool_map_init(pool(2), init, |_, x| x).chunk_size(1).run_ahead();
     assert!(stream.eq(0..100));
     assert!((1..=2).contains(&inits.load(Ordering::SeqCst)), "{inits:?}");
 }
