@@ -21,8 +21,8 @@ use crate::base::{stdio, unwind};
 /// - To the pool's [`line_sink`](crate::PoolBuilder::line_sink) on a worker of a pool that has one, else to the one
 ///   [of the process](crate::set_line_sink) on any thread.
 /// - Otherwise, on a worker of a [`Pool`](crate::Pool) or the feeder of a stream: directly to standard output, so a test does
-///   not capture it. A failed write loses the line and nothing else. On Unix and Windows it goes to what was standard output when the
-///   first pool or call was made, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another
+///   not capture it. A failed write loses the line and nothing else. On Unix and Windows it goes to what was standard output
+///   when the first pool or call was made, and the lock of [`std::io::stdout`] is not taken: the line comes out even while another
 ///   thread holds it. Text that [`print!`] left in the buffer of standard output, an unfinished line, then comes out after
 ///   it. That takes one file descriptor, kept until the process ends. Where none was free, the line waits for that lock, and
 ///   the worker waits with it for at most 100 ms.
