@@ -39,8 +39,9 @@
 //!     runs on the caller's thread. [`Pool::new`] returns the reason as an error. Work that was in the background at the time of
 //!     the fork [stays with the parent](crate::Pool). `wasm32-unknown-unknown` has no clock, which every call needs: calls
 //!     panic there.
-//! 13. **A good neighbour.** The panic hook is chained, acts only inside this crate's jobs, and never panics. On Unix
-//!     and Windows, neither the hook nor a worker's log line takes a lock that you could hold.
+//! 13. **A good neighbour.** The panic hook is chained, acts only inside this crate's jobs, and never panics. On Unix,
+//!     neither the hook nor a worker's log line takes a lock that you could hold. On Windows a worker's log line takes none
+//!     either, which was tested under wine; the hook was only compiled for it.
 //! 14. **No `unsafe`, except in one file.** The crate is `#![deny(unsafe_code)]`. The one exception is
 //!     `src/base/scoped_job.rs`: it puts a job that borrows from your stack into a pool's queue. It is under 100 lines of code,
 //!     with its proof beside it. Promises 11, 15 and 16 depend on it. The public API exposes no dependency except the
