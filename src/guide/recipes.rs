@@ -32,14 +32,13 @@
 //! ```
 //!
 //! `collect` after another adaptor runs in [batches](crate::PoolIterator#which-methods-stream). If `f` is slow or uneven, use
-//! `for_each`, which keeps the workers busy:
+//! [`consume`](crate::PoolMap::consume), which keeps the workers busy:
 //!
 //! ```
 //! use pool_map::PoolIterator;
 //!
-//! let mut numbers = Vec::new();
 //! let parsed = ["1", "two", "3"].iter().pool_map(4, |line| line.parse::<i32>().ok());
-//! parsed.for_each(|number| numbers.extend(number));
+//! let numbers: Vec<i32> = parsed.consume(|results| results.flatten().collect());
 //! assert_eq!(numbers, [1, 3]);
 //! ```
 //!
@@ -185,7 +184,7 @@
 //! use std::ops::Range;
 //!
 //! struct Squares {
-//!     results: PoolImap<Range<u64>, Map<fn(u64) -> u64>>,
+//!     results: PoolImap<Range<u64>, Map<fn(u64) -> u64, u64>>,
 //! }
 //!
 //! struct Lines {
