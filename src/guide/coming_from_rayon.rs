@@ -7,14 +7,14 @@
 //! |---|---|
 //! | `par_iter().map(f).collect()` | [`iter().pool_map(n, f).collect()`](#map-and-collect) |
 //! | `par_iter().for_each(f)` | [`pool_for_each(n, f)`](#for_each) |
-//! | `try_for_each(f)` | [`pool_map(n, f).collect::<Result<(), _>>()`](#try_for_each) |
+//! | `try_for_each(f)` | [`pool_try_for_each(n, f)`](#try_for_each) |
 //! | `fold(…).reduce(…)` | [`chunks`, then `pool_map`, then `fold`](#fold-and-reduce) |
-//! | `map_with(value, f)`, `map_init(init, f)` | [`pool_map_init(n, init, f)`](#map_with-and-map_init) |
+//! | `map_with(value, f)`, `map_init(init, f)` | [`pool_map_with(n, value, f)`, `pool_map_init(n, init, f)`](#map_with-and-map_init) |
 //! | `filter_map(f).collect()` | [`pool_map(n, f).flatten().collect()`](#filter_map-and-collect) |
 //! | `find_any(p)` | [`pool_imap_unordered(n, f).find(…)`](#find_any) |
 //! | `with_min_len`, `with_max_len`, `par_chunks` | [`chunk_size`, `chunks`](#chunks) |
 //! | `ThreadPoolBuilder::num_threads(4)`, `num_threads(0)` | [`Pool::new(4)`, `Pool::global()`](#num_threads) |
-//! | `RAYON_NUM_THREADS` | [read a variable of your own](#rayon_num_threads) |
+//! | `RAYON_NUM_THREADS` | [`POOL_MAP_THREADS`](#rayon_num_threads) |
 //! | `rayon::join`, `scope`, recursion | stay with rayon; [inside `f`](crate::guide::recipes#rayon-inside-f) too |
 //! | `iter.par_bridge()` | [`iter.pool_map(n, f)`](#par_bridge), in order |
 //! | pariter's `parallel_map`, `readahead` | [`pool_imap`](#pariter) |
@@ -81,7 +81,7 @@
 //! let check = |line: &&str| line.parse::<u32>().map(drop).map_err(|_| line.to_string());
 //! let lines = ["1", "two", "3"];
 //! let theirs = lines.par_iter().try_for_each(check);
-//! let ours: Result<(), String> = lines.iter().pool_map(4, check).collect();
+//! let ours = lines.iter().pool_try_for_each(4, |line| check(&line));
 //! assert_eq!(ours, Err("two".to_owned()));
 //! assert_eq!(ours, theirs);
 //! ```
@@ -134,7 +134,7 @@
 //! assert_eq!(ours.collect::<Vec<_>>(), theirs.collect::<Vec<_>>());
 //! ```
 //!
-//! `map_with(sender, f)` clones a value instead; `move || sender.clone()` is the `init` for that:
+//! `map_with` clones a value instead, and so does `pool_map_with`:
 //!
 //! ```
 //! use pool_map::PoolIterator;
@@ -144,7 +144,7 @@
 //! let (sender, receiver) = mpsc::channel();
 //! let send = |sender: &mut mpsc::Sender<u32>, x: u32| sender.send(x * x).unwrap();
 //! (0..4_u32).into_par_iter().map_with(sender.clone(), send).for_each(drop);
-//! (0..4).pool_map_init(4, move || sender.clone(), send).for_each(drop);
+//! (0..4).pool_map_with(4, sender, send).for_each(drop);
 //! assert_eq!(receiver.iter().sum::<u32>(), 2 * 14);
 //! ```
 //!
@@ -157,11 +157,12 @@
 //! let lines = ["1", "two", "3"];
 //! let parse = |line: &&str| line.parse::<u32>().ok();
 //! let theirs: Vec<u32> = lines.par_iter().filter_map(parse).collect();
-//! let ours: Vec<u32> = lines.iter().pool_map(4, parse).flatten().collect();
+//! let ours = lines.iter().pool_map(4, parse);
+//! let ours: Vec<u32> = ours.consume(|results| results.flatten().collect());
 //! assert_eq!(ours, theirs);
 //! ```
 //!
-//! [Recipes](crate::guide::recipes#filter_map-and-flat_map) has a form that keeps the workers busy if items are slow.
+//! [Recipes](crate::guide::recipes#filter_map-and-flat_map) says more about it.
 //!
 //! # `find_any`
 //!
@@ -219,19 +220,13 @@
 //!
 //! # `RAYON_NUM_THREADS`
 //!
-//! The pools of this crate do not read it. Read a variable where you choose the number:
+//! `POOL_MAP_THREADS` sets how many threads [`Pool::global`](crate::Pool::global) has, and how many [`Cores`](crate::Cores)
+//! leases. Without it both have one for each core.
 //!
 //! ```
-//! use pool_map::PoolIterator;
-//! use std::{env, thread};
+//! use pool_map::{Cores, PoolIterator};
 //!
-//! fn threads() -> usize {
-//!     let number = env::var("MY_APP_THREADS").ok().and_then(|number| number.parse().ok());
-//!     let cores = || thread::available_parallelism().map_or(1, usize::from);
-//!     number.filter(|&number| number > 0).unwrap_or_else(cores)
-//! }
-//!
-//! let squares: Vec<u32> = (0..4).pool_map(threads(), |x| x * x).collect();
+//! let squares: Vec<u32> = (0..4).pool_map(Cores, |x| x * x).collect();
 //! assert_eq!(squares, [0, 1, 4, 9]);
 //! ```
 //!

@@ -20,7 +20,7 @@ use std::{mem, thread};
 static CALLS: Mutex<Calls> = Mutex::new(Calls { list: Vec::new(), has_thread: false });
 /// Set when the thread has to look again.
 static CHANGED: Event = Event::new();
-/// When the thread looks again by itself, in nanoseconds since [`epoch`]; `u64::MAX` for never, and while it looks. `SeqCst`:
+/// When the thread looks again by itself, in nanoseconds since its epoch; `u64::MAX` for never, and while it looks. `SeqCst`:
 /// an item that reads an old value has been noted down before the thread looks.
 static WAKES_AT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// How long the thread stays when no call is watched: the next one may come soon.
