@@ -118,6 +118,9 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
 
     /// Does what the transitions so far are to do outside, but for the jobs that are to be started: says how many.
     pub(super) fn apply(&self, state: &mut Locked<'_, B, W::Output, D>) -> usize {
+        if !state.has_effects() {
+            return 0;
+        }
         let effects = state.take_effects();
         if let Some(is_ready) = effects.front_ready {
             self.front_ready.store(is_ready, Ordering::Relaxed);

@@ -135,6 +135,12 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
         mem::take(&mut self.effects)
     }
 
+    /// Whether there is anything to do: as a rule there is not, after an item that was queued.
+    #[inline]
+    pub(crate) fn has_effects(&self) -> bool {
+        self.effects != Effects::default()
+    }
+
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         self.before + now.saturating_duration_since(self.since)
     }
