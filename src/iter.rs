@@ -310,7 +310,8 @@ pub trait PoolIterator: Iterator + Sized {
     /// Like [`pool_map_init`](Self::pool_map_init), with a clone of `state` for each worker, as rayon's `map_with`: a
     /// channel's sender, a template that is filled in.
     ///
-    /// `state` need not be [`Sync`]. It is cloned on a worker before its first item, on one worker at a time.
+    /// `state` need not be [`Sync`]. It is cloned on a worker before its first item, on one worker at a time, so a `clone` that
+    /// waits for another worker of the same call waits for ever.
     ///
     /// # Examples
     ///

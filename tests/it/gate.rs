@@ -22,10 +22,6 @@ impl Gate {
     }
 }
 
-/// Does nothing any more: every `#[test]` has its time limit by itself.
-#[allow(dead_code, reason = "new tests may still call it")]
-pub(crate) fn watch() {}
-
 /// What a panic was raised with, if it was text.
 pub(crate) fn text(payload: &(dyn std::any::Any + Send)) -> &str {
     let string = payload.downcast_ref::<String>().map(String::as_str);
