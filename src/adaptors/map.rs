@@ -175,6 +175,14 @@ call_options! {
     /// - what the worker does in half a millisecond,
     /// - 16 items.
     ///
+    /// Where items take 100 µs or more, fewer of them wait, so that a consumer that is slower than the workers does not fill
+    /// the memory with large results: for each worker two items, or what it does in half a millisecond if that is more. These are
+    /// items that wait for a worker and results that wait for the consumer. A result that waits for an item before it does not
+    /// count. This holds where the results [stream](Self#streams-or-batches), not for batches.
+    ///
+    /// `collect` into a `Vec` keeps all results, so those that wait for a slow item before them do not count against any limit
+    /// but one that you set.
+    ///
     /// So it is never more than 49 152 items for each worker, nor more than 384 KiB of items or results of 4 KiB or less.
     /// Before the first item has been timed, it is 16 items for each worker or 64 in all, whichever is more, as far as those
     /// fit in 64 KiB. With `chunk_size(n)` it is 6 × `n` items for each worker, or 16 if that is more, whatever their size.
