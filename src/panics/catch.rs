@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::base::unwind::{Payload, catch, resume};
 
-use super::call::{Call, thread_name};
-use super::hook::{self, Presence};
+use super::call::{Call, Presence};
+use super::hook;
 use super::job::{Event, JOB, Job, POSITION};
 use super::output::emit;
 use super::record::PanicRecord;
-use super::sighting::{Fingerprint, Sighting};
+use super::sighting::{Fingerprint, Sighting, thread_name};
 use super::task_panic::{Stopped, TaskPanic};
 use super::text::{self, LINES, LineKind, Style};
 use super::unclaimed;

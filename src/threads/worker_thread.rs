@@ -3,7 +3,6 @@
 use super::error::{PoolError, Reason};
 use super::job_queue::JobQueue;
 use super::names::Block;
-use super::pool::on_a_worker;
 use super::wait_graph::PoolId;
 use crate::base::current_worker::{CURRENT_WORKER, CurrentWorker, Worker};
 use crate::base::fork::is_forked;
@@ -123,4 +122,9 @@ fn text_of(payload: Payload) -> String {
     let text = unwind::message(&*payload).to_owned();
     unwind::drop_payload(payload);
     text
+}
+
+/// Whether this thread is a worker, of ours or of any rayon pool.
+pub(crate) fn on_a_worker() -> bool {
+    rayon::current_thread_index().is_some() || Worker::is_here()
 }
