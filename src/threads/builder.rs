@@ -1,10 +1,10 @@
 //! [`PoolBuilder`]: the settings of a pool, and how its threads start. The constructors of [`Pool`] that start threads are here too.
 
 use super::error::{PoolError, Reason};
-use super::names::Block;
+use super::names::NumberBlock;
 use super::pool::{Pool, Settings};
 use super::wait_graph::PoolId;
-use super::worker_thread::{Hook, Report, Threads, WorkerThread};
+use super::worker_thread::{FailureSender, Hook, Threads, WorkerThread};
 use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
 use crate::base::{stdio, unwind};
@@ -258,7 +258,7 @@ impl PoolBuilder {
 
     /// Starts all threads, waits for their `on_start`, and ends them again if any of them fails.
     fn start(&self, width: usize) -> Result<Threads, PoolError> {
-        let numbers = Arc::new(Block::take(&self.name, width));
+        let numbers = Arc::new(NumberBlock::take(&self.name, width));
         let id = next_id();
         let mut threads = Threads::new(id, numbers, width);
         let (report, reports) = mpsc::channel();
@@ -296,7 +296,7 @@ impl PoolBuilder {
         Ok(threads)
     }
 
-    fn worker(&self, index: usize, threads: &Threads, report: &Report) -> WorkerThread {
+    fn worker(&self, index: usize, threads: &Threads, report: &FailureSender) -> WorkerThread {
         let name = Arc::from(threads.numbers.worker_name(index));
         let worker = Worker { name, index, pool: Arc::clone(&self.name) };
         WorkerThread {

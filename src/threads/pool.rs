@@ -44,11 +44,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone)]
 pub struct Pool {
     /// What all handles of this pool share; the threads end with the last of them.
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
 }
 
 /// What the handles of one pool share.
-struct Shared {
+struct PoolState {
     settings: Settings,
     /// Whether a handle was given up by [`Pool::join`], so that the end of the pool finishes the jobs that wait.
     finishes: AtomicBool,
@@ -70,7 +70,7 @@ pub(super) struct Settings {
     pub(super) observer: Option<SharedObserver>,
 }
 
-impl Drop for Shared {
+impl Drop for PoolState {
     fn drop(&mut self) {
         let Some(threads) = self.threads.as_ref().filter(|_| !is_forked()) else { return };
         if !*self.finishes.get_mut() {
@@ -98,7 +98,7 @@ impl Pool {
     pub fn inline() -> Pool {
         let name = Arc::from("inline");
         let settings = Settings { name, width: 1, trace: None, trace_sink: TraceSink::default(), observer: None };
-        Pool { shared: Arc::new(Shared { settings, finishes: AtomicBool::new(false), threads: None }) }
+        Pool { shared: Arc::new(PoolState { settings, finishes: AtomicBool::new(false), threads: None }) }
     }
 
     /// Returns the number of workers; 1 for an [`inline`](Pool::inline) pool, where the caller is the worker.
@@ -259,7 +259,7 @@ impl Pool {
     }
 
     pub(super) fn of(threads: Threads, settings: Settings) -> Pool {
-        let shared = Shared { settings, finishes: AtomicBool::new(false), threads: Some(threads) };
+        let shared = PoolState { settings, finishes: AtomicBool::new(false), threads: Some(threads) };
         Pool { shared: Arc::new(shared) }
     }
 
