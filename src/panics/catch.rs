@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::unwind::{Payload, catch, resume};
 
 use super::call::{Call, Presence};
+use super::contain::contain;
 use super::hook;
 use super::job::{JOB, JobEvent, POSITION, RunningJob};
 use super::output::emit;
@@ -30,6 +31,20 @@ pub(crate) struct JobEnd {
 /// of what it has captured comes out of here. Jobs may lie on top of each other on one thread: a worker that waits
 /// inside rayon may take up another one.
 pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
+    let mut body = Some(body);
+    let end = run_once(call, first, &mut |position| {
+        let body = body.take().expect("BUG: a job runs once");
+        body(position);
+    });
+    if let Some(body) = body {
+        // A subscriber of the user's has panicked before.
+        contain(body);
+    }
+    end
+}
+
+/// The same for all bodies, so that the compiler makes it once and not for each of them.
+fn run_once(call: &Arc<Call>, first: u64, body: &mut dyn FnMut(&Cell<u64>)) -> JobEnd {
     let job = Box::new(RunningJob::new(call));
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
     let hook = if hook::is_installed() { Presence::Installed } else { call.hook };
@@ -41,7 +56,7 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     }
     let (outcome, item) = POSITION.with(|position| {
         let item_below = position.replace(first);
-        let run = || __rust_begin_short_backtrace(|| body(position));
+        let mut run = || __rust_begin_short_backtrace(|| body(position));
         let around = || if is_inside { run() } else { call.context.around(run) };
         let outcome = hook::inherit(call.hook, || catch(around));
         (outcome, position.replace(item_below))
