@@ -10,7 +10,7 @@ use crate::engine::stop::WeakList;
 use crate::engine::work::{Map, WorkOn};
 use crate::panics;
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
-use crate::threads::names::Block;
+use crate::threads::names::NumberBlock;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope
     let lease = OnceCell::new();
     let outcome = thread::scope(|threads| {
         // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
-        let spawn = |name: String, job: Job<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
+        let spawn =
+            |name: String, job: FeederBody<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
         let streams = Mutex::new(WeakList::new());
         let scope = Scope { workers, lease: &lease, spawn: &spawn, streams };
         run_body(&scope, body)
@@ -77,7 +78,7 @@ fn run_body<'scope, 'env, R>(
     outcome
 }
 
-type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
+type FeederBody<'env> = Box<dyn FnOnce() + Send + 'env>;
 
 /// Starts streams over borrowed data; see [`scope`].
 pub struct Scope<'scope, 'env> {
@@ -85,7 +86,7 @@ pub struct Scope<'scope, 'env> {
     /// The workers of all streams of this scope, from the first one's start.
     lease: &'scope OnceCell<Option<WaitingLease>>,
     /// Starts a thread that the scope waits for; false if none can start.
-    spawn: &'scope (dyn Fn(String, Job<'env>) -> bool + Sync),
+    spawn: &'scope (dyn Fn(String, FeederBody<'env>) -> bool + Sync),
     /// Those that were started.
     streams: Mutex<WeakList<dyn Stop + 'env>>,
 }
@@ -158,7 +159,7 @@ where
 {
 }
 
-impl<'env, I, W> imap::sealed::Threads<I, W> for &Scope<'_, 'env>
+impl<'env, I, W> imap::sealed::StartFeeder<I, W> for &Scope<'_, 'env>
 where
     I: Iterator + Send + 'env,
     I::Item: Send + 'env,
@@ -167,7 +168,7 @@ where
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
         let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait()) else { return Err(source) };
-        let number = Block::take(&imap::feeder_name(lease.name()), 1);
+        let number = NumberBlock::take(&imap::feeder_name(lease.name()), 1);
         stream.set_pool(lease);
         imap::start_feeder(number, source, self.spawn, stream, |stream, source| stream.feed_borrowed(source))?;
         let stream: Arc<dyn Stop + 'env> = Arc::clone(stream) as _;

@@ -57,7 +57,7 @@ struct TaskState<R> {
 
 /// No user code runs under the lock of this.
 struct Progress<R> {
-    stage: Stage<R>,
+    stage: TaskStage<R>,
     /// Who awaits the task, if it is awaited. Taken when there is an outcome.
     waker: Option<Waker>,
     /// While it is awaited on a worker of another pool.
@@ -66,7 +66,7 @@ struct Progress<R> {
     unheard: bool,
 }
 
-enum Stage<R> {
+enum TaskStage<R> {
     /// No worker has taken it yet.
     Waiting(Box<dyn FnOnce() -> R + Send>),
     /// On this thread.
@@ -119,7 +119,7 @@ impl Pool {
         }
         let pool = self.id().map(|id| (id, Arc::clone(self.queue())));
         let permit = self.id().and_then(permit_for_later);
-        let progress = Progress { stage: Stage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
+        let progress = Progress { stage: TaskStage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
         let state = Arc::new(TaskState { call, watch, pool, progress: Mutex::new(progress), done: Condvar::new() });
         match &state.pool {
             Some((_, queue)) => {
@@ -257,13 +257,13 @@ impl<R> Task<R> {
     /// Returns whether the closure has returned or panicked, or will never run.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        matches!(self.state.progress.lock().stage, Stage::Done(_) | Stage::Taken)
+        matches!(self.state.progress.lock().stage, TaskStage::Done(_) | TaskStage::Taken)
     }
 
     /// Whether a thread is at work on the closure.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        matches!(self.state.progress.lock().stage, Stage::Running(_))
+        matches!(self.state.progress.lock().stage, TaskStage::Running(_))
     }
 
     /// Cancels the task if it has not started, and says whether that came in time: its closure is dropped here, and joining
@@ -346,8 +346,8 @@ impl<R> TaskState<R> {
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
         let mut state = self.progress.lock();
-        match mem::replace(&mut state.stage, Stage::Running(thread::current().id())) {
-            Stage::Waiting(f) => Some(f),
+        match mem::replace(&mut state.stage, TaskStage::Running(thread::current().id())) {
+            TaskStage::Waiting(f) => Some(f),
             other => {
                 state.stage = other;
                 None
@@ -373,7 +373,7 @@ impl<R> TaskState<R> {
             drop(state);
             return outcome.forget_there();
         }
-        state.stage = Stage::Done(outcome);
+        state.stage = TaskStage::Done(outcome);
         let waker = state.waker.take();
         drop(state);
         self.done.notify_all();
@@ -385,9 +385,10 @@ impl<R> TaskState<R> {
 
     /// In a child made by `fork`: what runs in the parent will never be done here.
     fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
-        if matches!(state.stage, Stage::Running(_)) && is_forked() {
+        if matches!(state.stage, TaskStage::Running(_)) && is_forked() {
             let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
-            state.stage = Stage::Done(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
+            state.stage =
+                TaskStage::Done(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
         }
     }
 
@@ -400,8 +401,8 @@ impl<R> TaskState<R> {
         let _permit = if deadline.is_none() { self.permit_or_run() } else { None };
         let mut state = self.progress.lock();
         self.give_up_if_elsewhere(&mut state);
-        while matches!(state.stage, Stage::Waiting(_) | Stage::Running(_)) {
-            let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
+        while matches!(state.stage, TaskStage::Waiting(_) | TaskStage::Running(_)) {
+            let is_own = matches!(state.stage, TaskStage::Running(on) if on == thread::current().id());
             match deadline {
                 None if is_own => {
                     drop(state);
@@ -466,8 +467,8 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn 
 
 /// The outcome, once, if there is one.
 fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Finished<R>> {
-    match mem::replace(&mut state.stage, Stage::Taken) {
-        Stage::Done(outcome) => Some(outcome),
+    match mem::replace(&mut state.stage, TaskStage::Taken) {
+        TaskStage::Done(outcome) => Some(outcome),
         other => {
             state.stage = other;
             None
@@ -554,7 +555,7 @@ impl<R> Future for Task<R> {
         let permit = self.state.permit_to_await();
         let waker = context.waker().clone();
         let mut state = self.state.progress.lock();
-        assert!(!matches!(state.stage, Stage::Taken), "a task was polled after it was ready");
+        assert!(!matches!(state.stage, TaskStage::Taken), "a task was polled after it was ready");
         self.state.give_up_if_elsewhere(&mut state);
         if let Some(outcome) = take(&mut state) {
             state.permit = None;
@@ -605,7 +606,7 @@ pub fn as_completed<R>(tasks: impl IntoIterator<Item = Task<R>>) -> AsCompleted<
     let wait = |(place, task): (usize, Task<R>)| {
         let notes = Waker::from(Arc::new(NotesFinish { place, finished: Arc::clone(&finished) }));
         let mut state = task.state.progress.lock();
-        let is_finished = matches!(state.stage, Stage::Done(_) | Stage::Taken);
+        let is_finished = matches!(state.stage, TaskStage::Done(_) | TaskStage::Taken);
         let before = if is_finished { None } else { state.waker.replace(notes) };
         drop(state);
         // Somebody else's, who has polled the task.
@@ -662,9 +663,9 @@ impl<R> AsCompleted<R> {
             permits.extend(task.state.permit_or_run());
             let mut state = task.state.progress.lock();
             task.state.give_up_if_elsewhere(&mut state);
-            let is_done = matches!(state.stage, Stage::Done(_));
+            let is_done = matches!(state.stage, TaskStage::Done(_));
             let waker = if is_done { state.waker.take() } else { None };
-            let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
+            let is_own = matches!(state.stage, TaskStage::Running(on) if on == thread::current().id());
             drop(state);
             assert!(!is_own, "a task cannot wait for itself: it runs on this very thread, below the one that waits");
             if let Some(waker) = waker {
