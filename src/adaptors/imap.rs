@@ -627,7 +627,7 @@ where
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
         let Some(workers) = &self.workers else { return Err(source) };
-        let lease = workers.get();
+        let lease = workers.get(source.size_hint().1);
         if !lease.is_usable() {
             return Err(source);
         }

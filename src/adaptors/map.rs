@@ -92,11 +92,10 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
         (&mut self.source, shared, &mut self.delivery)
     }
 
-    /// Tells the observers that the call starts, the first time that it is asked for a result. `leased` says whether it has
-    /// workers to run on.
-    fn announce(&mut self, leased: bool) {
+    /// Tells the observers that the call starts, the first time that it is asked for a result.
+    fn announce(&mut self, lease: Option<&WaitingLease>) {
         let (source, shared, delivery) = self.at_work();
-        let workers = if leased { shared.workers() } else { 1 };
+        let workers = lease.map_or(1, |lease| lease.threads());
         for watch in shared.watches() {
             watch.start(&shared.call, workers, delivery.size_hint(source), CallerRole::Both);
         }
@@ -107,7 +106,7 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
         if self.threadless {
             return None;
         }
-        let lease = self.workers.get_to_wait();
+        let lease = self.workers.get_to_wait(self.delivery.size_hint(&self.source).1);
         self.threadless = lease.is_none() && !Worker::is_here();
         lease
     }
@@ -328,7 +327,7 @@ where
     /// Hands the results to `consume` while the workers go on.
     fn stream<B>(mut self, consume: impl FnOnce(Stream<'_, Plain<I>, W>) -> B) -> B {
         let lease = self.lease();
-        self.announce(lease.is_some());
+        self.announce(lease.as_ref());
         let (source, shared, delivery) = self.at_work();
         let Some(lease) = lease else {
             let outcome = consume(Stream { source, shared, delivery, scope: None });
@@ -364,7 +363,7 @@ where
                 return None;
             }
             let lease = self.lease();
-            self.announce(lease.is_some());
+            self.announce(lease.as_ref());
             let (source, shared, delivery) = self.at_work();
             let Some(lease) = lease else {
                 return Stream { source, shared, delivery, scope: None }.run_here();

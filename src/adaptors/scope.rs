@@ -167,7 +167,7 @@ where
 {
     #[expect(private_interfaces, reason = "as in the trait")]
     fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
-        let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait()) else { return Err(source) };
+        let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait(None)) else { return Err(source) };
         let number = NumberBlock::take(&imap::feeder_name(lease.name()), 1);
         stream.set_pool(lease);
         imap::start_feeder(number, source, self.spawn, stream, |stream, source| stream.feed_borrowed(source))?;

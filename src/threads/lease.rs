@@ -22,7 +22,7 @@ use crate::threads::wait_graph::WaitPermit;
 
 /// How many threads may be idle at once, in all pools of the cache. The pool returned last is kept whatever its size,
 /// or a loop on more workers than this would start them anew for each of its batches.
-const MOST_IDLE_THREADS: usize = 128;
+const MOST_IDLE_THREADS: usize = 256;
 
 /// How long a pool stays idle before its threads are ended.
 const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
@@ -35,13 +35,13 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// | [`Cores`] | as many as [`Pool::global`] has, leased in the same way |
 /// | `&Pool`, `Pool` | that pool's, which other calls may share |
 ///
-/// A call has its leased workers alone. The cache keeps at most 128 idle threads (or one pool, if that is larger), and ends
+/// A call has its leased workers alone. The cache keeps at most 256 idle threads (or one pool, if that is larger), and ends
 /// those that were idle for 10 seconds. If the threads of a number cannot start, the call runs on the caller's thread. The
 /// same happens to every call by number if the environment variable `POOL_MAP_INLINE` is `1` when the first such call is made.
 /// This helps with a debugger: items run one after the other, as with [`Pool::inline`].
 /// `POOL_MAP_THREADS` sets how many threads [`Pool::global`] and [`Cores`] have.
 ///
-/// A number starts that many threads, however few items there are. They inherit priority, affinity and signal mask from the
+/// A number starts that many threads, or fewer where the source knows that it has fewer items. They inherit priority, affinity and signal mask from the
 /// thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
 /// never if the program ends before that.
 ///
@@ -107,21 +107,21 @@ pub enum Workers {
 }
 
 impl Workers {
-    /// Takes hold of the workers until the lease is dropped.
-    pub(crate) fn get(&self) -> Lease {
+    /// Takes hold of the workers until the lease is dropped. No more are started than there are `items`, if that is known.
+    pub(crate) fn get(&self, items: Option<usize>) -> Lease {
         match self {
-            Workers::Leased(threads) => lease(*threads),
+            Workers::Leased(threads) => lease(*threads, items),
             Workers::Shared(pool) => Lease { pool: Some(pool.clone()), goes_back: false },
         }
     }
 
     /// The same for a call that waits for its jobs on this thread; `None` where it has to run in place: where threads cannot
     /// start, where a number was given on a worker of ours, and on a worker of the pool itself or of one that it waits for.
-    pub(crate) fn get_to_wait(&self) -> Option<WaitingLease> {
+    pub(crate) fn get_to_wait(&self, items: Option<usize>) -> Option<WaitingLease> {
         if matches!(self, Workers::Leased(_)) && Worker::is_here() {
             return None;
         }
-        let lease = self.get();
+        let lease = self.get(items);
         let permit = WaitPermit::for_pool(lease.id()?)?;
         Some(WaitingLease { lease, _permit: permit })
     }
@@ -257,13 +257,20 @@ fn is_inline() -> bool {
     INLINE.get_or_init(|| std::env::var_os("POOL_MAP_INLINE").is_some_and(|value| value == "1"))
 }
 
-/// Leases a pool of exactly `threads` workers; one without threads where those cannot start, or the environment says so.
-pub(crate) fn lease(threads: NonZeroUsize) -> Lease {
+/// Leases a pool of `threads` workers, or a new one of fewer that is enough for so many `items`; one without threads where those
+/// cannot start, or the environment says so.
+pub(crate) fn lease(threads: NonZeroUsize, items: Option<usize>) -> Lease {
     if is_inline() {
         return Lease { pool: Some(Pool::inline()), goes_back: false };
     }
-    let idle = if is_forked() { None } else { CACHE.lock().idle_pools.take(threads.get()) };
-    let pool = idle.or_else(|| Pool::new(threads.get()).ok()).unwrap_or_else(Pool::inline);
+    let threads = threads.get();
+    let enough = items.map_or(threads, |items| items.clamp(1, threads));
+    let idle = || {
+        let idle_pools = &mut CACHE.lock().idle_pools;
+        idle_pools.take(threads).or_else(|| idle_pools.take(enough))
+    };
+    let idle = if is_forked() { None } else { idle() };
+    let pool = idle.or_else(|| Pool::new(enough).ok()).unwrap_or_else(Pool::inline);
     Lease { pool: Some(pool), goes_back: true }
 }
 
@@ -385,7 +392,7 @@ mod tests {
     use crate::threads::job_queue::{Job, Owner};
 
     fn counted(threads: usize) -> Lease {
-        lease(NonZeroUsize::new(threads).expect("tests lease one or more"))
+        lease(NonZeroUsize::new(threads).expect("tests lease one or more"), None)
     }
 
     #[track_caller]
@@ -404,7 +411,7 @@ mod tests {
         let pool = Arc::new(Pool::builder().name("Itself").threads(1).build().expect("one thread"));
         for workers in [workers(&*pool), workers(Pool::clone(&pool))] {
             assert_eq!(workers.threads(), 1);
-            assert_eq!(workers.get().worker_names(), ["Itself-1"]);
+            assert_eq!(workers.get(None).worker_names(), ["Itself-1"]);
         }
     }
 

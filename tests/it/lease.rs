@@ -1,9 +1,10 @@
-//! What may stand for a pool. What becomes of it is tested in place, since no public call leases yet.
+//! What may stand for a pool, and how many workers start for it.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Barrier};
 
-use pool_map::{Cores, IntoPool, Pool, PoolIterator, Worker};
+use pool_map::{Cores, IntoPool, Pool, PoolIterator, PoolParallelIterator, Worker};
+use rayon::prelude::*;
 
 use crate::child;
 
@@ -43,6 +44,37 @@ fn what_is_no_number_of_threads_is_passed_over() {
         child::with_env("POOL_MAP_THREADS", value).succeeds(|| {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             assert_eq!(Pool::global().threads(), cores);
+        });
+    }
+}
+
+/// How many workers this process has.
+#[cfg(target_os = "linux")]
+fn workers_alive() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux has it");
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("PoolWorker-")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_more_workers_start_than_there_are_items() {
+    let ways: [(fn(), usize); 6] = [
+        (|| assert!((0..2).pool_map(64, |x| x).eq(0..2)), 2),
+        (|| (0..3).filter(|x| *x < 2).pool_for_each(64, drop), 3),
+        (|| assert!((0..2).pool_imap(64, |x| x).eq(0..2)), 2),
+        (|| (0..2).into_par_iter().pool_map(64, |_: i32| ()).for_each(drop), 2),
+        (|| assert_eq!((0..0).pool_map(5, |x: u32| x).count(), 0), 1),
+        // Whoever does not say how many there are gets all.
+        (|| assert_eq!(std::iter::from_fn(|| None::<u32>).pool_map(5, |x| x).count(), 0), 5),
+    ];
+    for case in 0..ways.len() {
+        // A process of its own, so that no worker of another call is there.
+        child::with_env("CASE", &case.to_string()).succeeds(|| {
+            let case: usize = std::env::var("CASE").expect("it was set").parse().expect("a number");
+            let (way, workers) = ways[case];
+            way();
+            assert_eq!(workers_alive(), workers, "case {case}");
         });
     }
 }

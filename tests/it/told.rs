@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
-use std::{env, fs, mem, thread};
+use std::{env, fs, iter, mem, thread};
 
 use std::ops::Range;
 
@@ -699,16 +699,20 @@ fn panic_unheard() {
     let traced = thread::Builder::new().name("plain".to_owned()).spawn(|| traced(|| boom(7))).expect("a thread");
     assert!(traced.join().is_err());
 
-    let [gate, inside] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+    let [gate, given, inside] = [(); 3].map(|()| Arc::new(Barrier::new(2)));
     let dropped = Arc::clone(&gate);
     drop(pool.spawn(move || {
         dropped.wait();
         boom(8);
     }));
     gate.wait();
-    let dropped = Arc::clone(&inside);
-    let stream = pool.imap(0..2, move |x| {
-        if x == 1 {
+    let (all_given, dropped) = (Arc::clone(&given), Arc::clone(&inside));
+    // The worker goes on with the second item, since it is there before the first has ended.
+    let items = (0..2).chain(iter::from_fn(move || (given.wait(), None).1));
+    let stream = pool.imap(items, move |x| {
+        if x == 0 {
+            all_given.wait();
+        } else {
             dropped.wait();
             boom(9);
         }

@@ -291,7 +291,7 @@ impl<I: IndexedParallelIterator, W: WorkOn<I::Item>> PoolParMap<I, W> {
             || self.options.call.spans_items());
         // On a pool that it has alone: rayon's waiting workers take up its items, whatever locks are held below them.
         let is_alone = matches!(self.workers, Workers::Leased(_));
-        match self.workers.get_to_wait().filter(|_| is_whole && is_alone) {
+        match self.workers.get_to_wait(Some(self.source.len())).filter(|_| is_whole && is_alone) {
             Some(lease) => whole::collect(self.source, &self.work, &self.options.call, &lease),
             None => self.into_vec(),
         }
@@ -401,8 +401,8 @@ where
         let mut delivery = Delivery::new(options.call.trace_sink());
         let shared: CallerState<Piece<P>, W> = options.into_state(work, &workers);
         let mut source = Split::new(producer, size);
-        let lease = workers.get_to_wait();
-        let count = lease.as_ref().map_or(1, |_| shared.workers());
+        let lease = workers.get_to_wait(Some(size));
+        let count = lease.as_ref().map_or(1, |lease| lease.threads());
         for watch in shared.watches() {
             watch.start(&shared.call, count, (size, Some(size)), CallerRole::Both);
         }
