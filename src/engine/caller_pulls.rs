@@ -8,7 +8,7 @@ use crate::engine::block::{Block, Queued};
 use crate::engine::call::{CallState, Locked, WATCH_AFTER};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
-use crate::engine::sizing::{self, Plan, Sizer};
+use crate::engine::sizing::{BlockPlan, Plan, Sizer};
 use crate::engine::source::{Clock, Source, SourceState};
 use crate::engine::state::caller::{CallerPulls, Demand};
 use crate::engine::state::{State, Until};
@@ -223,7 +223,7 @@ impl<B: Block<Item: Send> + Send, W: WorkOn<B::Item>> CallerState<B, W> {
         &self,
         first: u64,
         want: usize,
-        block: sizing::Block,
+        block: BlockPlan,
         mut next: impl FnMut() -> Option<B::Item>,
         scope: WorkersScope<'_>,
     ) -> (usize, Duration, SourceState) {

@@ -168,7 +168,7 @@ impl Sizer {
         }
     }
 
-    fn block(&self, elapsed: Duration) -> Block {
+    fn block(&self, elapsed: Duration) -> BlockPlan {
         let (items, time, look) = match self.fixed_chunk {
             Some(_) => (self.chunk(elapsed), Duration::MAX, self.most),
             // Handed over soon: should the source pause, no more is held back than has gone out.
@@ -177,14 +177,14 @@ impl Sizer {
                 (self.chunk(elapsed), self.chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(MOST_ITEMS))
             }
         };
-        Block { items, capacity: items.min(self.most), time, look }
+        BlockPlan { items, capacity: items.min(self.most), time, look }
     }
 }
 
 /// What the caller may do: how much to pull before it hands it over, and how many items may be in flight.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) block: Block,
+    pub(crate) block: BlockPlan,
     /// How many items one worker takes at a time; at least 1.
     pub(crate) chunk: usize,
     pub(crate) in_flight: usize,
@@ -198,7 +198,7 @@ pub(crate) struct Plan {
 
 /// What the caller pulls at a time: so many items, or as many as the source gives in this time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Block {
+pub(crate) struct BlockPlan {
     pub(crate) items: usize,
     /// Room to make for them beforehand: less than `items` where the user fixed a number that may never come.
     pub(crate) capacity: usize,

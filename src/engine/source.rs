@@ -1,7 +1,7 @@
 //! Where the items of a call come from, as the engine sees it: something that gives one [`Block`] after the other.
 
 use crate::engine::block::Block;
-use crate::engine::sizing;
+use crate::engine::sizing::BlockPlan;
 use crate::panics::{self, Payload};
 use std::time::{Duration, Instant};
 use std::vec;
@@ -18,7 +18,7 @@ pub(crate) trait Source {
     fn may_pause(&self) -> bool;
 
     /// Gives the next `want` items, or fewer where that takes longer than `plan` says, or the source is not open any more.
-    fn pull(&mut self, want: usize, plan: sizing::Block) -> Pulled<Self::Block>;
+    fn pull(&mut self, want: usize, plan: BlockPlan) -> Pulled<Self::Block>;
 
     /// Gives one item, for the caller to run it. A panic of the source comes out.
     fn pull_one(&mut self) -> Option<Self::Item>;
@@ -54,7 +54,7 @@ const FIRST_LOOK: usize = 16;
 
 /// How long it takes to fill a block.
 pub(crate) struct Clock {
-    plan: sizing::Block,
+    plan: BlockPlan,
     start: Instant,
     took: Duration,
     /// It is read once there are so many items.
@@ -62,11 +62,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn start(plan: sizing::Block) -> Self {
+    pub(crate) fn start(plan: BlockPlan) -> Self {
         Clock { plan, start: Instant::now(), took: Duration::ZERO, next_look: Self::look(plan, 0) }
     }
 
-    fn look(plan: sizing::Block, items: usize) -> usize {
+    fn look(plan: BlockPlan, items: usize) -> usize {
         items.saturating_add(plan.look.min(items.max(FIRST_LOOK)))
     }
 
@@ -104,7 +104,7 @@ impl<I: Iterator> Source for Plain<I> {
         Some(low) != high
     }
 
-    fn pull(&mut self, want: usize, plan: sizing::Block) -> Pulled<Self::Block> {
+    fn pull(&mut self, want: usize, plan: BlockPlan) -> Pulled<Self::Block> {
         let mut items = Vec::with_capacity(want.min(plan.capacity));
         let start = Instant::now();
         let mut took = Duration::ZERO;
@@ -136,8 +136,8 @@ mod tests {
     use std::cell::Cell;
     use std::{iter, thread};
 
-    fn plan(time: Duration, look: usize) -> sizing::Block {
-        sizing::Block { items: usize::MAX, capacity: 4, time, look }
+    fn plan(time: Duration, look: usize) -> BlockPlan {
+        BlockPlan { items: usize::MAX, capacity: 4, time, look }
     }
 
     const LONG: Duration = Duration::from_secs(60);

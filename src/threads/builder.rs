@@ -100,6 +100,10 @@ impl Pool {
     /// number; one that is larger than a pool can be stands for the largest. If the threads cannot start, this is an
     /// [`inline`](Pool::inline) pool.
     ///
+    /// Everybody in the process shares these workers, so no item may wait for another one that needs a worker too: with a bounded
+    /// channel, the items that send may take all workers while those that receive wait behind them. For items that wait for
+    /// each other, give a number or [`Cores`](crate::Cores): such a call has its workers alone.
+    ///
     /// # Examples
     ///
     /// ```
@@ -134,6 +138,9 @@ impl PoolBuilder {
     }
 
     /// Sets the number of workers. The default is one per available core.
+    ///
+    /// Rayon's workers search each other's queues when they start and end, so pools of many hundred threads take long for both:
+    /// on two cores 1000 workers took 0.7 s to start, as in a pool of rayon's, and 3 s to end.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self

@@ -2,7 +2,7 @@
 //! items are made on the worker.
 
 use crate::engine::block::Block;
-use crate::engine::sizing;
+use crate::engine::sizing::BlockPlan;
 use crate::engine::source::{Pulled, Source, SourceState};
 use crate::panics::{self, Payload};
 use rayon::iter::plumbing::Producer;
@@ -19,7 +19,7 @@ pub(super) enum Split<P: Producer> {
 
 impl<P: Producer> Split<P> {
     pub(super) fn new(producer: P, size: usize) -> Self {
-        Split::Whole(Piece { size, state: State::Good(producer) })
+        Split::Whole(Piece { size, state: PieceState::Good(producer) })
     }
 }
 
@@ -40,12 +40,12 @@ impl<P: Producer> Source for Split<P> {
         false
     }
 
-    fn pull(&mut self, want: usize, _: sizing::Block) -> Pulled<Piece<P>> {
+    fn pull(&mut self, want: usize, _: BlockPlan) -> Pulled<Piece<P>> {
         let (items, state) = match self {
             Split::Whole(piece) if want < piece.size => (piece.split_front(want), SourceState::Open),
             rest => match mem::replace(rest, Split::Ended) {
                 Split::Whole(piece) => (piece, SourceState::Ended),
-                Split::Here(_) | Split::Ended => (Piece { size: 0, state: State::Gone }, SourceState::Ended),
+                Split::Here(_) | Split::Ended => (Piece { size: 0, state: PieceState::Gone }, SourceState::Ended),
             },
         };
         Pulled { items, took: Duration::ZERO, state }
@@ -67,10 +67,10 @@ impl<P: Producer> Source for Split<P> {
 /// Consecutive items that were not made yet.
 pub(super) struct Piece<P> {
     size: usize,
-    state: State<P>,
+    state: PieceState<P>,
 }
 
-enum State<P> {
+enum PieceState<P> {
     Good(P),
     /// The code that splits it has panicked, and the payload was not seen yet.
     Broken(Payload),
@@ -91,27 +91,27 @@ impl<P: Producer> Block for Piece<P> {
 
     fn split_front(&mut self, count: usize) -> Self {
         self.size -= count;
-        let producer = match mem::replace(&mut self.state, State::Gone) {
-            State::Good(producer) => producer,
+        let producer = match mem::replace(&mut self.state, PieceState::Gone) {
+            PieceState::Good(producer) => producer,
             // Whoever comes to its first item raises the panic.
             state => return Piece { size: count, state },
         };
         // Whose code this is, rayon's or the user's, nobody knows. A panic of it is that of the first item in the piece.
         let state = match panics::catch(|| producer.split_at(count)) {
             Ok((front, back)) => {
-                self.state = State::Good(back);
-                State::Good(front)
+                self.state = PieceState::Good(back);
+                PieceState::Good(front)
             }
-            Err(payload) => State::Broken(payload),
+            Err(payload) => PieceState::Broken(payload),
         };
         Piece { size: count, state }
     }
 
     fn into_items(self) -> P::IntoIter {
         match self.state {
-            State::Good(producer) => producer.into_iter(),
-            State::Broken(payload) => panics::resume(payload),
-            State::Gone => panic!("the items were lost when the data before them could not be split"),
+            PieceState::Good(producer) => producer.into_iter(),
+            PieceState::Broken(payload) => panics::resume(payload),
+            PieceState::Gone => panic!("the items were lost when the data before them could not be split"),
         }
     }
 
@@ -128,7 +128,7 @@ impl<P: Producer> Block for Piece<P> {
     }
 
     fn broken(payload: Payload, size: usize) -> Self {
-        Piece { size, state: State::Broken(payload) }
+        Piece { size, state: PieceState::Broken(payload) }
     }
 }
 
@@ -195,10 +195,10 @@ mod tests {
     fn pieces_come_off_the_front_until_the_last() {
         let mut source = numbers(10, ());
         assert_eq!(source.size_hint(), (10, Some(10)));
-        let Pulled { items, state, .. } = source.pull(4, sizing::Block::default());
+        let Pulled { items, state, .. } = source.pull(4, BlockPlan::default());
         assert!(items.size() == 4 && items.into_items().eq(0..4) && state.is_open());
         assert_eq!(source.size_hint(), (6, Some(6)));
-        let Pulled { items, state, .. } = source.pull(6, sizing::Block::default());
+        let Pulled { items, state, .. } = source.pull(6, BlockPlan::default());
         assert!(items.size() == 6 && items.into_items().eq(4..10) && !state.is_open(), "that was all");
         assert_eq!(source.size_hint(), (0, Some(0)));
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_panic_of_splitting_is_that_of_the_first_item_however_small_its_piece_becomes() {
         let mut source = numbers(10, NotTwice);
-        let mut broken = source.pull(4, sizing::Block::default()).items;
+        let mut broken = source.pull(4, BlockPlan::default()).items;
         let [first, second] = [1, 2].map(|count| broken.split_front(count));
         assert_eq!([first.size(), second.size(), broken.size()], [1, 2, 1]);
         let payload = |piece: Piece<_>| panics::catch(|| piece.into_items()).err().expect("it cannot be split");
@@ -235,11 +235,11 @@ mod tests {
     fn panics_of_what_is_dropped_with_the_rest_stay_in() {
         let rest = |bombs: Piece<Numbers<Bomb>>| bombs.into_items();
         let mut source = numbers(4, Bomb);
-        let front = rest(source.pull(2, sizing::Block::default()).items);
+        let front = rest(source.pull(2, BlockPlan::default()).items);
         assert!(Piece::<Numbers<Bomb>>::is_to_drop(&front));
         Piece::<Numbers<Bomb>>::abandon_rest(front, |_| {});
-        source.pull(2, sizing::Block::default()).items.abandon();
-        let harmless = numbers(2, ()).pull(2, sizing::Block::default()).items.into_items();
+        source.pull(2, BlockPlan::default()).items.abandon();
+        let harmless = numbers(2, ()).pull(2, BlockPlan::default()).items.into_items();
         assert!(!Piece::<Numbers<()>>::is_to_drop(&harmless));
     }
 }
