@@ -56,7 +56,7 @@
 //!
 //! - `backtrace` (default): traces show stack frames. Without it they end after the two header lines.
 //! - `chrono` (default): log lines show the local time. Without it, the seconds since the first log line.
-//! - [`tracing`, `log`](guide::seeing#logs): `f` runs in the caller's span; panic traces also go to the program's logger.
+//! - [`tracing`, `log`](guide::seeing#logs): the caller's span in `f`; traces in the program's log. `futures`: [`poll_next`](PoolImap::poll_next).
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
@@ -92,6 +92,8 @@ pub use crate::adaptors::map::PoolMap;
 pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
 pub use crate::adaptors::results::PoolResults;
 pub use crate::adaptors::scope::{Scope, scope};
+#[cfg(feature = "futures")]
+pub use crate::adaptors::stream::PoolStream;
 pub use crate::adaptors::task::{AsCompleted, Task, as_completed};
 pub use crate::adaptors::types;
 pub use crate::base::current_worker::Worker;

@@ -23,6 +23,7 @@ use std::error::Error;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use std::{fmt, iter, mem, thread, vec};
 
@@ -71,6 +72,8 @@ struct Consumer<I: Iterator, W: Work> {
     hint: (usize, Option<usize>),
     /// A token has ended the stream before all results were delivered.
     cut_short: bool,
+    /// From a poll to the next, for one that awaits the stream on a worker of another pool.
+    permit: Option<WaitPermit>,
 }
 
 /// How far a stream is.
@@ -126,7 +129,8 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
         let inbox = Inbox::new(setup.options.call.trace_sink(), setup.ordered);
         let stage = Stage::Ready(setup);
-        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false }, host }
+        let consumer = Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false, permit: None };
+        PoolImap { consumer, host }
     }
 
     #[track_caller]
@@ -215,7 +219,7 @@ where
 
     #[cold]
     fn refill(&mut self) -> Option<W::Output> {
-        self.refill_in(Patience::Endless).expect("BUG: it waits without end")
+        self.refill_in(&mut Patience::Endless).expect("BUG: it waits without end")
     }
 }
 
@@ -257,6 +261,12 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
 }
 
 impl<I: Iterator, W: Work, H> PoolImap<I, W, H> {
+    /// Whether every `next` from here on gives `None`, as far as is known without waiting.
+    #[cfg(feature = "futures")]
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.consumer.stage, Stage::Over) && self.consumer.inbox.current.len() == 0
+    }
+
     /// Whether a [`CancelToken`] has ended the results early, as
     /// [`PoolMap::was_cut_short`](crate::PoolMap::was_cut_short) says. Known once `next` has returned `None`, and `false` before.
     ///
@@ -328,9 +338,9 @@ where
     /// As `next`: if `f` or the source does.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<W::Output>, NotReady> {
         // A timeout beyond the reach of the clock is none.
-        let patience = Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until);
+        let mut patience = Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until);
         match self.consumer.inbox.current.next() {
-            None => self.refill_in(patience),
+            None => self.refill_in(&mut patience),
             result => Ok(result),
         }
     }
@@ -367,8 +377,70 @@ where
         self.next_timeout(Duration::ZERO)
     }
 
+    /// The next result for a future: ready if it is there, else `waker` of `context` is woken when it may be.
+    ///
+    /// On any runtime, and without a dependency: `std::future::poll_fn(|context| stream.poll_next(context)).await`. With the
+    /// feature `futures`, `into_stream` makes it a `futures_core::Stream`, which has the methods of `StreamExt`:
+    /// `stream.next().await`.
+    ///
+    /// The first poll starts the stream. A poll runs no item, unless there are no threads to run it, or the executor runs on a
+    /// worker that must not wait for the stream's pool: a worker of that pool itself, or of one that it waits for. After the end
+    /// every poll gives `None`. Only the waker of the last poll is woken. Blocking calls such as `next` may come between two
+    /// polls. Dropping the stream [does not wait](PoolImap), so it may be dropped in async code; results that are left are
+    /// dropped there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::future::poll_fn;
+    ///
+    /// async fn total(numbers: Vec<u32>) -> u32 {
+    ///     let mut squares = numbers.into_iter().pool_imap(2, |x| x * x);
+    ///     let mut total = 0;
+    ///     while let Some(square) = poll_fn(|context| squares.poll_next(context)).await {
+    ///         total += square; // the runtime goes on with other tasks while no square is ready
+    ///     }
+    ///     total
+    /// }
+    /// # use std::sync::Arc;
+    /// # use std::task::{Context, Poll, Wake};
+    /// # struct Unpark(std::thread::Thread);
+    /// # impl Wake for Unpark {
+    /// #     fn wake(self: Arc<Self>) {
+    /// #         self.0.unpark();
+    /// #     }
+    /// # }
+    /// # let waker = Arc::new(Unpark(std::thread::current())).into();
+    /// # let mut future = std::pin::pin!(total(vec![1, 2, 3]));
+    /// # let total = loop {
+    /// #     match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+    /// #         Poll::Ready(total) => break total,
+    /// #         Poll::Pending => std::thread::park(),
+    /// #     }
+    /// # };
+    /// # assert_eq!(total, 14);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As `next`: if `f` or the source does.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<W::Output>> {
+        if let Some(result) = self.consumer.inbox.current.next() {
+            return Poll::Ready(Some(result));
+        }
+        let mut patience = Patience::Polled { waker: Some(context.waker().clone()), permit: None };
+        let next = self.refill_in(&mut patience);
+        if let Patience::Polled { waker, permit } = patience {
+            panics::contain(waker);
+            self.consumer.permit = permit;
+        }
+        next.map_or(Poll::Pending, Poll::Ready)
+    }
+
     /// The next result when none is at hand.
-    fn refill_in(&mut self, patience: Patience) -> Result<Option<W::Output>, NotReady> {
+    fn refill_in(&mut self, patience: &mut Patience) -> Result<Option<W::Output>, NotReady> {
+        self.consumer.end_poll();
         loop {
             let consumer = &mut self.consumer;
             consumer.raise();
@@ -395,7 +467,9 @@ where
                                 consumer.cut_short = consumer.hint.1 != Some(consumer.given)
                                     && stream.stop_flag().is_cancelled()
                                     && !stream.has_given_all(consumer.given);
-                                stream.wait_for_others();
+                                if !stream.wait_for_others(patience) {
+                                    return Err(NotReady);
+                                }
                             }
                             self.end();
                         }
@@ -473,8 +547,18 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
 }
 
 impl<I: Iterator, W: Work> Consumer<I, W> {
+    /// Nobody waits for the next result as a future any more.
+    fn end_poll(&mut self) {
+        let permit = self.permit.take();
+        if is_forked() {
+            // It has a lock, which may have been locked at the fork.
+            mem::forget(permit);
+        }
+    }
+
     /// Drops what will not be delivered any more, and mentions the panics in it.
     fn close(&mut self) {
+        self.end_poll();
         match mem::replace(&mut self.stage, Stage::Over) {
             // What was the parent's is left to it.
             Stage::Running(stream) if is_forked() => mem::forget(stream),
@@ -545,6 +629,9 @@ where
     H: Host<I, W>,
 {
 }
+
+// Nothing in it is pinned: the source is moved to its feeder.
+impl<I: Iterator, W: Work, H> Unpin for PoolImap<I, W, H> {}
 
 // As std's `Map`. After a panic the stream is over, whatever host it had.
 impl<I: Iterator + UnwindSafe, W: Work + UnwindSafe, H> UnwindSafe for PoolImap<I, W, H> {}

@@ -6,5 +6,7 @@ pub(crate) mod options;
 pub(crate) mod par;
 pub(crate) mod results;
 pub(crate) mod scope;
+#[cfg(feature = "futures")]
+pub(crate) mod stream;
 pub(crate) mod task;
 pub mod types;

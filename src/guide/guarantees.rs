@@ -45,7 +45,7 @@
 //! 14. **No `unsafe`, except in one file.** The crate is `#![deny(unsafe_code)]`. The one exception is
 //!     `src/base/scoped_job.rs`: it puts a job that borrows from your stack into a pool's queue. It is under 100 lines of code,
 //!     with its proof beside it. Promises 11, 15 and 16 depend on it. The public API exposes no dependency except the
-//!     rayon traits that [`PoolParallelIterator`] extends.
+//!     rayon traits that [`PoolParallelIterator`] extends and, with the feature `futures`, the traits of `futures-core`.
 //! 15. **Fair.** Calls, streams, tasks and `install` on one pool take turns: whichever has worked for about 10 ms lets the
 //!     others go first. None waits for the end of another. A slow item delays only itself and the delivery of the
 //!     items after it. Items that share its chunk go back to the queue as soon as [another worker could run them](#chunks).

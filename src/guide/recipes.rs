@@ -327,7 +327,18 @@
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
 //!
-//! With tokio this replaces `spawn_blocking` for work that needs the processor:
+//! A stream that works ahead can be awaited, too, result by result, in order. [`PoolImap::poll_next`](crate::PoolImap::poll_next)
+//! needs no dependency; with the feature `futures`, `into_stream` makes it a `Stream`. `cargo run --example tokio --features
+//! futures` is this, with rows from a channel:
+//!
+//! ```text
+//! let mut sums = rows.into_iter().pool_imap(2, checksum).into_stream();
+//! while let Some((row, sum)) = sums.next().await {
+//!     println!("{row}: {sum:08x}"); // meanwhile the runtime goes on with other tasks
+//! }
+//! ```
+//!
+//! With tokio a task replaces `spawn_blocking` for work that needs the processor:
 //!
 //! ```text
 //! let pool = Arc::new(Pool::new(8)?);

@@ -37,6 +37,7 @@ mod soak;
 mod idle;
 
 mod imap;
+mod polled;
 mod scope;
 mod states;
 mod task;
