@@ -454,16 +454,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// assert_eq!(squares, [1, 4, 9]);
     /// ```
     ///
-    /// With borrowed data each stage needs a scope of its own, since a stream may only borrow from outside its scope:
-    ///
-    /// ```
-    /// let names = vec!["so".to_owned(), "much".to_owned()];
-    /// let lengths: Vec<usize> = pool_map::scope(2, |outer| {
-    ///     let upper = outer.imap(&names, |name| name.to_uppercase());
-    ///     pool_map::scope(2, |inner| inner.imap(upper, |name| name.len()).collect())
-    /// });
-    /// assert_eq!(lengths, [2, 4]);
-    /// ```
+    /// With borrowed data, [`Scope::imap`](crate::Scope::imap) does the same in one scope.
     ///
     /// # Order and laziness
     ///

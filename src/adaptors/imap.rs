@@ -98,10 +98,21 @@ struct Setup<I, W> {
     pool_watch: Option<Box<ObserverRef<'static>>>,
 }
 
+/// How a stream starts.
+pub(crate) enum Start<I> {
+    /// It has a feeder.
+    Fed,
+    /// There are no threads: its items are pulled and run on the consumer's.
+    Here(I),
+    /// Not at all: its scope is over.
+    TooLate(I),
+}
+
 /// Where a stream gets its threads.
 pub trait Host<I: Iterator, W: WorkOn<I::Item>>: sealed::Threads<I, W> {}
 
 pub(crate) mod sealed {
+    use super::Start;
     use crate::engine::feeder_pulls::StreamState;
     use crate::engine::work::WorkOn;
     use std::sync::Arc;
@@ -109,9 +120,9 @@ pub(crate) mod sealed {
     /// The working half of [`Host`](super::Host).
     #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
     pub trait Threads<I: Iterator, W: WorkOn<I::Item>> {
-        /// Starts a feeder for the source, or gives it back where that cannot be.
+        /// Starts a feeder for the source.
         #[expect(private_interfaces, reason = "nobody outside can call it")]
-        fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I>;
+        fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Start<I>;
 
         /// Lets go of the workers: nothing more is wanted.
         fn release(&mut self);
@@ -492,11 +503,19 @@ where
         let hint = source.size_hint();
         self.consumer.hint = hint;
         let stream = Arc::new(StreamState::new(work, call, workers, sizer, ordered, stop, pool_watch));
-        let started = self.host.start(source, &stream);
-        stream.open(hint, started.is_ok());
-        self.consumer.stage = match started {
-            Ok(()) => Stage::Running(stream),
-            Err(source) => Stage::Here(source, stream, 0),
+        self.consumer.stage = match self.host.start(source, &stream) {
+            Start::Fed => {
+                stream.open(hint, true);
+                Stage::Running(stream)
+            }
+            Start::Here(source) => {
+                stream.open(hint, false);
+                Stage::Here(source, stream, 0)
+            }
+            Start::TooLate(source) => {
+                panics::contain(source);
+                Stage::Over
+            }
         };
     }
 
@@ -562,7 +581,10 @@ impl<I: Iterator, W: Work> Consumer<I, W> {
         match mem::replace(&mut self.stage, Stage::Over) {
             // What was the parent's is left to it.
             Stage::Running(stream) if is_forked() => mem::forget(stream),
-            Stage::Running(stream) => stream.stop(&mut self.inbox),
+            Stage::Running(stream) => {
+                stream.wake_no_more();
+                stream.stop(&mut self.inbox);
+            }
             Stage::Here(source, ..) => panics::contain(source),
             Stage::Ready(_) | Stage::Over => {}
         }
@@ -710,11 +732,11 @@ where
     W: WorkOn<I::Item> + Send + 'static,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
-        let Some(workers) = &self.workers else { return Err(source) };
+    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Start<I> {
+        let Some(workers) = &self.workers else { return Start::Here(source) };
         let lease = workers.get();
         if !lease.is_usable() {
-            return Err(source);
+            return Start::Here(source);
         }
         let number = Block::take(&feeder_name(lease.name()), 1);
         stream.set_pool(&lease);
@@ -725,9 +747,11 @@ where
             stream.keep(&slot);
         }
         let spawn = |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok();
-        start_feeder(number, source, spawn, stream, StreamState::feed_owned)?;
+        if let Err(source) = start_feeder(number, source, spawn, stream, StreamState::feed_owned) {
+            return Start::Here(source);
+        }
         self.slot = Some(slot);
-        Ok(())
+        Start::Fed
     }
 
     fn release(&mut self) {

@@ -4,7 +4,7 @@
 //! feeder has ended only when the last item of its stream has. When the body is over, the streams are stopped by what they
 //! share with their threads, whatever became of the iterators.
 
-use crate::adaptors::imap::{self, Host, PoolImap};
+use crate::adaptors::imap::{self, Host, PoolImap, Start};
 use crate::engine::feeder_pulls::{Stop, StreamState};
 use crate::engine::stop::WeakList;
 use crate::engine::work::{Map, WorkOn};
@@ -13,6 +13,7 @@ use crate::threads::lease::{IntoPool, WaitingLease, Workers};
 use crate::threads::names::Block;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::{fmt, thread};
 
@@ -50,51 +51,68 @@ use std::{fmt, thread};
 /// If `pool` is 0, or more threads than a pool can have. If `body` panics, with the same payload, after all streams have
 /// ended.
 #[track_caller]
-pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R) -> R {
+pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&Scope<'scope, 'env>) -> R) -> R {
     let workers = pool.to_workers();
     // Outlives the feeders, which the thread scope waits for.
     let lease = OnceCell::new();
     let outcome = thread::scope(|threads| {
+        let streams = Mutex::new(Some(WeakList::new()));
+        let shared = Arc::new(Shared { workers, lease: &lease, spawn: spawner(threads), streams });
         // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
-        let spawn = |name: String, job: Job<'env>| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok();
-        let streams = Mutex::new(WeakList::new());
-        let scope = Scope { workers, lease: &lease, spawn: &spawn, streams };
-        run_body(&scope, body)
+        run_body(&Scope { shared, env: PhantomData }, body)
     });
     outcome.unwrap_or_else(|payload| panics::resume(payload))
 }
 
 /// Runs the body and stops what is left of its streams.
 fn run_body<'scope, 'env, R>(
-    scope: &'scope Scope<'scope, 'env>,
-    body: impl FnOnce(&'scope Scope<'scope, 'env>) -> R,
+    scope: &Scope<'scope, 'env>,
+    body: impl FnOnce(&Scope<'scope, 'env>) -> R,
 ) -> Result<R, panics::Payload> {
     let outcome = panics::catch(|| body(scope));
-    let streams = scope.streams.lock().take();
-    for stream in streams {
+    let streams = scope.shared.streams.lock().take();
+    for stream in streams.into_iter().flat_map(|mut streams| streams.take()) {
         stream.stop();
     }
     outcome
 }
 
-type Job<'env> = Box<dyn FnOnce() + Send + 'env>;
+/// Starts a thread that the thread scope waits for; false if none can start.
+type Spawn<'scope> = Box<dyn Fn(String, Job<'scope>) -> bool + Send + Sync + 'scope>;
 
-/// Starts streams over borrowed data; see [`scope`].
-pub struct Scope<'scope, 'env> {
+fn spawner<'scope>(threads: &'scope thread::Scope<'scope, '_>) -> Spawn<'scope> {
+    Box::new(|name, job| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok())
+}
+
+type Job<'scope> = Box<dyn FnOnce() + Send + 'scope>;
+
+/// Starts streams over borrowed data; see [`scope`]. Clones are the same scope.
+pub struct Scope<'scope, 'env: 'scope> {
+    shared: Arc<Shared<'scope>>,
+    env: PhantomData<&'scope mut &'env ()>,
+}
+
+/// What a scope and its streams share.
+struct Shared<'scope> {
     workers: Workers,
     /// The workers of all streams of this scope, from the first one's start.
     lease: &'scope OnceCell<Option<WaitingLease>>,
-    /// Starts a thread that the scope waits for; false if none can start.
-    spawn: &'scope (dyn Fn(String, Job<'env>) -> bool + Sync),
-    /// Those that were started.
-    streams: Mutex<WeakList<dyn Stop + 'env>>,
+    spawn: Spawn<'scope>,
+    /// Those that were started; `None` once the body is over.
+    streams: Mutex<Option<WeakList<dyn Stop + 'scope>>>,
 }
 
-impl<'scope, 'env> Scope<'scope, 'env> {
+impl Clone for Scope<'_, '_> {
+    fn clone(&self) -> Self {
+        Scope { shared: Arc::clone(&self.shared), env: PhantomData }
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
     /// Maps `items` with `f`, in order, working ahead of the loop that takes the results.
     ///
     /// [`pool_imap`](crate::PoolIterator::pool_imap) has the full description. `items` and `f` may borrow from outside the
-    /// scope.
+    /// scope, and `items` may be another stream of this scope: then both work ahead.
     ///
     /// # Examples
     ///
@@ -106,17 +124,28 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// assert_eq!(doubled, [6, 10, 16]);
     /// ```
     ///
+    /// Two stages, on the same workers:
+    ///
+    /// ```
+    /// let names = vec!["so".to_owned(), "much".to_owned()];
+    /// let lengths: Vec<usize> = pool_map::scope(2, |s| {
+    ///     let upper = s.imap(&names, |name| name.to_uppercase());
+    ///     s.imap(upper, |name| name.len()).collect()
+    /// });
+    /// assert_eq!(lengths, [2, 4]);
+    /// ```
+    ///
     /// # Panics
     ///
     /// The iterator panics when `f` or the source does, as that of [`pool_imap`](crate::PoolIterator::pool_imap).
     #[track_caller]
-    pub fn imap<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>, &'scope Self>
+    pub fn imap<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>, Self>
     where
-        T: IntoIterator<Item: Send + 'env, IntoIter: Send + 'env>,
-        R: Send + 'env,
-        F: Fn(T::Item) -> R + Send + Sync + 'env,
+        T: IntoIterator<Item: Send + 'scope, IntoIter: Send + 'scope>,
+        R: Send + 'scope,
+        F: Fn(T::Item) -> R + Send + Sync + 'scope,
     {
-        PoolImap::new(items.into_iter(), &self.workers, Map::new(f), "Scope::imap", true, self)
+        PoolImap::new(items.into_iter(), &self.shared.workers, Map::new(f), "Scope::imap", true, self.clone())
     }
 
     /// Like [`imap`](Self::imap), but yields each result as soon as it is ready.
@@ -134,45 +163,59 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// The iterator panics when `f` or the source does, as that of
     /// [`pool_imap_unordered`](crate::PoolIterator::pool_imap_unordered).
     #[track_caller]
-    pub fn imap_unordered<T, R, F>(&'scope self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>, &'scope Self>
+    pub fn imap_unordered<T, R, F>(&self, items: T, f: F) -> PoolImap<T::IntoIter, Map<F, R>, Self>
     where
-        T: IntoIterator<Item: Send + 'env, IntoIter: Send + 'env>,
-        R: Send + 'env,
-        F: Fn(T::Item) -> R + Send + Sync + 'env,
+        T: IntoIterator<Item: Send + 'scope, IntoIter: Send + 'scope>,
+        R: Send + 'scope,
+        F: Fn(T::Item) -> R + Send + Sync + 'scope,
     {
-        PoolImap::new(items.into_iter(), &self.workers, Map::new(f), "Scope::imap_unordered", false, self)
+        PoolImap::new(
+            items.into_iter(),
+            &self.shared.workers,
+            Map::new(f),
+            "Scope::imap_unordered",
+            false,
+            self.clone(),
+        )
     }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("Scope").field("workers", &self.shared.workers).finish_non_exhaustive()
     }
 }
 
-impl<'env, I, W> Host<I, W> for &Scope<'_, 'env>
+impl<'scope, I, W> Host<I, W> for Scope<'scope, '_>
 where
-    I: Iterator + Send + 'env,
-    I::Item: Send + 'env,
-    W: WorkOn<I::Item> + Send + 'env,
+    I: Iterator + Send + 'scope,
+    I::Item: Send + 'scope,
+    W: WorkOn<I::Item> + Send + 'scope,
 {
 }
 
-impl<'env, I, W> imap::sealed::Threads<I, W> for &Scope<'_, 'env>
+impl<'scope, I, W> imap::sealed::Threads<I, W> for Scope<'scope, '_>
 where
-    I: Iterator + Send + 'env,
-    I::Item: Send + 'env,
-    W: WorkOn<I::Item> + Send + 'env,
+    I: Iterator + Send + 'scope,
+    I::Item: Send + 'scope,
+    W: WorkOn<I::Item> + Send + 'scope,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
-        let Some(lease) = self.lease.get_or_init(|| self.workers.get_to_wait()) else { return Err(source) };
+    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Start<I> {
+        let shared = &*self.shared;
+        // Until it is among those that are stopped at the end.
+        let mut streams = shared.streams.lock();
+        let Some(streams) = &mut *streams else { return Start::TooLate(source) };
+        let Some(lease) = shared.lease.get_or_init(|| shared.workers.get_to_wait()) else { return Start::Here(source) };
         let number = Block::take(&imap::feeder_name(lease.name()), 1);
         stream.set_pool(lease);
-        imap::start_feeder(number, source, self.spawn, stream, |stream, source| stream.feed_borrowed(source))?;
-        let stream: Arc<dyn Stop + 'env> = Arc::clone(stream) as _;
-        self.streams.lock().add(Arc::downgrade(&stream));
-        Ok(())
+        let feed = |stream: &Arc<StreamState<_, _>>, source| stream.feed_borrowed(source);
+        if let Err(source) = imap::start_feeder(number, source, &shared.spawn, stream, feed) {
+            return Start::Here(source);
+        }
+        let stream: Arc<dyn Stop + 'scope> = Arc::clone(stream) as _;
+        streams.add(Arc::downgrade(&stream));
+        Start::Fed
     }
 
     fn release(&mut self) {}

@@ -123,6 +123,11 @@ impl<T, W: Work> StreamState<T, W> {
         }
     }
 
+    /// Nobody waits for the stream as a future any more.
+    pub(crate) fn wake_no_more(&self) {
+        panics::contain(self.shared.stop.consumer.wake_no_more());
+    }
+
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
     /// the source's `next`. `inbox` is what the consumer has of it.
     pub(crate) fn stop(&self, inbox: &mut Inbox<W::Output>) {
@@ -132,7 +137,6 @@ impl<T, W: Work> StreamState<T, W> {
         let is_over = state.is_drained();
         self.shared.apply(&mut state);
         drop(state);
-        panics::contain(self.shared.stop.consumer.wake_no_more());
         self.withdraw_jobs();
         items.into_iter().for_each(Queued::abandon);
         inbox.settle(line);

@@ -10,6 +10,8 @@
 //! - [Deep recursion](#deep-recursion)
 //! - [rayon inside `f`](#rayon-inside-f)
 //! - [Items that wait for one another](#items-that-wait-for-one-another)
+//! - [Read ahead](#read-ahead)
+//! - [Buffers that go round](#buffers-that-go-round)
 //! - [Thread-locals](#thread-locals)
 //! - [Async code](#async-code)
 //!
@@ -267,6 +269,52 @@
 //! let barrier = Barrier::new(4);
 //! let waits = (0..4).pool_map(4, |_| barrier.wait().is_leader()).chunk_size(1);
 //! assert_eq!(waits.filter(|&is_leader| is_leader).count(), 1);
+//! ```
+//!
+//! # Read ahead
+//!
+//! A stream of one worker whose `f` does nothing pulls its source while the body of your loop runs:
+//!
+//! ```
+//! use pool_map::PoolIterator;
+//!
+//! let blocks = (0..3).map(|number| format!("block {number}")); // slow to read
+//! for block in blocks.pool_imap(1, |block| block).max_in_flight(2) {
+//!     println!("{block}"); // meanwhile the next one is read
+//! }
+//! // block 0
+//! // block 1
+//! // block 2
+//! ```
+//!
+//! # Buffers that go round
+//!
+//! Your thread pulls the source and takes the results, so what the consumer gives back to the source needs no lock:
+//!
+//! ```
+//! use pool_map::PoolIterator;
+//! use std::cell::{Cell, RefCell};
+//!
+//! let free = RefCell::new(Vec::new());
+//! let made = Cell::new(0);
+//! let blocks = (0..1000_u32).map(|number| {
+//!     let mut buffer: Vec<u8> = free.borrow_mut().pop().unwrap_or_else(|| {
+//!         made.set(made.get() + 1);
+//!         Vec::with_capacity(1 << 16)
+//!     });
+//!     buffer.clear();
+//!     buffer.extend(number.to_le_bytes()); // read a block into it
+//!     buffer
+//! });
+//! let sum = |buffer: Vec<u8>| (buffer.iter().map(|&byte| u64::from(byte)).sum::<u64>(), buffer);
+//! let mut total = 0;
+//! blocks.pool_map(4, sum).max_in_flight(8).for_each(|(sum, buffer)| {
+//!     total += sum;
+//!     free.borrow_mut().push(buffer);
+//! });
+//! println!("{total}, in {} buffers", made.get()); // 124716, in 8 buffers
+//! # assert_eq!(total, 124716);
+//! # assert!(made.get() <= 8);
 //! ```
 //!
 //! # Thread-locals
