@@ -18,7 +18,7 @@ use crate::threads::pool::Pool;
 /// | results in any order, or the first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
 /// | a buffer or a connection for each worker | [`pool_map_init`](Self::pool_map_init) |
 /// | data in memory, items under 100 ns | [`par_iter().pool_map`](crate::PoolParallelIterator) |
-/// | one closure in the background, or from async code | [`Pool::spawn`] |
+/// | one closure in the background, or from async code | [`Pool::spawn`]; with borrowed data, [`Scope::spawn`](crate::Scope::spawn) |
 /// | to see what is slow, to stop early, to log | [`Timeline`](crate::Timeline), [`CancelToken`](crate::CancelToken), [`pool_println!`](crate::pool_println) |
 ///
 /// # Which methods stream

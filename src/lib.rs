@@ -20,7 +20,7 @@
 //! | results in any order, or the first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
 //! | a buffer or a connection for each worker | [`pool_map_init`](PoolIterator::pool_map_init) |
 //! | data in memory, items under 100 ns | [`par_iter().pool_map`](PoolParallelIterator) |
-//! | one closure in the background, or from async code | [`Pool::spawn`] |
+//! | one closure in the background, or from async code | [`Pool::spawn`]; with borrowed data, [`Scope::spawn`] |
 //! | to see what is slow, to stop early, to log | [`Timeline`], [`CancelToken`], [`pool_println!`] |
 //!
 //! `f` runs on worker threads named `PoolWorker-1` to `PoolWorker-4`. Your own thread pulls the iterator and takes the results,
@@ -92,6 +92,7 @@ pub use crate::adaptors::map::PoolMap;
 pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
 pub use crate::adaptors::results::PoolResults;
 pub use crate::adaptors::scope::{Scope, scope};
+pub use crate::adaptors::scoped_task::ScopedTask;
 #[cfg(feature = "futures")]
 pub use crate::adaptors::stream::PoolStream;
 pub use crate::adaptors::task::{AsCompleted, Task, as_completed};

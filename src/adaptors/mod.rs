@@ -6,6 +6,7 @@ pub(crate) mod options;
 pub(crate) mod par;
 pub(crate) mod results;
 pub(crate) mod scope;
+pub(crate) mod scoped_task;
 #[cfg(feature = "futures")]
 pub(crate) mod stream;
 pub(crate) mod task;

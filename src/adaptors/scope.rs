@@ -1,13 +1,15 @@
-//! [`scope`]: streams that run ahead over borrowed data.
+//! [`scope`]: streams that run ahead over borrowed data, and tasks.
 //!
 //! It is [`std::thread::scope`] for the feeders; each feeder opens a scope on its pool for the workers' part, so that a
 //! feeder has ended only when the last item of its stream has. When the body is over, the streams are stopped by what they
 //! share with their threads, whatever became of the iterators.
 
 use crate::adaptors::imap::{self, Host, PoolImap, Start};
+use crate::adaptors::scoped_task::ScopeTasks;
 use crate::engine::feeder_pulls::{Stop, StreamState};
 use crate::engine::stop::WeakList;
 use crate::engine::work::{Map, WorkOn};
+use crate::log::go_past_the_lock;
 use crate::panics;
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
 use crate::threads::names::Block;
@@ -17,7 +19,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::{fmt, thread};
 
-/// Runs `body`, which may start streams over borrowed data that work ahead. Returns when all of them have ended.
+/// Runs `body`, which may start streams over borrowed data that work ahead, and [tasks](Scope::spawn). Returns when all of
+/// them have ended.
 ///
 /// A stream here is that of [`pool_imap`](crate::PoolIterator::pool_imap), for data that outlives the scope but need not be
 /// `'static`. A feeder thread pulls the source, and the workers work ahead of the loop body. All streams of a scope share its
@@ -57,7 +60,8 @@ pub fn scope<'env, R>(pool: impl IntoPool, body: impl for<'scope> FnOnce(&Scope<
     let lease = OnceCell::new();
     let outcome = thread::scope(|threads| {
         let streams = Mutex::new(Some(WeakList::new()));
-        let shared = Arc::new(Shared { workers, lease: &lease, spawn: spawner(threads), streams });
+        let tasks = Arc::new(ScopeTasks::new());
+        let shared = Arc::new(Shared { workers, lease: &lease, spawn: spawner(threads), streams, tasks });
         // A thread scope that unwinds waits as well, but not for our streams to be stopped first.
         run_body(&Scope { shared, env: PhantomData }, body)
     });
@@ -74,6 +78,7 @@ fn run_body<'scope, 'env, R>(
     for stream in streams.into_iter().flat_map(|mut streams| streams.take()) {
         stream.stop();
     }
+    scope.shared.tasks.close();
     outcome
 }
 
@@ -86,7 +91,7 @@ fn spawner<'scope>(threads: &'scope thread::Scope<'scope, '_>) -> Spawn<'scope> 
 
 type Job<'scope> = Box<dyn FnOnce() + Send + 'scope>;
 
-/// Starts streams over borrowed data; see [`scope`]. Clones are the same scope.
+/// Starts streams and tasks over borrowed data; see [`scope`]. Clones are the same scope.
 pub struct Scope<'scope, 'env: 'scope> {
     shared: Arc<Shared<'scope>>,
     env: PhantomData<&'scope mut &'env ()>,
@@ -100,6 +105,7 @@ struct Shared<'scope> {
     spawn: Spawn<'scope>,
     /// Those that were started; `None` once the body is over.
     streams: Mutex<Option<WeakList<dyn Stop + 'scope>>>,
+    tasks: Arc<ScopeTasks<'scope>>,
 }
 
 impl Clone for Scope<'_, '_> {
@@ -108,7 +114,38 @@ impl Clone for Scope<'_, '_> {
     }
 }
 
+impl<'scope> Shared<'scope> {
+    /// The workers; `None` where everything runs in place.
+    fn lease(&self) -> Option<&'scope WaitingLease> {
+        self.lease.get_or_init(|| self.workers.get_to_wait()).as_ref()
+    }
+}
+
 impl<'scope> Scope<'scope, '_> {
+    pub(super) fn workers(&self) -> &Workers {
+        &self.shared.workers
+    }
+
+    pub(super) fn lease(&self) -> Option<&'scope WaitingLease> {
+        self.shared.lease()
+    }
+
+    pub(super) fn tasks(&self) -> &Arc<ScopeTasks<'scope>> {
+        &self.shared.tasks
+    }
+
+    /// Starts a feeder that the scope waits for, for the pool of this lease; false if none can start.
+    pub(super) fn start_feeder(&self, lease: &WaitingLease, feed: impl FnOnce() + Send + 'scope) -> bool {
+        let number = Block::take(&imap::feeder_name(lease.name()), 1);
+        let name = number.worker_name(0);
+        let feeder = move || {
+            go_past_the_lock();
+            feed();
+            drop(number);
+        };
+        (self.shared.spawn)(name, Box::new(feeder))
+    }
+
     /// Maps `items` with `f`, in order, working ahead of the loop that takes the results.
     ///
     /// [`pool_imap`](crate::PoolIterator::pool_imap) has the full description. `items` and `f` may borrow from outside the
@@ -206,7 +243,7 @@ where
         // Until it is among those that are stopped at the end.
         let mut streams = shared.streams.lock();
         let Some(streams) = &mut *streams else { return Start::TooLate(source) };
-        let Some(lease) = shared.lease.get_or_init(|| shared.workers.get_to_wait()) else { return Start::Here(source) };
+        let Some(lease) = shared.lease() else { return Start::Here(source) };
         let number = Block::take(&imap::feeder_name(lease.name()), 1);
         stream.set_pool(lease);
         let feed = |stream: &Arc<StreamState<_, _>>, source| stream.feed_borrowed(source);

@@ -5,7 +5,7 @@
 //! method, wrapped in a [`Catching`] or an
 //! [`Observed`] for each of these options. The third one of `PoolImap` is where its threads come from: a [`Background`] or a
 //! [`Scope`](crate::Scope). The traits [`Work`], [`WorkOn`]
-//! and [`Host`] describe both; they are sealed. Use these names where a struct
+//! and [`Host`] describe both, and [`AnyTask`] what [`as_completed`](crate::as_completed) takes; they are sealed. Use these names where a struct
 //! holds such an iterator:
 //!
 //! ```
@@ -46,4 +46,5 @@
 //! ```
 
 pub use crate::adaptors::imap::{Background, Host};
+pub use crate::adaptors::task::AnyTask;
 pub use crate::engine::work::{Catching, Map, MapInit, MapTryInit, MapWith, Observed, StarMap, Work, WorkOn};

@@ -77,8 +77,8 @@
 //!
 //! # A state that can fail
 //!
-//! A connection to a database is [`Send`] but often not [`Sync`], so each worker needs its own. If opening it can fail, make the
-//! state a `Result`, and let `f` pass the error on.
+//! A connection to a database is [`Send`] but often not [`Sync`], so each worker needs its own, and opening it can fail.
+//! [`pool_map_try_init`](crate::PoolIterator::pool_map_try_init) gives the error to the item for which it was opened.
 //!
 //! ```
 //! use pool_map::PoolIterator;
@@ -96,18 +96,15 @@
 //! }
 //!
 //! fn rows(path: &str) -> Result<Vec<u32>, String> {
-//!     let open = || Connection::open(path);
-//!     let keys = 0..4;
-//!     let rows = keys.pool_map_init(2, open, |connection, key| match connection {
-//!         Ok(connection) => connection.row(key),
-//!         Err(error) => Err(error.clone()),
-//!     });
-//!     rows.collect()
+//!     (0..4).pool_map_try_init(2, || Connection::open(path), Connection::row).collect()
 //! }
 //!
 //! assert_eq!(rows("words.db").unwrap(), [0, 10, 20, 30]);
 //! assert_eq!(rows("words.txt").unwrap_err(), "no database: words.txt");
 //! ```
+//!
+//! `examples/sqlite`, a crate of its own, is this with SQLite: `cargo run --manifest-path examples/sqlite/Cargo.toml`. States that
+//! workers count in [come together when they are dropped](crate::PoolIterator::pool_map_init).
 //!
 //! # Errors of any type
 //!
@@ -306,14 +303,17 @@
 //!     buffer.extend(number.to_le_bytes()); // read a block into it
 //!     buffer
 //! });
-//! let sum = |buffer: Vec<u8>| (buffer.iter().map(|&byte| u64::from(byte)).sum::<u64>(), buffer);
+//! let sum = |buffer: Vec<u8>| {
+//!     let sum: u64 = buffer.iter().map(|&byte| u64::from(byte)).sum();
+//!     (sum, buffer)
+//! };
 //! let mut total = 0;
 //! blocks.pool_map(4, sum).max_in_flight(8).for_each(|(sum, buffer)| {
 //!     total += sum;
 //!     free.borrow_mut().push(buffer);
 //! });
-//! println!("{total}, in {} buffers", made.get()); // 124716, in 8 buffers
-//! # assert_eq!(total, 124716);
+//! println!("{total}, in {} buffers", made.get()); // 126180, in 8 buffers
+//! # assert_eq!(total, 126180);
 //! # assert!(made.get() <= 8);
 //! ```
 //!

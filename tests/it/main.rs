@@ -39,6 +39,7 @@ mod idle;
 mod imap;
 mod polled;
 mod scope;
+mod scoped_task;
 mod states;
 mod task;
 mod cancel;

@@ -135,8 +135,8 @@ fn leaving_ends_a_stage_that_waits_for_the_one_before_it() {
                 mem::forget(second);
             }
             // Stopped after the others, which have started before it.
-            let mut last = s.imap(0..2, |_| Opens(&stopped));
-            mem::forget(last.next().map(mem::forget));
+            let mut last = s.imap([Opens(&stopped), Opens(&stopped)], |x| x).chunk_size(1);
+            mem::forget(last.next());
             mem::forget(last);
         });
     }
@@ -179,8 +179,8 @@ fn a_stream_that_is_to_start_after_the_body_has_nothing() {
         let mut second = s.imap(late, |x| x);
         assert_eq!(second.try_next(), Err(NotReady));
         blocked.wait();
-        let mut last = s.imap(0..2, |_| Opens(&stopped));
-        mem::forget(last.next().map(mem::forget));
+        let mut last = s.imap([Opens(&stopped), Opens(&stopped)], |x| x).chunk_size(1);
+        mem::forget(last.next());
         mem::forget(last);
     });
     assert_eq!(pulled.into_inner(), 0);

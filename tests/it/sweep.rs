@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pool_map::{Pool, PoolIterator, PoolParallelIterator, Task, TaskPanic, as_completed};
+use pool_map::{Pool, PoolIterator, PoolParallelIterator, ScopedTask, Task, TaskPanic, as_completed};
 use rayon::prelude::*;
 
 use crate::child::{self, test_of};
@@ -410,6 +410,7 @@ enum Door {
     ScopeUnordered,
     Spawn,
     AsCompleted,
+    ScopeSpawn,
     /// Data that rayon can split: made item by item on the workers, or a vector.
     Par,
     ParVec,
@@ -425,7 +426,7 @@ impl Door {
 
     /// Whether its items run whatever the consumer does.
     fn is_of_tasks(self) -> bool {
-        matches!(self, Door::Spawn | Door::AsCompleted)
+        matches!(self, Door::Spawn | Door::AsCompleted | Door::ScopeSpawn)
     }
 
     /// Whether there is a state for each worker that gets an item.
@@ -518,6 +519,10 @@ impl Door {
                 let tasks: Vec<_> = source(&hand).map(|item| pool.spawn(move || f(item))).collect();
                 drive.run(tasks.into_iter().map(Task::join), &hand);
             }
+            Door::ScopeSpawn => pool_map::scope(pool, |s| {
+                let tasks: Vec<_> = source(&hand).map(|item| s.spawn(move || f(item))).collect();
+                drive.run(tasks.into_iter().map(ScopedTask::join), &hand);
+            }),
             Door::AsCompleted => {
                 let tasks: Vec<_> = source(&hand).map(|item| pool.spawn(move || f(item))).collect();
                 drive.run(as_completed(tasks).map(Task::join), &hand);
@@ -774,6 +779,11 @@ fn spawn() {
 #[test(minutes = 5)]
 fn tasks_as_completed() {
     in_child(|| sweep(Door::AsCompleted, &Drive::ALL, &[1], &[Kind::SourceDrop]));
+}
+
+#[test(minutes = 5)]
+fn scope_spawn() {
+    in_child(|| sweep(Door::ScopeSpawn, &Drive::ALL, &[1], &[Kind::SourceDrop]));
 }
 
 #[test(minutes = 5)]
