@@ -187,7 +187,8 @@ pub trait PoolIterator: Iterator + Sized {
         PoolMap::new(self, pool.to_workers(), StarMap::new(f), "pool_starmap")
     }
 
-    /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator.
+    /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator. (The
+    /// state is [`Send`]: of `rand`, that is `StdRng` or `SmallRng`, and not `ThreadRng`.)
     ///
     /// `init` runs on the worker before its first item: at most once for each worker in each call, and never on a worker that
     /// gets no item. The states are dropped on your thread together with the iterator. Which items share a state is not

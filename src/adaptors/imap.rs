@@ -10,7 +10,7 @@ use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
 use crate::engine::state::feeder::Turn;
 use crate::engine::stop::CancelToken;
-use crate::engine::work::{Catching, Observed, Work, WorkOn};
+use crate::engine::work::{Catching, CatchingItems, Observed, Work, WorkOn};
 use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::{self, text::TraceLevel};
@@ -196,6 +196,8 @@ call_options! {
     /// assert_eq!(results.next().unwrap().unwrap(), 2);
     /// ```
     catch_panics;
+
+    with_items;
 
     /// Running items continue when the iterator is dropped, so the stream keeps the observer until its last thread has
     /// finished. Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from

@@ -2,7 +2,7 @@
 //!
 //! The second parameter of [`PoolMap`](crate::PoolMap), [`PoolImap`](crate::PoolImap) and [`PoolParMap`](crate::PoolParMap) is
 //! what is done with an item: a [`Map`], [`StarMap`], [`MapInit`], [`MapTryInit`] or [`MapWith`], depending on the
-//! method, wrapped in a [`Catching`] or an
+//! method, wrapped in a [`Catching`], a [`CatchingItems`] or an
 //! [`Observed`] for each of these options. The third one of `PoolImap` is where its threads come from: a [`Background`] or a
 //! [`Scope`](crate::Scope). The traits [`Work`], [`WorkOn`]
 //! and [`Host`] describe both, and [`AnyTask`] what [`as_completed`](crate::as_completed) takes; they are sealed. Use these names where a struct
@@ -47,4 +47,6 @@
 
 pub use crate::adaptors::imap::{Background, Host};
 pub use crate::adaptors::task::AnyTask;
-pub use crate::engine::work::{Catching, Map, MapInit, MapTryInit, MapWith, Observed, StarMap, Work, WorkOn};
+pub use crate::engine::work::{
+    Catching, CatchingItems, Map, MapInit, MapTryInit, MapWith, Observed, StarMap, Work, WorkOn,
+};

@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | 2 | a feeder thread pulls the source; everything is `'static` and [`Send`] | a feeder thread pulls the source; everything is [`Send`], and may borrow from outside the scope |
 //! | 8 | after the drop no item starts; the drop never waits for a source that blocks (the feeder ends when the source next returns) | the same, but leaving the scope waits for a call of the source's `next` in progress |
-//! | 9 | running items finish on their own, and the end of their pool waits for them; a forgotten stream keeps its leased threads (or its handle to a [`Pool`]) and, until the source ends, its feeder | nothing runs after the end of the scope |
+//! | 9 | running items finish on their own, and the end of their pool waits for them; a forgotten stream keeps its leased threads (or its handle to a [`Pool`]) and, until the source ends, its feeder | nothing runs after the end of the scope, which waits for its [tasks](crate::Scope::spawn), too |
 //! | live | an item that was pulled is processed and delivered without waiting for the next one, as soon as its chunk and all items before it are done | the same |
 //!
 //! `pool_map` cannot promise the last row: it pulls on your thread, so while it waits for the source, finished results wait too.
@@ -90,6 +90,8 @@
 //! - [`Task::join`] on a worker of the same pool runs the task in place if it has not started. [`Task::join_timeout`] never
 //!   does: it waits, and returns the task when the time is up.
 //! - If you `await` a task on a worker of the same pool, a free worker of that pool runs it; if none is free, it runs in place.
+//! - If you [poll](crate::PoolImap::poll_next) a stream on a worker of the same pool, the poll runs a chunk that no other worker
+//!   has taken.
 //!
 //! # Nesting
 //!

@@ -103,7 +103,7 @@
 //! assert_eq!(rows("words.txt").unwrap_err(), "no database: words.txt");
 //! ```
 //!
-//! `examples/sqlite`, a crate of its own, is this with SQLite: `cargo run --manifest-path examples/sqlite/Cargo.toml`. States that
+//! `examples/sqlite`, a crate of its own, is this with a real one: `cargo run --manifest-path examples/sqlite/Cargo.toml`. States that
 //! workers count in [come together when they are dropped](crate::PoolIterator::pool_map_init).
 //!
 //! # Errors of any type
@@ -169,7 +169,8 @@
 //! assert_eq!(pages.unwrap(), ["page 0", "page 1", "page 2"]);
 //! ```
 //!
-//! To wait for a result for a limited time only, use a task: [`Task::join_timeout`](crate::Task::join_timeout).
+//! Where `f` panics, [`catch_panics().with_items()`](crate::PoolMap::with_items) gives the item back, to be tried again when the
+//! others are done. To wait for a result for a limited time only, use a task: [`Task::join_timeout`](crate::Task::join_timeout).
 //!
 //! # A struct that holds the iterator
 //!

@@ -41,6 +41,7 @@ mod polled;
 mod scope;
 mod scoped_task;
 mod states;
+mod with_items;
 mod task;
 mod cancel;
 mod shutdown;
