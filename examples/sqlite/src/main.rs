@@ -1,5 +1,5 @@
-//! Rows of an SQLite database, read by key on four workers, each with a connection of its own. A connection is `Send` and not
-//! `Sync`, and opening one may fail: `pool_map_try_init` makes one for each worker that gets a key.
+//! Rows of a database, read by key on four workers, each with a connection of its own. A connection is `Send` and not `Sync`,
+//! and opening one may fail: `pool_map_try_init` makes one for each worker that gets a key.
 //!
 //! ```console
 //! $ cargo run --manifest-path examples/sqlite/Cargo.toml
