@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Bench, Case, Contestant, Goal};
+use common::{Bench, Case, Contestant, Goal, cpu_time};
 use par_map::ParMap;
 use pariter::IteratorExt;
 use plmap::PipelineMap;
@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::{fs, iter, process, thread};
+use std::{iter, thread};
 
 const WORKERS: usize = 4;
 const IMAP: &str = "pool_imap";
@@ -227,20 +227,4 @@ fn meanwhile() -> Option<f64> {
     let before = cpu_time()?;
     thread::sleep(Duration::from_secs(1));
     Some(cpu_time()? - before)
-}
-
-/// How long the threads of this process but this one have been on a core, in milliseconds. Linux only.
-fn cpu_time() -> Option<f64> {
-    let main = process::id().to_string();
-    let mut total = 0.0;
-    for thread in fs::read_dir("/proc/self/task").ok()? {
-        let thread = thread.ok()?;
-        if thread.file_name() == *main {
-            continue;
-        }
-        let times = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        let nanoseconds: f64 = times.split(' ').next()?.parse().ok()?;
-        total += nanoseconds / 1e6;
-    }
-    Some(total)
 }

@@ -3,11 +3,12 @@
 mod common;
 
 use common::{
-    BRIDGE, Bench, Case, Goal, INDEXED, Lab, ORX, PARITER, SEQUENTIAL, SLICES, Work, cores, rivals, time_name, workers,
+    BRIDGE, Bench, Case, Goal, INDEXED, Lab, ORX, PARITER, SEQUENTIAL, SLICES, Work, cores, cpu_time, rivals,
+    time_name, workers,
 };
 use pool_map::PoolIterator;
+use std::thread;
 use std::time::Duration;
-use std::{fs, process, thread};
 
 fn main() {
     common::main("threads", |bench| {
@@ -65,24 +66,8 @@ fn idle(bench: &mut Bench) {
     bench.figure("CPU time of idle cached workers in a second", "ms", Goal::AtMost(0.0), || {
         assert_eq!((0..100).pool_map(workers(), |item: u64| item).sum::<u64>(), 4950);
         thread::sleep(Duration::from_millis(100));
-        let before = worker_time()?;
+        let before = cpu_time()?;
         thread::sleep(Duration::from_secs(1));
-        Some(worker_time()? - before)
+        Some(cpu_time()? - before)
     });
-}
-
-/// How long the threads of this process but this one have been on a core, in milliseconds. Linux only.
-fn worker_time() -> Option<f64> {
-    let main = process::id().to_string();
-    let mut total = 0.0;
-    for thread in fs::read_dir("/proc/self/task").ok()? {
-        let thread = thread.ok()?;
-        if thread.file_name() == *main {
-            continue;
-        }
-        let times = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        let nanoseconds: f64 = times.split(' ').next()?.parse().ok()?;
-        total += nanoseconds / 1e6;
-    }
-    Some(total)
 }

@@ -389,6 +389,7 @@ fn what_cannot_be_written_is_an_error() {
 #[test]
 fn a_stream_has_a_feeder_in_its_summary() {
     let timeline = Arc::new(Timeline::new());
+    // The feeder's share is measured: at least a percent.
     let slow = (0..5).inspect(|_| std::thread::sleep(Duration::from_millis(5)));
     assert!(slow.pool_imap(2, |x: u64| x).observe(Arc::clone(&timeline)).eq(0..5));
     let text = timeline.to_string();
@@ -413,7 +414,7 @@ fn tasks_have_no_caller_in_the_summary() {
     let text = timeline.to_string();
     assert!(text.starts_with("10 items in ") && text.contains(" on 2 workers"), "{text}");
     assert!(!text.contains("caller:") && !text.contains("feeder:"), "{text}");
-    // What a task spawns may run after it, on a worker that has nothing else.
+    // What a task spawns may run after it, on a worker that has nothing else. Its time is measured.
     let timeline = Arc::new(Timeline::new());
     let pool = Pool::builder().threads(1).observer(Arc::clone(&timeline)).build().expect("a thread");
     let inside = pool.clone();

@@ -8,11 +8,13 @@
 #![allow(dead_code, unused_imports, reason = "each bench uses its part of this")]
 
 mod case;
+mod cpu_time;
 mod rivals;
 mod table;
 mod work;
 
 pub(crate) use case::{Case, Contestant};
+pub(crate) use cpu_time::cpu_time;
 pub(crate) use rivals::{BRIDGE, INDEXED, Input, Lab, ORX, OURS, PARITER, SEQUENTIAL, SLICES, rivals};
 pub(crate) use table::Goal;
 pub(crate) use work::{Random, Work, time_name};

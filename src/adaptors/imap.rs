@@ -15,7 +15,7 @@ use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::{self, text::TraceLevel};
 use crate::threads::lease::Workers;
-use crate::threads::names::Block;
+use crate::threads::names::NumberBlock;
 use crate::threads::wait_graph::{WaitPermit, permit_for_later};
 use crate::threads::workers_scope::Holders as _;
 use parking_lot::Mutex;
@@ -61,7 +61,7 @@ impl Error for NotReady {}
 
 /// What the consumer has of a stream.
 struct Consumer<I: Iterator, W: Work> {
-    stage: Stage<I, W>,
+    stage: StreamStage<I, W>,
     /// The chunk whose turn it is.
     inbox: Inbox<W::Output>,
     /// How many items that chunk was made of, to be counted as delivered once it is empty.
@@ -77,7 +77,7 @@ struct Consumer<I: Iterator, W: Work> {
 }
 
 /// How far a stream is.
-enum Stage<I: Iterator, W: Work> {
+enum StreamStage<I: Iterator, W: Work> {
     /// Nothing was asked for yet.
     Ready(Setup<I, W>),
     /// The source is with its feeder.
@@ -109,7 +109,7 @@ pub(crate) enum Start<I> {
 }
 
 /// Where a stream gets its threads.
-pub trait Host<I: Iterator, W: WorkOn<I::Item>>: sealed::Threads<I, W> {}
+pub trait Host<I: Iterator, W: WorkOn<I::Item>>: sealed::StartFeeder<I, W> {}
 
 pub(crate) mod sealed {
     use super::Start;
@@ -119,7 +119,7 @@ pub(crate) mod sealed {
 
     /// The working half of [`Host`](super::Host).
     #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
-    pub trait Threads<I: Iterator, W: WorkOn<I::Item>> {
+    pub trait StartFeeder<I: Iterator, W: WorkOn<I::Item>> {
         /// Starts a feeder for the source.
         #[expect(private_interfaces, reason = "nobody outside can call it")]
         fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Start<I>;
@@ -139,7 +139,7 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
 
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
         let inbox = Inbox::new(setup.options.call.trace_sink(), setup.ordered);
-        let stage = Stage::Ready(setup);
+        let stage = StreamStage::Ready(setup);
         let consumer = Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false, permit: None };
         PoolImap { consumer, host }
     }
@@ -147,8 +147,8 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     #[track_caller]
     fn options(&mut self, option: &str) -> &mut CallOptions {
         match &mut self.consumer.stage {
-            Stage::Ready(setup) => &mut setup.options,
-            Stage::Running(_) | Stage::Here(..) | Stage::Over => CallOptions::too_late(option),
+            StreamStage::Ready(setup) => &mut setup.options,
+            StreamStage::Running(_) | StreamStage::Here(..) | StreamStage::Over => CallOptions::too_late(option),
         }
     }
 
@@ -156,8 +156,8 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     #[track_caller]
     fn with_work<V: WorkOn<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolImap<I, V, H> {
         let PoolImap { mut consumer, host } = self;
-        match mem::replace(&mut consumer.stage, Stage::Over) {
-            Stage::Ready(Setup { source, work, options, workers, ordered, pool_watch }) => {
+        match mem::replace(&mut consumer.stage, StreamStage::Over) {
+            StreamStage::Ready(Setup { source, work, options, workers, ordered, pool_watch }) => {
                 let work = wrap(work);
                 PoolImap::assemble(Setup { source, work, options, workers, ordered, pool_watch }, host)
             }
@@ -265,7 +265,7 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     #[track_caller]
     pub fn unordered(mut self) -> Self {
         let trace_sink = self.options("unordered").call.trace_sink();
-        if let Stage::Ready(setup) = &mut self.consumer.stage {
+        if let StreamStage::Ready(setup) = &mut self.consumer.stage {
             setup.ordered = false;
         }
         self.consumer.inbox = Inbox::new(trace_sink, false);
@@ -277,7 +277,7 @@ impl<I: Iterator, W: Work, H> PoolImap<I, W, H> {
     /// Whether every `next` from here on gives `None`, as far as is known without waiting.
     #[cfg(feature = "futures")]
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.consumer.stage, Stage::Over) && self.consumer.inbox.current.len() == 0
+        matches!(self.consumer.stage, StreamStage::Over) && self.consumer.inbox.current.len() == 0
     }
 
     /// Whether a [`CancelToken`] has ended the results early, as
@@ -463,8 +463,8 @@ where
                 return Ok(None);
             }
             match &mut consumer.stage {
-                Stage::Ready(_) => self.start(),
-                Stage::Running(stream) => {
+                StreamStage::Ready(_) => self.start(),
+                StreamStage::Running(stream) => {
                     let handed = mem::take(&mut consumer.handed);
                     // After a fork the other side of the stream is in the parent, with the locks it may hold.
                     let turn = if is_forked() { Some(Turn::Ended) } else { stream.deliver(handed, patience) };
@@ -492,14 +492,14 @@ where
                         }
                     }
                 }
-                Stage::Here(..) => return Ok(consumer.run_here()),
-                Stage::Over => return Ok(None),
+                StreamStage::Here(..) => return Ok(consumer.run_here()),
+                StreamStage::Over => return Ok(None),
             }
         }
     }
 
     fn start(&mut self) {
-        let Stage::Ready(setup) = mem::replace(&mut self.consumer.stage, Stage::Over) else { return };
+        let StreamStage::Ready(setup) = mem::replace(&mut self.consumer.stage, StreamStage::Over) else { return };
         let Setup { source, work, options, workers, ordered, pool_watch } = setup;
         let CallOptions { call, sizer, stop, .. } = options;
         let hint = source.size_hint();
@@ -508,15 +508,15 @@ where
         self.consumer.stage = match self.host.start(source, &stream) {
             Start::Fed => {
                 stream.open(hint, true);
-                Stage::Running(stream)
+                StreamStage::Running(stream)
             }
             Start::Here(source) => {
                 stream.open(hint, false);
-                Stage::Here(source, stream, 0)
+                StreamStage::Here(source, stream, 0)
             }
             Start::TooLate(source) => {
                 panics::contain(source);
-                Stage::Over
+                StreamStage::Over
             }
         };
     }
@@ -548,7 +548,9 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
     /// The next result where there are no workers: one item pulled and run on this thread.
     fn run_here(&mut self) -> Option<W::Output> {
         // Should the source panic, the stream is over.
-        let Stage::Here(mut source, stream, index) = mem::replace(&mut self.stage, Stage::Over) else { return None };
+        let StreamStage::Here(mut source, stream, index) = mem::replace(&mut self.stage, StreamStage::Over) else {
+            return None;
+        };
         if !stream.stop_flag().goes_on() {
             self.cut_short = stream.stop_flag().is_cancelled() && source.size_hint().1 != Some(0);
             return None;
@@ -556,7 +558,7 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
         let item = stream.pull_here(|| source.next())?;
         match stream.run_here(index, item) {
             Ok(result) => {
-                self.stage = Stage::Here(source, stream, index + 1);
+                self.stage = StreamStage::Here(source, stream, index + 1);
                 Some(result)
             }
             Err(panic) => {
@@ -580,25 +582,25 @@ impl<I: Iterator, W: Work> Consumer<I, W> {
     /// Drops what will not be delivered any more, and mentions the panics in it.
     fn close(&mut self) {
         self.end_poll();
-        match mem::replace(&mut self.stage, Stage::Over) {
+        match mem::replace(&mut self.stage, StreamStage::Over) {
             // What was the parent's is left to it.
-            Stage::Running(stream) if is_forked() => mem::forget(stream),
-            Stage::Running(stream) => {
+            StreamStage::Running(stream) if is_forked() => mem::forget(stream),
+            StreamStage::Running(stream) => {
                 stream.wake_no_more();
                 stream.stop(&mut self.inbox);
             }
-            Stage::Here(source, ..) => panics::contain(source),
-            Stage::Ready(_) | Stage::Over => {}
+            StreamStage::Here(source, ..) => panics::contain(source),
+            StreamStage::Ready(_) | StreamStage::Over => {}
         }
         self.inbox.settle(iter::empty());
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.stage {
-            Stage::Over => (self.inbox.current.len(), Some(self.inbox.current.len())),
-            Stage::Ready(setup) => setup.source.size_hint(),
-            Stage::Here(source, ..) => source.size_hint(),
-            Stage::Running(_) => {
+            StreamStage::Over => (self.inbox.current.len(), Some(self.inbox.current.len())),
+            StreamStage::Ready(setup) => setup.source.size_hint(),
+            StreamStage::Here(source, ..) => source.size_hint(),
+            StreamStage::Running(_) => {
                 let out = self.given - self.inbox.current.len();
                 let (low, high) = self.hint;
                 (low.saturating_sub(out), high.map(|high| high.saturating_sub(out)))
@@ -664,10 +666,10 @@ impl<I: Iterator + RefUnwindSafe, W: Work + RefUnwindSafe, H> RefUnwindSafe for 
 impl<I: Iterator, W: Work, H: fmt::Debug> fmt::Debug for PoolImap<I, W, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.consumer.stage {
-            Stage::Ready(_) => "not started",
-            Stage::Running(_) => "running",
-            Stage::Here(..) => "on the caller's thread",
-            Stage::Over => "over",
+            StreamStage::Ready(_) => "not started",
+            StreamStage::Running(_) => "running",
+            StreamStage::Here(..) => "on the caller's thread",
+            StreamStage::Over => "over",
         };
         f.debug_struct("PoolImap").field("host", &self.host).field("stage", &stage).finish_non_exhaustive()
     }
@@ -727,7 +729,7 @@ where
 {
 }
 
-impl<I, W> sealed::Threads<I, W> for Background
+impl<I, W> sealed::StartFeeder<I, W> for Background
 where
     I: Iterator + Send + 'static,
     I::Item: Send + 'static,
@@ -740,7 +742,7 @@ where
         if !lease.is_usable() {
             return Start::Here(source);
         }
-        let number = Block::take(&feeder_name(lease.name()), 1);
+        let number = NumberBlock::take(&feeder_name(lease.name()), 1);
         stream.set_pool(&lease);
         self.permit = lease.id().and_then(permit_for_later);
         let slot = Arc::new(Mutex::new(Some(lease)));
@@ -764,7 +766,7 @@ where
 /// Starts a thread that feeds the source; gives it back where none can start. The number of its name is taken until the
 /// feeder has ended.
 pub(crate) fn start_feeder<'j, I, W>(
-    number: Block,
+    number: NumberBlock,
     source: I,
     spawn: impl FnOnce(String, Box<dyn FnOnce() + Send + 'j>) -> bool,
     stream: &Arc<StreamState<I::Item, W>>,

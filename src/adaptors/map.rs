@@ -35,7 +35,7 @@ use std::{fmt, mem, vec};
 pub struct PoolMap<I: Iterator, W: Work> {
     source: Plain<I>,
     workers: Workers,
-    stage: Stage<I::Item, W>,
+    stage: CallStage<I::Item, W>,
     delivery: Delivery<W::Output>,
     /// Threads could not start: the call stays on the caller's thread.
     threadless: bool,
@@ -43,7 +43,7 @@ pub struct PoolMap<I: Iterator, W: Work> {
 
 /// How far a call is.
 #[expect(clippy::large_enum_variant, reason = "a box would cost every call an allocation")]
-enum Stage<T, W: Work> {
+enum CallStage<T, W: Work> {
     /// Nothing was asked for yet.
     Ready(W, CallOptions),
     Started(CallerState<vec::IntoIter<T>, W>),
@@ -60,14 +60,14 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
 
     fn assemble(source: I, workers: Workers, work: W, options: CallOptions) -> Self {
         let delivery = Delivery::new(options.call.trace_sink());
-        PoolMap { source: Plain(source), workers, stage: Stage::Ready(work, options), delivery, threadless: false }
+        PoolMap { source: Plain(source), workers, stage: CallStage::Ready(work, options), delivery, threadless: false }
     }
 
     #[track_caller]
     fn options(&mut self, option: &str) -> &mut CallOptions {
         match &mut self.stage {
-            Stage::Ready(_, options) => options,
-            Stage::Started(_) | Stage::Starting => CallOptions::too_late(option),
+            CallStage::Ready(_, options) => options,
+            CallStage::Started(_) | CallStage::Starting => CallOptions::too_late(option),
         }
     }
 
@@ -75,20 +75,20 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
     #[track_caller]
     fn with_work<V: WorkOn<I::Item>>(self, option: &str, wrap: impl FnOnce(W) -> V) -> PoolMap<I, V> {
         match self.stage {
-            Stage::Ready(work, options) => PoolMap::assemble(self.source.0, self.workers, wrap(work), options),
-            Stage::Started(_) | Stage::Starting => CallOptions::too_late(option),
+            CallStage::Ready(work, options) => PoolMap::assemble(self.source.0, self.workers, wrap(work), options),
+            CallStage::Started(_) | CallStage::Starting => CallOptions::too_late(option),
         }
     }
 
     /// The call at work; it starts when a result is asked for the first time.
     #[expect(clippy::type_complexity, reason = "a name would say less")]
     fn at_work(&mut self) -> (&mut Plain<I>, &CallerState<vec::IntoIter<I::Item>, W>, &mut Delivery<W::Output>) {
-        if let Stage::Ready(..) = self.stage {
-            if let Stage::Ready(work, options) = mem::replace(&mut self.stage, Stage::Starting) {
-                self.stage = Stage::Started(options.into_state(work, &self.workers));
+        if let CallStage::Ready(..) = self.stage {
+            if let CallStage::Ready(work, options) = mem::replace(&mut self.stage, CallStage::Starting) {
+                self.stage = CallStage::Started(options.into_state(work, &self.workers));
             }
         }
-        let Stage::Started(shared) = &self.stage else { unreachable!("BUG: it was started above") };
+        let CallStage::Started(shared) = &self.stage else { unreachable!("BUG: it was started above") };
         (&mut self.source, shared, &mut self.delivery)
     }
 
@@ -156,8 +156,8 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
         W: Send + 'static,
     {
         match self.stage {
-            Stage::Ready(work, options) => PoolImap::ahead(self.source.0, self.workers, work, options),
-            Stage::Started(_) | Stage::Starting => CallOptions::too_late("run_ahead"),
+            CallStage::Ready(work, options) => PoolImap::ahead(self.source.0, self.workers, work, options),
+            CallStage::Started(_) | CallStage::Starting => CallOptions::too_late("run_ahead"),
         }
     }
 }
@@ -174,6 +174,14 @@ call_options! {
     /// - 6 chunks,
     /// - what the worker does in half a millisecond,
     /// - 16 items.
+    ///
+    /// Where items take 100 µs or more, fewer of them wait, so that a consumer that is slower than the workers does not fill
+    /// the memory with large results: for each worker two items, or what it does in half a millisecond if that is more. These are
+    /// items that wait for a worker and results that wait for the consumer. A result that waits for an item before it does not
+    /// count. This holds where the results [stream](Self#streams-or-batches), not for batches.
+    ///
+    /// `collect` into a `Vec` keeps all results, so those that wait for a slow item before them do not count against any limit
+    /// but one that you set.
     ///
     /// So it is never more than 49 152 items for each worker, nor more than 384 KiB of items or results of 4 KiB or less.
     /// Before the first item has been timed, it is 16 items for each worker or 64 in all, whichever is more, as far as those
@@ -467,9 +475,9 @@ impl<I: Iterator + fmt::Debug, W: Work> fmt::Debug for PoolMap<I, W> {
         let mut debug = f.debug_struct("PoolMap");
         debug.field("source", &self.source.0).field("workers", &self.workers);
         match &self.stage {
-            Stage::Ready(_, options) => debug.field("call_site", options.call.site()),
-            Stage::Started(shared) => debug.field("call_site", shared.call.site()),
-            Stage::Starting => &mut debug,
+            CallStage::Ready(_, options) => debug.field("call_site", options.call.site()),
+            CallStage::Started(shared) => debug.field("call_site", shared.call.site()),
+            CallStage::Starting => &mut debug,
         };
         debug.finish_non_exhaustive()
     }

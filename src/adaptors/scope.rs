@@ -12,7 +12,7 @@ use crate::engine::work::{Map, WorkOn};
 use crate::log::go_past_the_lock;
 use crate::panics;
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
-use crate::threads::names::Block;
+use crate::threads::names::NumberBlock;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::marker::PhantomData;
@@ -83,13 +83,13 @@ fn run_body<'scope, 'env, R>(
 }
 
 /// Starts a thread that the thread scope waits for; false if none can start.
-type Spawn<'scope> = Box<dyn Fn(String, Job<'scope>) -> bool + Send + Sync + 'scope>;
+type Spawn<'scope> = Box<dyn Fn(String, FeederBody<'scope>) -> bool + Send + Sync + 'scope>;
 
 fn spawner<'scope>(threads: &'scope thread::Scope<'scope, '_>) -> Spawn<'scope> {
     Box::new(|name, job| thread::Builder::new().name(name).spawn_scoped(threads, job).is_ok())
 }
 
-type Job<'scope> = Box<dyn FnOnce() + Send + 'scope>;
+type FeederBody<'scope> = Box<dyn FnOnce() + Send + 'scope>;
 
 /// Starts streams and tasks over borrowed data; see [`scope`]. Clones are the same scope.
 pub struct Scope<'scope, 'env: 'scope> {
@@ -136,7 +136,7 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Starts a feeder that the scope waits for, for the pool of this lease; false if none can start.
     pub(super) fn start_feeder(&self, lease: &WaitingLease, feed: impl FnOnce() + Send + 'scope) -> bool {
-        let number = Block::take(&imap::feeder_name(lease.name()), 1);
+        let number = NumberBlock::take(&imap::feeder_name(lease.name()), 1);
         let name = number.worker_name(0);
         let feeder = move || {
             go_past_the_lock();
@@ -231,7 +231,7 @@ where
 {
 }
 
-impl<'scope, I, W> imap::sealed::Threads<I, W> for Scope<'scope, '_>
+impl<'scope, I, W> imap::sealed::StartFeeder<I, W> for Scope<'scope, '_>
 where
     I: Iterator + Send + 'scope,
     I::Item: Send + 'scope,
@@ -244,7 +244,7 @@ where
         let mut streams = shared.streams.lock();
         let Some(streams) = &mut *streams else { return Start::TooLate(source) };
         let Some(lease) = shared.lease() else { return Start::Here(source) };
-        let number = Block::take(&imap::feeder_name(lease.name()), 1);
+        let number = NumberBlock::take(&imap::feeder_name(lease.name()), 1);
         stream.set_pool(lease);
         let feed = |stream: &Arc<StreamState<_, _>>, source| stream.feed_borrowed(source);
         if let Err(source) = imap::start_feeder(number, source, &shared.spawn, stream, feed) {

@@ -57,7 +57,7 @@ pub(super) struct TaskState<'f, R> {
 
 /// No user code runs under the lock of this.
 struct Progress<'f, R> {
-    stage: Stage<'f, R>,
+    stage: TaskStage<'f, R>,
     /// Who awaits the task, if it is awaited. Taken when there is an outcome.
     waker: Option<Waker>,
     /// While it is awaited on a worker of another pool.
@@ -66,7 +66,7 @@ struct Progress<'f, R> {
     unheard: bool,
 }
 
-enum Stage<'f, R> {
+enum TaskStage<'f, R> {
     /// No worker has taken it yet.
     Waiting(Box<dyn FnOnce() -> R + Send + 'f>),
     /// On this thread.
@@ -325,17 +325,17 @@ impl<'f, R> TaskState<'f, R> {
         pool: Option<(PoolId, Arc<JobQueue>)>,
         f: impl FnOnce() -> R + Send + 'f,
     ) -> Self {
-        let progress = Progress { stage: Stage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
+        let progress = Progress { stage: TaskStage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
         TaskState { call, watch, pool, progress: Mutex::new(progress), done: Condvar::new() }
     }
 
     /// Whether there is an outcome, or was.
     pub(super) fn is_finished(&self) -> bool {
-        matches!(self.progress.lock().stage, Stage::Done(_) | Stage::Taken)
+        matches!(self.progress.lock().stage, TaskStage::Done(_) | TaskStage::Taken)
     }
 
     pub(super) fn is_running(&self) -> bool {
-        matches!(self.progress.lock().stage, Stage::Running(_))
+        matches!(self.progress.lock().stage, TaskStage::Running(_))
     }
 
     /// Waits for the outcome and raises a panic.
@@ -354,7 +354,7 @@ impl<'f, R> TaskState<'f, R> {
     /// Has `waker` woken when there is an outcome; false if there is one.
     pub(super) fn wake_later(&self, waker: Waker) -> bool {
         let mut state = self.progress.lock();
-        let is_finished = matches!(state.stage, Stage::Done(_) | Stage::Taken);
+        let is_finished = matches!(state.stage, TaskStage::Done(_) | TaskStage::Taken);
         let before = if is_finished { Some(waker) } else { state.waker.replace(waker) };
         drop(state);
         // Somebody else's, who has polled the task.
@@ -368,9 +368,9 @@ impl<'f, R> TaskState<'f, R> {
         permits.extend(self.permit_or_run());
         let mut state = self.progress.lock();
         self.give_up_if_elsewhere(&mut state);
-        let is_done = matches!(state.stage, Stage::Done(_));
+        let is_done = matches!(state.stage, TaskStage::Done(_));
         let waker = if is_done { state.waker.take() } else { None };
-        let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
+        let is_own = matches!(state.stage, TaskStage::Running(on) if on == thread::current().id());
         drop(state);
         assert!(!is_own, "a task cannot wait for itself: it runs on this very thread, below the one that waits");
         if let Some(waker) = waker {
@@ -415,8 +415,8 @@ impl<'f, R> TaskState<'f, R> {
 
     fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send + 'f>> {
         let mut state = self.progress.lock();
-        match mem::replace(&mut state.stage, Stage::Running(thread::current().id())) {
-            Stage::Waiting(f) => Some(f),
+        match mem::replace(&mut state.stage, TaskStage::Running(thread::current().id())) {
+            TaskStage::Waiting(f) => Some(f),
             other => {
                 state.stage = other;
                 None
@@ -442,7 +442,7 @@ impl<'f, R> TaskState<'f, R> {
             drop(state);
             return outcome.forget_there();
         }
-        state.stage = Stage::Done(outcome);
+        state.stage = TaskStage::Done(outcome);
         let waker = state.waker.take();
         drop(state);
         self.done.notify_all();
@@ -454,9 +454,10 @@ impl<'f, R> TaskState<'f, R> {
 
     /// In a child made by `fork`: what runs in the parent will never be done here.
     fn give_up_if_elsewhere(&self, state: &mut Progress<'f, R>) {
-        if matches!(state.stage, Stage::Running(_)) && is_forked() {
+        if matches!(state.stage, TaskStage::Running(_)) && is_forked() {
             let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
-            state.stage = Stage::Done(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
+            state.stage =
+                TaskStage::Done(Finished { result, deferred: Vec::new(), trace_sink: self.call.trace_sink() });
         }
     }
 
@@ -469,8 +470,8 @@ impl<'f, R> TaskState<'f, R> {
         let _permit = if deadline.is_none() { self.permit_or_run() } else { None };
         let mut state = self.progress.lock();
         self.give_up_if_elsewhere(&mut state);
-        while matches!(state.stage, Stage::Waiting(_) | Stage::Running(_)) {
-            let is_own = matches!(state.stage, Stage::Running(on) if on == thread::current().id());
+        while matches!(state.stage, TaskStage::Waiting(_) | TaskStage::Running(_)) {
+            let is_own = matches!(state.stage, TaskStage::Running(on) if on == thread::current().id());
             match deadline {
                 None if is_own => {
                     drop(state);
@@ -535,8 +536,8 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn 
 
 /// The outcome, once, if there is one.
 fn take<R>(state: &mut MutexGuard<'_, Progress<'_, R>>) -> Option<Finished<R>> {
-    match mem::replace(&mut state.stage, Stage::Taken) {
-        Stage::Done(outcome) => Some(outcome),
+    match mem::replace(&mut state.stage, TaskStage::Taken) {
+        TaskStage::Done(outcome) => Some(outcome),
         other => {
             state.stage = other;
             None
@@ -615,7 +616,7 @@ impl<R> Future for Task<R> {
         let permit = self.state.permit_to_await();
         let waker = context.waker().clone();
         let mut state = self.state.progress.lock();
-        assert!(!matches!(state.stage, Stage::Taken), "a task was polled after it was ready");
+        assert!(!matches!(state.stage, TaskStage::Taken), "a task was polled after it was ready");
         self.state.give_up_if_elsewhere(&mut state);
         if let Some(outcome) = take(&mut state) {
             state.permit = None;

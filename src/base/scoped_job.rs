@@ -7,8 +7,8 @@
 //! # Why it is sound
 //!
 //! 1. The pointer in a handle is private to this file, and used in [`JobHandle::run`] only.
-//! 2. The original handle never leaves `lend`: `body` and [`Job::run`] see references whose lifetime they cannot name. They
-//!    can make copies, and each is counted before it exists and counted down as its last act.
+//! 2. The original handle never leaves `lend`: `body` and [`ScopedJob::run`] see references whose lifetime they cannot
+//!    name. They can make copies, and each is counted before it exists and counted down as its last act.
 //! 3. `lend` waits in a destructor for the count to be zero, on return and on unwinding alike. So while a copy exists
 //!    `lend` has not returned, and `'s`, which outlives the call of `lend`, goes on.
 //! 4. A copy that is leaked is never counted down: `lend` then hangs, and nothing dangles.
@@ -21,18 +21,18 @@ use std::sync::Arc;
 use std::thread;
 
 /// What a borrowed job does. It catches the panics of what it runs.
-pub(crate) trait Job: Sync {
+pub(crate) trait ScopedJob: Sync {
     /// Runs on a worker. `handle` is for calling in more workers.
     fn run(&self, handle: &JobHandle);
 }
 
 /// A borrowed job, for a queue that knows nothing of its lifetime.
 pub(crate) struct JobHandle {
-    job: *const (dyn Job + 'static),
+    job: *const (dyn ScopedJob + 'static),
     copies: Arc<Copies>,
 }
 
-// SAFETY: the pointer is used as a shared reference to a `Job` only, and a `Job` is `Sync`.
+// SAFETY: the pointer is used as a shared reference to a `ScopedJob` only, and a `ScopedJob` is `Sync`.
 #[allow(unsafe_code)]
 unsafe impl Send for JobHandle {}
 // SAFETY: as above.
@@ -99,9 +99,9 @@ impl Drop for WaitForCopies<'_> {
 
 /// Lends `job` to whoever gets a copy of the handle that `body` sees; returns when `body` is over and no copy is left.
 #[allow(unsafe_code, clippy::transmute_ptr_to_ptr, reason = "a cast may not make a lifetime longer")]
-pub(crate) fn lend<'s, R>(job: &'s (dyn Job + 's), body: impl FnOnce(&JobHandle) -> R) -> R {
+pub(crate) fn lend<'s, R>(job: &'s (dyn ScopedJob + 's), body: impl FnOnce(&JobHandle) -> R) -> R {
     // SAFETY: the two types differ in a lifetime only; the rest is the proof above.
-    let job = unsafe { mem::transmute::<*const (dyn Job + 's), *const (dyn Job + 'static)>(job) };
+    let job = unsafe { mem::transmute::<*const (dyn ScopedJob + 's), *const (dyn ScopedJob + 'static)>(job) };
     let handle = JobHandle { job, copies: Arc::default() };
     let _wait = WaitForCopies(&handle.copies);
     body(&handle)
@@ -116,7 +116,7 @@ mod tests {
 
     struct Count<'a>(&'a AtomicUsize);
 
-    impl Job for Count<'_> {
+    impl ScopedJob for Count<'_> {
         fn run(&self, _: &JobHandle) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

@@ -139,12 +139,12 @@ mod by_std {
     /// child, for which nobody can say who holds the lock.
     pub(super) struct ByStd {
         write: fn(&[u8]),
-        state: Mutex<State>,
+        state: Mutex<WriterState>,
         /// Notified after each write.
         written: Condvar,
     }
 
-    struct State {
+    struct WriterState {
         lines: Vec<u8>,
         /// Whether there is a thread that takes `lines`.
         has_writer: bool,
@@ -155,7 +155,7 @@ mod by_std {
 
     impl ByStd {
         pub(super) const fn new(write: fn(&[u8])) -> ByStd {
-            let state = State { lines: Vec::new(), has_writer: false, come: 0, written: 0 };
+            let state = WriterState { lines: Vec::new(), has_writer: false, come: 0, written: 0 };
             ByStd { write, state: Mutex::new(state), written: Condvar::new() }
         }
 
@@ -171,7 +171,7 @@ mod by_std {
                 state.has_writer = thread::Builder::new().stack_size(1 << 16).spawn(|| self.write_all()).is_ok();
             }
             if state.has_writer {
-                let is_waiting = |state: &mut State| state.written < end;
+                let is_waiting = |state: &mut WriterState| state.written < end;
                 let _ = self.written.wait_while_for(&mut state, is_waiting, PATIENCE);
             }
         }

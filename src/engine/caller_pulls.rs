@@ -8,9 +8,9 @@ use crate::engine::block::{Block, Queued};
 use crate::engine::call::{CallState, Locked, WATCH_AFTER};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
-use crate::engine::sizing::{Plan, Sizer};
-use crate::engine::source::{Pulled, Source, SourceState};
-use crate::engine::state::caller::CallerPulls;
+use crate::engine::sizing::{self, Plan, Sizer};
+use crate::engine::source::{Clock, Source, SourceState};
+use crate::engine::state::caller::{CallerPulls, Demand};
 use crate::engine::state::{State, Until};
 use crate::engine::stop::StopFlag;
 use crate::engine::window::Window;
@@ -58,6 +58,11 @@ impl<B: Block, W: Work> CallerState<B, W> {
         self.lock().open(Instant::now())
     }
 
+    /// The caller wants more than the next result.
+    fn demand(&self, demand: Demand) {
+        self.lock().demand(demand);
+    }
+
     /// No more items will be queued in this stretch.
     fn close(&self) {
         self.lock().close();
@@ -67,8 +72,10 @@ impl<B: Block, W: Work> CallerState<B, W> {
     /// long it took.
     pub(crate) fn shut(&self, ready: &mut VecDeque<Done<W::Output>>) -> Duration {
         let mut state = self.lock();
+        state.demand(Demand::All);
         let (queued, took) = state.shut(Instant::now());
-        self.take_ready(&mut state, ready);
+        state.take_ready(ready);
+        self.apply(&mut state);
         drop(state);
         queued.into_iter().for_each(Queued::abandon);
         took
@@ -91,33 +98,47 @@ impl<B: Block, W: Work> CallerState<B, W> {
         (plan, self.apply(&mut state))
     }
 
-    /// Moves what is ready at the front of the line to `ready`.
-    fn collect(&self, ready: &mut VecDeque<Done<W::Output>>) -> Plan {
+    /// Notes how long the source took for items that were queued one by one. Gives how many jobs the caller has to start.
+    fn end_pull(&self, items: usize, took: Duration, last: bool) -> (Plan, usize) {
+        for watch in self.watches() {
+            watch.pulled(items, took);
+        }
         let mut state = self.lock();
-        self.take_ready(&mut state, ready);
+        let plan = state.end_pull(items, took, last, Instant::now());
+        (plan, self.apply(&mut state))
+    }
+
+    /// Moves what is ready at the front of the line to `ready`.
+    fn collect(&self, ready: &mut VecDeque<Done<W::Output>>, scope: WorkersScope<'_>) -> Plan {
+        let mut state = self.lock();
+        self.take_ready(&mut state, ready, scope);
         state.plan(Instant::now())
     }
 
-    /// Waits until the front of the line is ready, and moves what is ready to `ready`. Something has to be in flight.
-    fn wait(&self, ready: &mut VecDeque<Done<W::Output>>, scope: WorkersScope<'_>) -> Plan {
+    /// Waits until the front of the line is ready, and moves what is ready to `ready`; or until more is to be pulled, where the
+    /// caller says how many items are in flight and may pull. Something has to be in flight.
+    fn wait(&self, ready: &mut VecDeque<Done<W::Output>>, pulls: Option<usize>, scope: WorkersScope<'_>) -> Plan {
         let mut state = self.lock();
-        self.take_ready(&mut state, ready);
+        let wants_more = |state: &Locked<'_, _, _, CallerPulls>| {
+            pulls.is_some_and(|in_flight| self.goes_on() && state.wants_more(in_flight, Instant::now()))
+        };
+        self.take_ready(&mut state, ready, scope);
         let elapsed = state.elapsed(Instant::now());
         if ready.is_empty() && elapsed < AWAKE {
             self.sleep(&mut state, Until::Dry, |event| stay_awake(event, AWAKE.saturating_sub(elapsed)));
-            self.take_ready(&mut state, ready);
+            self.take_ready(&mut state, ready, scope);
         }
-        if let Some(nap) = state.nap(Instant::now()).filter(|_| ready.is_empty()) {
+        if let Some(nap) = state.nap(Instant::now()).filter(|_| ready.is_empty() && !wants_more(&state)) {
             self.sleep(&mut state, Until::Dry, |event| {
                 event.wait_for(nap);
             });
-            self.take_ready(&mut state, ready);
+            self.take_ready(&mut state, ready, scope);
         }
-        while ready.is_empty() {
+        while ready.is_empty() && !wants_more(&state) {
             if !self.give_up_if_cancelled(&mut state) {
                 self.sleep_while_watched(&mut state, Until::Front, scope);
             }
-            self.take_ready(&mut state, ready);
+            self.take_ready(&mut state, ready, scope);
         }
         state.plan(Instant::now())
     }
@@ -167,9 +188,23 @@ impl<B: Block, W: Work> CallerState<B, W> {
         });
     }
 
-    fn take_ready(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>, ready: &mut VecDeque<Done<W::Output>>) {
+    /// Moves what is ready at the front of the line to `ready`.
+    fn take_ready(
+        &self,
+        state: &mut Locked<'_, B, W::Output, CallerPulls>,
+        ready: &mut VecDeque<Done<W::Output>>,
+        scope: WorkersScope<'_>,
+    ) {
         state.take_ready(ready);
-        self.apply(state);
+        self.apply_all(state, scope);
+    }
+
+    /// Does what the transitions so far are to do outside, and starts the jobs among that.
+    fn apply_all(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>, scope: WorkersScope<'_>) {
+        let jobs = self.apply(state);
+        if jobs > 0 {
+            MutexGuard::unlocked(state, || start(scope, jobs));
+        }
     }
 }
 
@@ -178,6 +213,35 @@ fn stay_awake(event: &Event, time: Duration) {
     let start = Instant::now();
     while !event.is_set() && start.elapsed() < time {
         thread::yield_now();
+    }
+}
+
+impl<B: Block<Item: Send> + Send, W: WorkOn<B::Item>> CallerState<B, W> {
+    /// Asks the source for so many items, and queues each before it asks for the next, so that none waits for a source that
+    /// pauses. Says how many there were, how long it took, and how far the source is.
+    fn queue_each(
+        &self,
+        first: u64,
+        want: usize,
+        block: sizing::Block,
+        mut next: impl FnMut() -> Option<B::Item>,
+        scope: WorkersScope<'_>,
+    ) -> (usize, Duration, SourceState) {
+        let mut clock = Clock::start(block);
+        let mut count = 0;
+        let mut state = self.lock();
+        state.begin_pull();
+        self.apply_all(&mut state, scope);
+        let outcome = panics::catch(|| {
+            while count < want && clock.has_time(count) {
+                let Some(item) = MutexGuard::unlocked(&mut state, &mut next) else { return SourceState::Ended };
+                state.push(first + count as u64, item, block.items);
+                count += 1;
+                self.apply_all(&mut state, scope);
+            }
+            SourceState::Open
+        });
+        (count, clock.took(), outcome.unwrap_or_else(SourceState::Panicked))
     }
 }
 
@@ -239,11 +303,13 @@ where
             }
             if self.shared.front_ready() {
                 // The source may take long, so what is ready goes out before the source is asked again.
-                self.delivery.plan = self.shared.collect(&mut self.delivery.ready);
+                self.delivery.plan = self.shared.collect(&mut self.delivery.ready, scope);
             } else if self.may_pull() {
                 self.pull(scope, usize::MAX);
             } else if self.delivery.out > 0 {
-                self.delivery.plan = self.shared.waiting(|| self.shared.wait(&mut self.delivery.ready, scope));
+                let delivery = &mut *self.delivery;
+                let pulls = delivery.source.is_open().then(|| delivery.in_flight());
+                delivery.plan = self.shared.waiting(|| self.shared.wait(&mut delivery.ready, pulls, scope));
             }
             // Else a token has just stopped the call, and the next turn of this loop sees it.
         }
@@ -261,6 +327,7 @@ where
         match self.scope {
             None => results.extend(self),
             Some(scope) => {
+                self.shared.demand(Demand::All);
                 while self.advance(scope) {
                     results.extend(mem::take(&mut self.delivery.inbox.current));
                 }
@@ -270,24 +337,32 @@ where
     }
 
     fn may_pull(&self) -> bool {
+        let plan = &self.delivery.plan;
         self.delivery.source.is_open()
             && self.shared.goes_on()
-            && self.delivery.in_flight() < self.delivery.plan.in_flight
+            && self.delivery.in_flight() < plan.in_flight
+            && plan.queue_room > 0
     }
 
     /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
     fn pull(&mut self, scope: WorkersScope<'_>, most: usize) -> Duration {
-        let Self { source, delivery, .. } = self;
-        let block = delivery.plan.block;
-        let want = block.items.min(delivery.plan.in_flight - delivery.in_flight()).min(most);
-        let Pulled { items, took, state } = source.pull(want, block);
+        let Self { source, delivery, shared, .. } = self;
+        let Plan { block, in_flight, queue_room, .. } = delivery.plan;
+        let want = block.items.min(in_flight - delivery.in_flight()).min(queue_room).min(most);
         let first = delivery.pulled;
-        let count = items.size();
+        let (count, took, plan, jobs);
+        if source.may_pause() {
+            (count, took, delivery.source) = shared.queue_each(first, want, block, || source.pull_one(), scope);
+            let last = !delivery.source.is_open() || count == most;
+            (plan, jobs) = shared.end_pull(count, took, last);
+        } else {
+            let pulled = source.pull(want, block);
+            (count, took, delivery.source) = (pulled.items.size(), pulled.took, pulled.state);
+            let last = !delivery.source.is_open() || count == most;
+            (plan, jobs) = shared.submit(first, pulled.items, took, last);
+        }
         delivery.pulled += count as u64;
         delivery.out += count;
-        delivery.source = state;
-        let last = !delivery.source.is_open() || count == most;
-        let (plan, jobs) = self.shared.submit(first, items, took, last);
         delivery.plan = plan;
         start(scope, jobs);
         took
@@ -295,6 +370,7 @@ where
 
     /// Pulls the next batch and waits until it is done.
     pub(crate) fn run_batch(&mut self, scope: WorkersScope<'_>) {
+        self.shared.demand(Demand::Batch);
         let mut missing = self.delivery.plan.batch.saturating_mul(self.delivery.batch);
         let mut took = Duration::ZERO;
         while missing > 0 && took < LONGEST_FILL && self.may_pull() {

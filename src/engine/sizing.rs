@@ -22,6 +22,12 @@ const TIME_IN_FLIGHT: Duration = Duration::from_micros(500);
 const ITEMS_IN_FLIGHT: usize = 16;
 /// So many items may be in flight in all before it is known what they cost, so that a small input is handed over whole.
 const FIRST_IN_FLIGHT: usize = 64;
+/// Items that take a worker this long are slow: few of them are held at a time, since they may own much, and handing over a
+/// single one costs nothing beside that.
+const SLOW: Duration = Duration::from_micros(100);
+/// Where items are slow, as many as take a worker this long may wait for it, or for the consumer when they are done; and two
+/// at least.
+const BACKLOG: Duration = Duration::from_micros(500);
 /// A source is quick if `f` takes so many times as long for an item.
 const QUICK: f64 = 8.0;
 
@@ -75,7 +81,7 @@ impl Sizer {
             Some(items) => items,
             // Nothing is known of the first item: it goes alone.
             None if self.work_ns == 0.0 => 1,
-            None => items_in(chunk_time(elapsed), self.work_ns.max(self.pull_ns)).min(self.most),
+            None => items_in(self.chunk_time(elapsed), self.work_ns.max(self.pull_ns)).min(self.most),
         };
         match self.fixed_in_flight {
             // Two chunks a worker: one to work on, one to go on with.
@@ -83,6 +89,28 @@ impl Sizer {
             Some(limit) => free.min(limit),
             None => free,
         }
+    }
+
+    /// Whether the user has fixed how many items may be in flight.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.fixed_in_flight.is_some()
+    }
+
+    fn is_slow(&self) -> bool {
+        !self.is_limited() && self.work_ns >= ns(SLOW)
+    }
+
+    fn chunk_time(&self, elapsed: Duration) -> Duration {
+        // So that a worker that stops for want of room stops soon.
+        let most = if self.is_slow() { BACKLOG / 2 } else { LONGEST };
+        chunk_time(elapsed).min(most)
+    }
+
+    /// How many items may wait for a worker or, when they are done, for the consumer, where items are slow. What waits for an
+    /// item before it does not count.
+    pub(crate) fn backlog(&self) -> Option<usize> {
+        let items = || items_in(BACKLOG, self.work_ns).max(self.fixed_chunk.unwrap_or(1).saturating_mul(2));
+        self.is_slow().then(|| self.workers.saturating_mul(items()))
     }
 
     /// How many of `queued` items one worker takes. Once the source has ended, the rest is shared out in shrinking parts,
@@ -112,6 +140,12 @@ impl Sizer {
         }
     }
 
+    /// How many items of a stream may be in flight before the first is timed: they may be slow.
+    pub(crate) fn most_untimed(&self) -> usize {
+        let is_known = self.work_ns > 0.0 || self.is_limited() || self.fixed_chunk.is_some();
+        if is_known { usize::MAX } else { self.workers.saturating_mul(3) }
+    }
+
     /// How long the caller does not want to be woken for a single chunk: as long as four of them take. Waking it for each is
     /// a switch of threads for each, which shows where there are as many workers as cores.
     pub(crate) fn nap(&self, elapsed: Duration) -> Option<Duration> {
@@ -124,7 +158,14 @@ impl Sizer {
         let batch = self.workers.saturating_mul(self.fixed_chunk.unwrap_or(1));
         let chunk = self.chunk(elapsed);
         let source_is_quick = self.pull_ns > 0.0 && self.pull_ns * QUICK <= self.work_ns;
-        Plan { block: self.block(elapsed), chunk, in_flight: self.in_flight(elapsed), source_is_quick, batch }
+        Plan {
+            block: self.block(elapsed),
+            chunk,
+            in_flight: self.in_flight(elapsed),
+            queue_room: usize::MAX,
+            source_is_quick,
+            batch,
+        }
     }
 
     fn block(&self, elapsed: Duration) -> Block {
@@ -132,7 +173,9 @@ impl Sizer {
             Some(_) => (self.chunk(elapsed), Duration::MAX, self.most),
             // Handed over soon: should the source pause, no more is held back than has gone out.
             None if self.work_ns == 0.0 => (self.pulled.clamp(1, ITEMS_IN_FLIGHT), SHORTEST, 1),
-            None => (self.chunk(elapsed), chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(MOST_ITEMS)),
+            None => {
+                (self.chunk(elapsed), self.chunk_time(elapsed), items_in(SHORTEST / 8, self.pull_ns).min(MOST_ITEMS))
+            }
         };
         Block { items, capacity: items.min(self.most), time, look }
     }
@@ -145,6 +188,8 @@ pub(crate) struct Plan {
     /// How many items one worker takes at a time; at least 1.
     pub(crate) chunk: usize,
     pub(crate) in_flight: usize,
+    /// How many more items may be queued, on top of that.
+    pub(crate) queue_room: usize,
     /// The source takes so little time beside `f` that results which are ready may wait for it.
     pub(crate) source_is_quick: bool,
     /// How many items the smallest batch has.
@@ -162,6 +207,10 @@ pub(crate) struct Block {
     pub(crate) look: usize,
 }
 
+fn ns(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9
+}
+
 fn chunk_time(elapsed: Duration) -> Duration {
     (elapsed / PART_OF_RUN).clamp(SHORTEST, LONGEST)
 }
@@ -172,13 +221,13 @@ fn chunk_time(elapsed: Duration) -> Duration {
     reason = "a float cast saturates, which is what is meant"
 )]
 fn items_in(time: Duration, ns_per_item: f64) -> usize {
-    ((time.as_secs_f64() * 1e9 / ns_per_item.max(0.1)) as usize).max(1)
+    ((ns(time) / ns_per_item.max(0.1)) as usize).max(1)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn smooth(estimate: &mut f64, items: usize, time: Duration) {
     if items > 0 {
-        let now = (time.as_secs_f64() * 1e9 / items as f64).max(0.1);
+        let now = (ns(time) / items as f64).max(0.1);
         *estimate = if *estimate == 0.0 { now } else { f64::midpoint(*estimate, now) };
     }
 }
@@ -251,6 +300,32 @@ mod tests {
         assert_eq!(limit(Duration::from_micros(1), Duration::ZERO), 2 * 500);
         assert_eq!(limit(SECOND, SECOND), 2 * 16);
         assert_eq!(limit(Duration::from_nanos(1), SECOND), 2 * 6 * MOST_ITEMS);
+    }
+
+    #[test]
+    fn of_slow_items_few_may_wait() {
+        let backlog = |work| measured(2, work).backlog();
+        assert_eq!(backlog(Duration::from_micros(99)), None);
+        assert_eq!([100, 200, 250, 1000].map(|us| backlog(Duration::from_micros(us))), [10, 4, 4, 4].map(Some));
+        let mut sizer = measured(2, SECOND);
+        sizer.fix_chunk(5);
+        assert_eq!(sizer.backlog(), Some(20), "two chunks for each worker");
+        sizer.fix_in_flight(100);
+        assert_eq!(sizer.backlog(), None, "the user has said how many");
+        assert_eq!([99, 100, 250].map(|us| measured(2, Duration::from_micros(us)).chunk(SECOND)), [50, 2, 1]);
+    }
+
+    #[test]
+    fn of_a_stream_three_items_for_each_worker_go_out_before_the_first_is_timed() {
+        let mut sizer = Sizer::new::<u64, u64>(4);
+        assert_eq!(sizer.most_untimed(), 12);
+        sizer.worked(1, SECOND);
+        assert_eq!(sizer.most_untimed(), usize::MAX);
+        for fix in [Sizer::fix_chunk, Sizer::fix_in_flight] {
+            let mut sizer = Sizer::new::<u64, u64>(4);
+            fix(&mut sizer, 100);
+            assert_eq!(sizer.most_untimed(), usize::MAX);
+        }
     }
 
     #[test]

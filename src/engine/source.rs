@@ -14,6 +14,9 @@ pub(crate) trait Source {
     /// What is known of how many items there are left.
     fn size_hint(&self) -> (usize, Option<usize>);
 
+    /// Whether it may take long for an item after a quick one: then each item is handed over before the next is asked for.
+    fn may_pause(&self) -> bool;
+
     /// Gives the next `want` items, or fewer where that takes longer than `plan` says, or the source is not open any more.
     fn pull(&mut self, want: usize, plan: sizing::Block) -> Pulled<Self::Block>;
 
@@ -49,6 +52,40 @@ impl SourceState {
 /// source turn slow, no more items wait for that to show than came before.
 const FIRST_LOOK: usize = 16;
 
+/// How long it takes to fill a block.
+pub(crate) struct Clock {
+    plan: sizing::Block,
+    start: Instant,
+    took: Duration,
+    /// It is read once there are so many items.
+    next_look: usize,
+}
+
+impl Clock {
+    pub(crate) fn start(plan: sizing::Block) -> Self {
+        Clock { plan, start: Instant::now(), took: Duration::ZERO, next_look: Self::look(plan, 0) }
+    }
+
+    fn look(plan: sizing::Block, items: usize) -> usize {
+        items.saturating_add(plan.look.min(items.max(FIRST_LOOK)))
+    }
+
+    /// Whether there is time for more than so many items.
+    #[inline]
+    pub(crate) fn has_time(&mut self, items: usize) -> bool {
+        if items >= self.next_look {
+            self.took = self.start.elapsed();
+            self.next_look = Self::look(self.plan, items);
+        }
+        self.took < self.plan.time
+    }
+
+    /// How long it took in all.
+    pub(crate) fn took(self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
 /// Any iterator: its items are pulled one by one.
 #[derive(Debug)]
 pub(crate) struct Plain<I>(pub(crate) I);
@@ -59,6 +96,12 @@ impl<I: Iterator> Source for Plain<I> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.0.size_hint()
+    }
+
+    /// What knows its length has its items at hand, as a rule: a range, a vector. A channel, a file and a filter do not.
+    fn may_pause(&self) -> bool {
+        let (low, high) = self.0.size_hint();
+        Some(low) != high
     }
 
     fn pull(&mut self, want: usize, plan: sizing::Block) -> Pulled<Self::Block> {

@@ -41,11 +41,11 @@ use std::sync::{Arc, Weak};
 /// ```
 #[derive(Clone, Default)]
 pub struct CancelToken {
-    shared: Arc<Shared>,
+    shared: Arc<TokenState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct TokenState {
     /// Set under the lock of `listeners`, never unset. Relaxed: it says nothing about other memory.
     cancelled: AtomicBool,
     /// What is to be stopped. Empty once the token is cancelled.

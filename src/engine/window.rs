@@ -145,6 +145,15 @@ impl<B: Block, D> Window<B, D> {
             .is_some_and(|(first, done)| done.is_some() && (self.astray.is_some() || !waits_before(*first)))
     }
 
+    /// What is ready at the front of the line.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = &D> {
+        let is_ready = self.is_front_ready();
+        let waiting = self.queued.front().map_or(u64::MAX, |&(first, _)| first);
+        let is_ordered = self.astray.is_none();
+        let ready = self.line.iter().take_while(move |(first, _)| is_ready && !(is_ordered && *first > waiting));
+        ready.map_while(|(_, done)| done.as_ref())
+    }
+
     /// Takes what is ready at the front of the line.
     pub(crate) fn deliver(&mut self) -> Option<D> {
         if !self.is_front_ready() {

@@ -390,7 +390,7 @@
 //! With tokio a task replaces `spawn_blocking` for work that needs the processor:
 //!
 //! ```text
-//! let pool = Arc::new(Pool::new(8)?);
+//! let pool = Pool::new(8)?;
 //! let app = Router::new().route("/checksum", post(move |body: Bytes| async move {
 //!     checksum(&pool, body.to_vec()).await.to_string()
 //! }));

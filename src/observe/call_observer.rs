@@ -1,9 +1,10 @@
 //! [`ObserverRef`]: one observer of one call.
 
+use super::enclosing::{self, thread_name};
 use super::into_observer::{Identity, IntoObserver, ObserverHandle, SharedObserver};
-use super::item_timer::{depth_of, thread_name};
 use super::observer::{CallInfo, CallStart, CallTotals, CallerRole, Observer};
 use super::recorder::Recorder;
+use super::spans::nanos;
 use crate::panics::{self, Call, LineKind};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -58,7 +59,15 @@ impl<'a> ObserverRef<'a> {
             return;
         }
         let (id, started) = (CALLS.fetch_add(1, Ordering::Relaxed), Instant::now());
-        let start = CallStart { id, started, size_hint, workers, role, depth: depth_of(self), caller: thread_name() };
+        let start = CallStart {
+            id,
+            started,
+            size_hint,
+            workers,
+            role,
+            depth: enclosing::depth(self.identity()),
+            caller: thread_name(),
+        };
         if self.started.set((start, Arc::clone(call))).is_ok() {
             self.tell(|observer| observer.call_started(&self.info(Duration::ZERO).expect("BUG: it has just started")));
         }
@@ -148,11 +157,6 @@ pub(crate) fn wait<R>(watches: &[&ObserverRef<'_>], wait: impl FnOnce() -> R) ->
         watch.waited(took);
     }
     result
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    // Twice for every item that is watched, so without a detour by 128 bits.
-    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
 }
 
 #[cfg(test)]

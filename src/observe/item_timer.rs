@@ -1,33 +1,13 @@
 //! [`ItemTimer`]: takes the times of the items that one thread runs in a row, and tells the observers of them.
 
 use super::call_observer::ObserverRef;
-use super::into_observer::Identity;
+use super::enclosing::{self, thread_name};
 use super::observer::{TaskInfo, TaskOutcome, TaskStart};
 use super::recorder::Recorder;
-use crate::base::current_worker::{self, name_of_this_thread};
-use std::cell::{Cell, OnceCell, RefCell};
+use crate::base::current_worker;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
-
-thread_local! {
-    /// The identities of the observers of the items that this thread is in the middle of, outermost first.
-    static ENCLOSING: RefCell<Vec<Option<Identity>>> = const { RefCell::new(Vec::new()) };
-    /// A thread never changes its name.
-    static NAME: OnceCell<Arc<str>> = const { OnceCell::new() };
-}
-
-/// How many items with this observer this thread is in the middle of.
-pub(super) fn depth_of(observer: &ObserverRef<'_>) -> usize {
-    let Some(own) = observer.identity() else { return 0 };
-    let is_own = |other: &&Option<Identity>| **other == Some(own);
-    let count = |enclosing: &RefCell<Vec<Option<Identity>>>| enclosing.borrow().iter().filter(is_own).count();
-    ENCLOSING.try_with(count).unwrap_or(0)
-}
-
-pub(super) fn thread_name() -> Arc<str> {
-    NAME.try_with(|cell| Arc::clone(cell.get_or_init(name_of_this_thread)))
-        .unwrap_or_else(|_| Arc::from("ending thread"))
-}
 
 /// Items that this thread runs in a row, for those who observe them.
 pub(crate) struct ItemTimer<'w> {
@@ -50,14 +30,12 @@ impl<'w> ItemTimer<'w> {
     pub(crate) fn begin(observers: Vec<&'w ObserverRef<'w>>) -> Self {
         let (worker, worker_index) = (thread_name(), current_worker::index());
         let of_items = |observer: &'w ObserverRef<'w>| {
-            let depth = depth_of(observer);
+            let depth = enclosing::depth(observer.identity());
             let recorder = observer.recorder(&worker, worker_index.is_some(), depth);
             ItemObserver { observer, depth, recorder }
         };
         let observers: Vec<_> = observers.into_iter().map(of_items).collect();
-        let identities = observers.iter().map(|each| each.observer.identity());
-        // A thread at its end has no such list any more, and nothing that could be nested.
-        let _ = ENCLOSING.try_with(|enclosing| enclosing.borrow_mut().extend(identities));
+        enclosing::enter(observers.iter().map(|each| each.observer.identity()));
         ItemTimer { observers, worker, worker_index, last_end: Cell::new(None) }
     }
 
@@ -102,11 +80,6 @@ impl<'w> ItemTimer<'w> {
 
 impl Drop for ItemTimer<'_> {
     fn drop(&mut self) {
-        let count = self.observers.len();
-        let _ = ENCLOSING.try_with(|enclosing| {
-            let mut enclosing = enclosing.borrow_mut();
-            let rest = enclosing.len().saturating_sub(count);
-            enclosing.truncate(rest);
-        });
+        enclosing::leave(self.observers.len());
     }
 }

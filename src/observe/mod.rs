@@ -5,7 +5,9 @@
 //! into_observer   what can be attached as an observer, and which two are the same one
 //! call_observer   ObserverRef: one observer of one call, from its start to its end
 //! item_timer      ItemTimer: the items that one thread runs in a row
+//! enclosing       the items that one thread is in the middle of
 //! timeline        Timeline: an observer that records
+//! recorder        how a timeline learns of calls and items; running: of those that run now
 //! slow            SlowItems: an observer that prints a line about each item that takes long
 //! snapshot        what a Timeline knows at one moment; spans and rows are its parts
 //! summary, svg, chrome, joblog   the four ways to write a snapshot
@@ -16,6 +18,7 @@
 
 mod call_observer;
 mod chrome;
+mod enclosing;
 #[cfg(test)]
 mod golden;
 mod into_observer;
@@ -25,6 +28,7 @@ mod observer;
 mod recorder;
 mod row;
 mod rows;
+mod running;
 mod slow;
 mod snapshot;
 mod spans;

@@ -1,15 +1,20 @@
-//! [`Recorder`]: how a timeline learns of items without being called for each.
+//! How a timeline learns of calls and items: as an [`Observer`], and by a [`Recorder`], without being called for each item.
 //!
 //! A thread that runs items of one call in a row has a recorder for each timeline that watches them. What runs is noted in three
 //! atomics, [`Running`]; what has ended is gathered, and put into the thread's row together. So an item takes no lock.
 
+use super::observer::{CallInfo, CallerRole, Observer, TaskInfo, TaskOutcome};
 use super::row::Item;
 use super::rows::SharedRow;
+use super::running::Running;
+use super::snapshot::NamedCall;
 use super::timeline::Timeline;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Instant;
+
+/// So many calls are remembered by name; all are counted.
+pub(super) const MOST_CALLS: usize = 1 << 10;
 
 /// So many items are gathered at most.
 const BATCH: usize = 64;
@@ -85,66 +90,55 @@ impl Drop for Recorder<'_> {
     }
 }
 
-/// The item that a thread is running. Written by that thread only, read by whoever asks.
-///
-/// The reader may come at any moment, so `start` is written last, and is [`IDLE`] while the others change.
-#[repr(align(128))]
-pub(super) struct Running {
-    pub(super) worker: Arc<str>,
-    call: AtomicU64,
-    index: AtomicU64,
-    /// Nanoseconds since the timeline's origin, or [`IDLE`].
-    start: AtomicU64,
-}
-
-/// What [`Running`] says at one moment.
-pub(super) struct RunningItem {
-    pub(super) worker: Arc<str>,
-    pub(super) call: u64,
-    pub(super) index: u64,
-    pub(super) start: u64,
-}
-
-/// No item runs.
-const IDLE: u64 = u64::MAX;
-
-impl Running {
-    pub(super) fn new(worker: &Arc<str>, call: u64) -> Arc<Self> {
-        let worker = Arc::clone(worker);
-        Arc::new(Running { worker, call: call.into(), index: 0.into(), start: IDLE.into() })
-    }
-
-    /// Changes hands. Nothing runs at this moment.
-    pub(super) fn set_call(&self, call: u64) {
-        fence(Ordering::Release);
-        self.call.store(call, Ordering::Relaxed);
-    }
-
-    fn begin(&self, index: u64, start: u64) {
-        // Whoever sees this index sees that the item before has ended.
-        fence(Ordering::Release);
-        self.index.store(index, Ordering::Relaxed);
-        self.start.store(start, Ordering::Release);
-    }
-
-    fn end(&self) {
-        self.start.store(IDLE, Ordering::Relaxed);
-    }
-
-    /// The item that runs, if there is one.
-    pub(super) fn get(&self) -> Option<RunningItem> {
-        loop {
-            let start = self.start.load(Ordering::Acquire);
-            if start == IDLE {
-                return None;
-            }
-            let (call, index) = (self.call.load(Ordering::Relaxed), self.index.load(Ordering::Relaxed));
-            // Another item may have begun meanwhile.
-            fence(Ordering::Acquire);
-            if self.start.load(Ordering::Relaxed) == start {
-                return Some(RunningItem { worker: Arc::clone(&self.worker), call, index, start });
-            }
+impl Observer for Timeline {
+    fn call_started(&self, call: &CallInfo<'_>) {
+        let start = self.since_origin(call.started());
+        let mut calls = self.calls.lock();
+        calls.count += 1;
+        calls.first = Some(calls.first.map_or(start, |first| first.min(start)));
+        calls.workers = calls.workers.max(call.workers());
+        if calls.open == 0 {
+            calls.since = start;
         }
+        calls.open += 1;
+        if calls.named.len() < MOST_CALLS {
+            let (id, method, site) = (call.id(), call.method(), call.site());
+            calls.named.push(NamedCall { id, method, site, label: call.label().map(Arc::from) });
+        }
+    }
+
+    fn task_finished(&self, task: &TaskInfo<'_>) {
+        let (start, end) = (self.since_origin(task.start), self.since_origin(task.end));
+        let TaskInfo { call, index, depth, outcome, .. } = *task;
+        let (is_nested, panicked) = (depth > 0, outcome == TaskOutcome::Panicked);
+        let item = Item { call, index, start, end: end.max(start), is_nested, panicked };
+        self.rows.of(task.worker, task.worker_index.is_some()).row.lock().record(&item, &self.rows.budget);
+    }
+
+    fn timeline(&self) -> Option<&Timeline> {
+        Some(self)
+    }
+
+    fn call_finished(&self, call: &CallInfo<'_>) {
+        let end = self.since_origin(call.started() + call.elapsed());
+        let mut calls = self.calls.lock();
+        calls.last = calls.last.max(end);
+        calls.open = calls.open.saturating_sub(1);
+        if calls.open == 0 {
+            calls.elapsed += end.saturating_sub(calls.since);
+        }
+        if call.has_feeder() {
+            calls.fed += call.source_time();
+            calls.feeders += call.elapsed();
+        }
+        if call.depth() > 0 || call.start.role == CallerRole::Nothing {
+            return;
+        }
+        if !call.has_feeder() {
+            calls.source += call.source_time();
+        }
+        calls.waiting += call.waiting_time();
+        calls.callers += call.elapsed();
     }
 }
 
@@ -222,27 +216,5 @@ mod tests {
         }
         assert_eq!(timeline.rows.of("e", true).places(), 1);
         assert!(workers().is_empty());
-    }
-
-    /// A reader beside a thread that runs one item after the other, each with the index in its start.
-    #[test]
-    fn what_is_read_of_a_running_item_belongs_together() {
-        let running = Running::new(&Arc::from("a"), 1);
-        let over = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for index in 1..200_000 {
-                    running.begin(index, 10 * index);
-                    running.end();
-                }
-                over.store(true, Ordering::Release);
-            });
-            while !over.load(Ordering::Acquire) {
-                if let Some(RunningItem { index, start, .. }) = running.get() {
-                    assert_eq!(10 * index, start);
-                }
-            }
-        });
-        assert!(running.get().is_none());
     }
 }

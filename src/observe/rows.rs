@@ -1,7 +1,7 @@
 //! [`Rows`]: the rows of a timeline, found by the name of the thread.
 
-use super::recorder::{Running, RunningItem};
 use super::row::Row;
+use super::running::{Running, RunningItem};
 use super::spans::SpanBudget;
 use parking_lot::Mutex;
 use std::collections::HashMap;

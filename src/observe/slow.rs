@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 /// The calls that are watched, and whether there is a thread for them.
-static CALLS: Mutex<Calls> = Mutex::new(Calls { list: Vec::new(), has_thread: false });
+static CALLS: Mutex<SlowCalls> = Mutex::new(SlowCalls { list: Vec::new(), has_thread: false });
 /// Set when the thread has to look again.
 static CHANGED: Event = Event::new();
 /// When the thread looks again by itself, in nanoseconds since its epoch; `u64::MAX` for never, and while it looks. `SeqCst`:
@@ -26,7 +26,7 @@ static WAKES_AT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// How long the thread stays when no call is watched: the next one may come soon.
 const LINGER: Duration = Duration::from_millis(500);
 
-struct Calls {
+struct SlowCalls {
     list: Vec<Arc<SlowCall>>,
     has_thread: bool,
 }
@@ -40,11 +40,11 @@ struct SlowCall {
     trace_sink: TraceSink,
     /// `in pool_map at src/main.rs:12:5`, from the start on.
     place: OnceLock<String>,
-    items: Mutex<Items>,
+    items: Mutex<CallItems>,
 }
 
 #[derive(Default)]
-struct Items {
+struct CallItems {
     /// One for each thread that has run an item.
     slots: Vec<Slot>,
     /// Lines about items that have ended, to be printed.
@@ -130,7 +130,7 @@ impl SlowCall {
     /// What is to be printed by now, and when to look again.
     fn look(&self, now: Instant) -> (String, Option<Instant>) {
         let mut items = self.items.lock();
-        let Items { slots, ended } = &mut *items;
+        let CallItems { slots, ended } = &mut *items;
         let (mut lines, mut next) = (mem::take(ended), None);
         for slot in slots.iter_mut().filter(|slot| !slot.is_told) {
             let Some((index, start)) = slot.item else { continue };
@@ -152,7 +152,7 @@ impl SlowCall {
     }
 }
 
-impl Items {
+impl CallItems {
     fn begin(&mut self, worker: &str, index: usize, start: Instant) {
         let free = |slot: &&mut Slot| slot.item.is_none() && slot.worker == worker;
         match self.slots.iter_mut().find(free) {

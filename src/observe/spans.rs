@@ -1,6 +1,7 @@
 //! [`Spans`]: when one thread ran which items. Neighbours merge when there are too many.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// So many spans are kept in all, 48 bytes each. Beyond that threads with more than their part merge neighbours.
 pub(super) const MOST_SPANS: usize = 1 << 17;
@@ -128,6 +129,12 @@ impl Spans {
             self.list.pop();
         }
     }
+}
+
+/// The nanoseconds of a time, as spans count them.
+pub(super) fn nanos(time: Duration) -> u64 {
+    // Twice for every item that is watched, so without a detour by 128 bits.
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
 }
 
 #[cfg(test)]

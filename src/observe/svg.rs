@@ -3,10 +3,9 @@
 //! What is narrower than [`NARROW`] is not drawn by itself: the rows have columns of one pixel, and each is as strong as the
 //! share of its time that was worked in it. So the picture is as large for a million items as for a thousand.
 
-use super::call_observer::nanos;
 use super::row::{Row, Slow};
 use super::snapshot::Snapshot;
-use super::spans::{Span, Spans};
+use super::spans::{Span, Spans, nanos};
 use super::summary::{headline, short, time};
 use super::timeline::Timeline;
 use std::fmt::Write as _;

@@ -1,23 +1,18 @@
 //! [`Timeline`]: the recorder. It keeps sums that are exact, and spans that merge when they become too many.
 
-use super::call_observer::nanos;
-use super::observer::{CallInfo, CallerRole, Observer, TaskInfo, TaskOutcome};
-use super::recorder::RunningItem;
-use super::row::Item;
 use super::rows::Rows;
+use super::running::RunningItem;
 use super::snapshot::{NamedCall, Snapshot};
+use super::spans::nanos;
 use parking_lot::Mutex;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// So many calls are remembered by name; all are counted.
-const CALLS: usize = 1 << 10;
-
 /// Records what each thread did, to print it, draw it, or pass it to other tools.
 ///
-/// It is an [`Observer`]: attach it with [`PoolMap::observe`](crate::PoolMap::observe),
+/// It is an [`Observer`](crate::Observer): attach it with [`PoolMap::observe`](crate::PoolMap::observe),
 /// [`PoolImap::observe`](crate::PoolImap::observe) or [`PoolBuilder::observer`](crate::PoolBuilder::observer), to one call or
 /// to several. You can look at it while they run: it shows an item a millisecond after its end, or when its chunk is done.
 /// [Seeing a run](crate::guide::seeing) explains how to read it.
@@ -61,32 +56,32 @@ pub struct Timeline {
     /// The same moment for those who want a date.
     pub(super) origin_date: SystemTime,
     pub(super) rows: Rows,
-    calls: Mutex<Calls>,
+    pub(super) calls: Mutex<Calls>,
     /// What the picture is headed, in place of its figures.
     title: Option<String>,
 }
 
 /// The calls that were seen.
 #[derive(Clone, Debug, Default)]
-struct Calls {
+pub(super) struct Calls {
     /// Calls that have not finished, and when the first of those began.
-    open: usize,
-    since: u64,
+    pub(super) open: usize,
+    pub(super) since: u64,
     /// How long there was at least one of them, up to `since`.
-    elapsed: u64,
+    pub(super) elapsed: u64,
     /// When the first of all began, and when the last one ended.
-    first: Option<u64>,
-    last: u64,
-    count: u64,
-    workers: usize,
+    pub(super) first: Option<u64>,
+    pub(super) last: u64,
+    pub(super) count: u64,
+    pub(super) workers: usize,
     /// Of finished calls that are no item's: the times of the caller's thread, and of the whole.
-    source: Duration,
-    waiting: Duration,
-    callers: Duration,
+    pub(super) source: Duration,
+    pub(super) waiting: Duration,
+    pub(super) callers: Duration,
     /// Of finished streams: the time that their feeders spent in the source, and of the whole.
-    fed: Duration,
-    feeders: Duration,
-    named: Vec<NamedCall>,
+    pub(super) fed: Duration,
+    pub(super) feeders: Duration,
+    pub(super) named: Vec<NamedCall>,
 }
 
 impl Timeline {
@@ -129,8 +124,8 @@ impl Timeline {
 
     /// Returns the items that are running, the oldest first, including items inside other items.
     ///
-    /// Call it on another thread to see why a run does not end. An [`Observer`] that forwards to a timeline has to return it
-    /// from [`Observer::timeline`] for its items to be listed.
+    /// Call it on another thread to see why a run does not end. An [`Observer`](crate::Observer) that forwards to a timeline has to return it
+    /// from [`Observer::timeline`](crate::Observer::timeline) for its items to be listed.
     ///
     /// # Examples
     ///
@@ -219,7 +214,7 @@ pub struct RunningTask {
 }
 
 impl RunningTask {
-    /// The [`id`](CallInfo::id) of the call.
+    /// The [`id`](crate::CallInfo::id) of the call.
     #[must_use]
     pub fn call(&self) -> u64 {
         self.call
@@ -237,7 +232,7 @@ impl RunningTask {
         usize::try_from(self.index).unwrap_or(usize::MAX)
     }
 
-    /// The name of the thread that runs it, as in [`TaskInfo::worker`].
+    /// The name of the thread that runs it, as in [`TaskInfo::worker`](crate::TaskInfo::worker).
     #[must_use]
     pub fn worker(&self) -> &str {
         &self.worker
@@ -247,58 +242,6 @@ impl RunningTask {
     #[must_use]
     pub fn start(&self) -> Instant {
         self.start
-    }
-}
-
-impl Observer for Timeline {
-    fn call_started(&self, call: &CallInfo<'_>) {
-        let start = self.since_origin(call.started());
-        let mut calls = self.calls.lock();
-        calls.count += 1;
-        calls.first = Some(calls.first.map_or(start, |first| first.min(start)));
-        calls.workers = calls.workers.max(call.workers());
-        if calls.open == 0 {
-            calls.since = start;
-        }
-        calls.open += 1;
-        if calls.named.len() < CALLS {
-            let (id, method, site) = (call.id(), call.method(), call.site());
-            calls.named.push(NamedCall { id, method, site, label: call.label().map(Arc::from) });
-        }
-    }
-
-    fn task_finished(&self, task: &TaskInfo<'_>) {
-        let (start, end) = (self.since_origin(task.start), self.since_origin(task.end));
-        let TaskInfo { call, index, depth, outcome, .. } = *task;
-        let (is_nested, panicked) = (depth > 0, outcome == TaskOutcome::Panicked);
-        let item = Item { call, index, start, end: end.max(start), is_nested, panicked };
-        self.rows.of(task.worker, task.worker_index.is_some()).row.lock().record(&item, &self.rows.budget);
-    }
-
-    fn timeline(&self) -> Option<&Timeline> {
-        Some(self)
-    }
-
-    fn call_finished(&self, call: &CallInfo<'_>) {
-        let end = self.since_origin(call.started() + call.elapsed());
-        let mut calls = self.calls.lock();
-        calls.last = calls.last.max(end);
-        calls.open = calls.open.saturating_sub(1);
-        if calls.open == 0 {
-            calls.elapsed += end.saturating_sub(calls.since);
-        }
-        if call.has_feeder() {
-            calls.fed += call.source_time();
-            calls.feeders += call.elapsed();
-        }
-        if call.depth() > 0 || call.start.role == CallerRole::Nothing {
-            return;
-        }
-        if !call.has_feeder() {
-            calls.source += call.source_time();
-        }
-        calls.waiting += call.waiting_time();
-        calls.callers += call.elapsed();
     }
 }
 
@@ -320,6 +263,8 @@ impl fmt::Debug for Timeline {
 
 #[cfg(test)]
 mod tests {
+    use super::super::observer::{Observer as _, TaskInfo, TaskOutcome};
+    use super::super::recorder::MOST_CALLS;
     use super::super::row::{PANICS, SLOWEST};
     use super::super::rows::MOST_ROWS;
     use super::super::spans::{MOST_SPANS, Span};
@@ -477,11 +422,11 @@ mod tests {
         assert_eq!(first, [2, 5, 8, 11, 14], "the first of equals");
 
         (0..20).pool_map(Pool::inline(), |x| x).observe(&timeline).for_each(drop);
-        let calls = CALLS + 20;
+        let calls = MOST_CALLS + 20;
         (1..calls)
             .for_each(|_| [0; 0].into_iter().pool_map(Pool::inline(), |x: i32| x).observe(&timeline).for_each(drop));
         let snapshot = timeline.snapshot();
-        assert_eq!((snapshot.calls, snapshot.named_calls.len()), (calls as u64, CALLS));
+        assert_eq!((snapshot.calls, snapshot.named_calls.len()), (calls as u64, MOST_CALLS));
     }
 
     /// As of a server that names a thread after each request.

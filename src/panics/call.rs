@@ -2,13 +2,12 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::thread;
 
-use super::hook::{self, Presence};
 use super::orphans::Orphans;
-use super::output::TraceSink;
+use super::sighting::place;
 use super::span::TraceContext;
-use super::text::{self, TraceLevel};
+use super::text::TraceLevel;
+use super::trace_sink::TraceSink;
 
 /// What all jobs of one call have in common.
 #[derive(Clone, Debug)]
@@ -32,6 +31,17 @@ pub(crate) struct Call {
     pub(super) orphans: Arc<Orphans>,
 }
 
+/// Whether our hook was there when a call began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It was there.
+    Installed,
+    /// It was not: the calling thread was panicking, or ran a job of a call that began so.
+    CallerPanicking,
+    /// It was not: another thread kept the lock of the hook, or this process was forked during the installation.
+    Pending,
+}
+
 /// What a trace speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -44,22 +54,6 @@ pub(super) enum Subject {
 }
 
 impl Call {
-    /// Describes a call of `method` made by the current thread, and sees to it that the hook is in place.
-    #[track_caller]
-    pub(crate) fn here(method: &'static str, trace: Option<TraceLevel>) -> Call {
-        let hook = hook::install();
-        let trace = trace.unwrap_or_default();
-        let (subject, trace_sink, context) = (Subject::Items, TraceSink::default(), TraceContext::here());
-        let (site, caller) = (Location::caller(), Some(thread_name()));
-        Call { method, site, label: None, caller, subject, trace, trace_sink, context, hook, orphans: Arc::default() }
-    }
-
-    /// The same for a task, which has no items.
-    #[track_caller]
-    pub(crate) fn task(method: &'static str, trace: Option<TraceLevel>) -> Call {
-        Call { subject: Subject::Task, ..Call::here(method, trace) }
-    }
-
     pub(crate) fn site(&self) -> &'static Location<'static> {
         self.site
     }
@@ -108,12 +102,4 @@ impl Call {
     pub(super) fn place(&self) -> String {
         format!("{} at {}", self.method, place(self.site))
     }
-}
-
-pub(super) fn place(location: &Location<'_>) -> String {
-    text::place(location.file(), location.line(), location.column())
-}
-
-pub(super) fn thread_name() -> String {
-    thread::current().name().unwrap_or("unnamed thread").to_owned()
 }

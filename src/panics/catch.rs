@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::base::unwind::{Payload, catch, resume};
 
-use super::call::{Call, thread_name};
-use super::hook::{self, Presence};
-use super::job::{Event, JOB, Job, POSITION};
+use super::call::{Call, Presence};
+use super::contain::contain;
+use super::hook;
+use super::job::{JOB, JobEvent, POSITION, RunningJob};
 use super::output::emit;
 use super::record::PanicRecord;
-use super::sighting::{Fingerprint, Sighting};
+use super::sighting::{Fingerprint, Sighting, thread_name};
 use super::task_panic::{Stopped, TaskPanic};
 use super::text::{self, LINES, LineKind, Style};
 use super::unclaimed;
@@ -30,7 +31,21 @@ pub(crate) struct JobEnd {
 /// of what it has captured comes out of here. Jobs may lie on top of each other on one thread: a worker that waits
 /// inside rayon may take up another one.
 pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>)) -> JobEnd {
-    let job = Box::new(Job::new(call));
+    let mut body = Some(body);
+    let end = run_once(call, first, &mut |position| {
+        let body = body.take().expect("BUG: a job runs once");
+        body(position);
+    });
+    if let Some(body) = body {
+        // A subscriber of the user's has panicked before.
+        contain(body);
+    }
+    end
+}
+
+/// The same for all bodies, so that the compiler makes it once and not for each of them.
+fn run_once(call: &Arc<Call>, first: u64, body: &mut dyn FnMut(&Cell<u64>)) -> JobEnd {
+    let job = Box::new(RunningJob::new(call));
     // Where the thread is at its end and its locals are gone, the job runs all the same, unobserved by the hook.
     let hook = if hook::is_installed() { Presence::Installed } else { call.hook };
     let below = JOB.try_with(|slot| slot.replace(Some(job))).ok().flatten();
@@ -41,13 +56,13 @@ pub(crate) fn run_job(call: &Arc<Call>, first: u64, body: impl FnOnce(&Cell<u64>
     }
     let (outcome, item) = POSITION.with(|position| {
         let item_below = position.replace(first);
-        let run = || __rust_begin_short_backtrace(|| body(position));
+        let mut run = || __rust_begin_short_backtrace(|| body(position));
         let around = || if is_inside { run() } else { call.context.around(run) };
         let outcome = hook::inherit(call.hook, || catch(around));
         (outcome, position.replace(item_below))
     });
     let job = JOB.try_with(|slot| slot.replace(below)).ok().flatten();
-    let job = job.unwrap_or_else(|| Box::new(Job::new(call)));
+    let job = job.unwrap_or_else(|| Box::new(RunningJob::new(call)));
     let mut end = sort_out(*job, item, outcome.err(), hook);
     if !is_inside {
         end.deferred.extend(call.orphans.leave());
@@ -76,28 +91,28 @@ fn __rust_begin_short_backtrace<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Finds the record that belongs to the payload, and words the others.
-fn sort_out(job: Job, item: u64, payload: Option<Payload>, hook: Presence) -> JobEnd {
+fn sort_out(job: RunningJob, item: u64, payload: Option<Payload>, hook: Presence) -> JobEnd {
     if payload.is_none() && job.events.is_empty() {
         // The usual end, of which a loop has many.
         return JobEnd { panic: None, deferred: Vec::new() };
     }
     let found = payload.as_deref().map_or(Found::Nothing, |payload| find(&job, &Fingerprint::of(payload)));
-    let Job { call, events, forgotten, .. } = job;
+    let RunningJob { call, events, forgotten, .. } = job;
     let mut deferred = Vec::new();
     let mut record = None;
     let mut caught = Caught::new(forgotten);
     for (at, event) in events.into_iter().enumerate() {
         let is_own = matches!(found, Found::Event(own) if own == at);
         match event {
-            Event::Deferred(text) => deferred.push(text),
-            Event::Raised(raised) if is_own => record = Some(raised),
-            Event::Inner(inner) if is_own => record = Some(PanicRecord::around(&call, item, inner)),
-            Event::Raised(raised) => deferred.extend(caught.raised(&raised)),
-            Event::Contained(raised, aside) => {
+            JobEvent::Deferred(text) => deferred.push(text),
+            JobEvent::Raised(raised) if is_own => record = Some(raised),
+            JobEvent::Inner(inner) if is_own => record = Some(PanicRecord::around(&call, item, inner)),
+            JobEvent::Raised(raised) => deferred.extend(caught.raised(&raised)),
+            JobEvent::Contained(raised, aside) => {
                 raised.sighting().inspect(|sighting| sighting.claim());
                 deferred.extend(caught.line(&raised, aside));
             }
-            Event::Inner(_) => {}
+            JobEvent::Inner(_) => {}
         }
     }
     deferred.extend(caught.rest());
@@ -128,7 +143,7 @@ enum Found {
 /// Most payloads own their text, and where it lies tells them from all others. For the rest, their type and text must do. What
 /// looks the same may then be several panics: that is no matter if they were raised at one place, and otherwise none of them
 /// is taken.
-fn find(job: &Job, payload: &Fingerprint) -> Found {
+fn find(job: &RunningJob, payload: &Fingerprint) -> Found {
     // The last that fits: a destructor may have caught a panic of its own after the one that goes on.
     let last =
         |fits: &dyn Fn(&PanicRecord) -> bool| job.events.iter().rposition(|event| event.ending().is_some_and(fits));
@@ -214,19 +229,20 @@ mod tests {
     use super::super::record::tests::{call, payload, record};
     use super::*;
 
-    fn ends_with(message: &str, events: Vec<Event>) -> JobEnd {
-        let mut job = Job::new(&call());
+    fn ends_with(message: &str, events: Vec<JobEvent>) -> JobEnd {
+        let mut job = RunningJob::new(&call());
         job.events = events;
         sort_out(job, 7, Some(payload(message)), Presence::Installed)
     }
 
     #[test]
     fn the_panic_that_ends_a_job_is_the_last_one_that_fits() {
-        let end = ends_with("own", vec![Event::Raised(record("own")), Event::Inner(record("caught by a destructor"))]);
+        let end =
+            ends_with("own", vec![JobEvent::Raised(record("own")), JobEvent::Inner(record("caught by a destructor"))]);
         assert!(end.deferred.is_empty(), "the inner call has told it");
         assert!(matches!(end.panic.expect("it ends so").record().origin, Origin::Unseen(_)));
 
-        let end = ends_with("both", vec![Event::Raised(record("both")), Event::Inner(record("both"))]);
+        let end = ends_with("both", vec![JobEvent::Raised(record("both")), JobEvent::Inner(record("both"))]);
         assert_eq!(end.deferred.len(), 1, "the first was caught");
         assert!(matches!(end.panic.expect("it ends so").record().origin, Origin::Inner(_)));
     }

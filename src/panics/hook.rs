@@ -21,7 +21,7 @@
 //! Where no thread can be started, the calling thread installs the hook itself.
 
 use std::cell::Cell;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, Location, PanicHookInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -34,22 +34,14 @@ use crate::base::fork::Home;
 use crate::base::stdio;
 use crate::base::unwind;
 
+use super::call::{Call, Presence, Subject};
 use super::job::{position, with_job};
 use super::record::PanicRecord;
-use super::sighting::Sighting;
+use super::sighting::{Sighting, thread_name};
+use super::span::TraceContext;
 use super::text::TraceLevel;
+use super::trace_sink::TraceSink;
 use super::unclaimed;
-
-/// Whether our hook was there when a call began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// It was there.
-    Installed,
-    /// It was not: the calling thread was panicking, or ran a job of a call that began so.
-    CallerPanicking,
-    /// It was not: another thread kept the lock of the hook, or this process was forked during the installation.
-    Pending,
-}
 
 /// How long the calls of a process wait, all together, until the hook is in place.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -84,6 +76,24 @@ pub(super) fn install() -> Presence {
         Presence::Installed
     } else {
         Presence::Pending
+    }
+}
+
+impl Call {
+    /// Describes a call of `method` made by the current thread, and sees to it that the hook is in place.
+    #[track_caller]
+    pub(crate) fn here(method: &'static str, trace: Option<TraceLevel>) -> Call {
+        let hook = install();
+        let trace = trace.unwrap_or_default();
+        let (subject, trace_sink, context) = (Subject::Items, TraceSink::default(), TraceContext::here());
+        let (site, caller) = (Location::caller(), Some(thread_name()));
+        Call { method, site, label: None, caller, subject, trace, trace_sink, context, hook, orphans: Arc::default() }
+    }
+
+    /// The same for a task, which has no items.
+    #[track_caller]
+    pub(crate) fn task(method: &'static str, trace: Option<TraceLevel>) -> Call {
+        Call { subject: Subject::Task, ..Call::here(method, trace) }
     }
 }
 

@@ -14,16 +14,16 @@ const MOST_DEFERRED: usize = 64 * 1024;
 
 thread_local! {
     /// The innermost job that this thread is in the middle of. Taken out only for the length of [`with_job`].
-    pub(super) static JOB: Cell<Option<Box<Job>>> = const { Cell::new(None) };
+    pub(super) static JOB: Cell<Option<Box<RunningJob>>> = const { Cell::new(None) };
     /// The item that this job is at; without meaning outside a job.
     pub(super) static POSITION: Cell<u64> = const { Cell::new(0) };
 }
 
 /// One job while it runs.
-pub(super) struct Job {
+pub(super) struct RunningJob {
     pub(super) call: Arc<Call>,
     /// What happened so far, oldest first.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<JobEvent>,
     /// How many panics the hook saw, and how many of those were forgotten to keep `events` short.
     pub(super) raised: u64,
     pub(super) forgotten: usize,
@@ -33,7 +33,7 @@ pub(super) struct Job {
     pub(super) first_sighting: u64,
 }
 
-pub(super) enum Event {
+pub(super) enum JobEvent {
     /// Output of an inner call, which the caller has to print.
     Deferred(String),
     /// The hook saw a panic. The job may end with it, or the closure may have caught it.
@@ -50,7 +50,7 @@ pub(super) fn position() -> u64 {
 }
 
 /// Runs `f` on the job of this thread, if there is one. `f` must not panic, nor run code of the user's.
-pub(super) fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
+pub(super) fn with_job<R>(f: impl FnOnce(&mut RunningJob) -> R) -> Option<R> {
     JOB.try_with(|slot| {
         let mut job = slot.take()?;
         let result = f(&mut job);
@@ -61,9 +61,9 @@ pub(super) fn with_job<R>(f: impl FnOnce(&mut Job) -> R) -> Option<R> {
     .flatten()
 }
 
-impl Job {
-    pub(super) fn new(call: &Arc<Call>) -> Job {
-        Job {
+impl RunningJob {
+    pub(super) fn new(call: &Arc<Call>) -> RunningJob {
+        RunningJob {
             call: Arc::clone(call),
             events: Vec::new(),
             raised: 0,
@@ -77,19 +77,19 @@ impl Job {
     pub(super) fn raised(&mut self, mut record: PanicRecord) {
         record.number = self.raised;
         self.raised += 1;
-        self.forgotten += self.forget_between(LINES, |event| matches!(event, Event::Raised(_)));
-        self.events.push(Event::Raised(record));
+        self.forgotten += self.forget_between(LINES, |event| matches!(event, JobEvent::Raised(_)));
+        self.events.push(JobEvent::Raised(record));
     }
 
     /// Takes down the panic of an inner call, which has told it.
     pub(super) fn raised_again(&mut self, record: PanicRecord) {
-        self.forget_between(0, |event| matches!(event, Event::Inner(_)));
-        self.events.push(Event::Inner(record));
+        self.forget_between(0, |event| matches!(event, JobEvent::Inner(_)));
+        self.events.push(JobEvent::Inner(record));
     }
 
     /// Makes room for one more event of a kind. A closure that catches panics all the time must not fill the memory: the
     /// first ones stay, if they are to be shown, and the last two, since either may be the one that ends the job.
-    fn forget_between(&mut self, first: usize, kind: impl Fn(&Event) -> bool) -> usize {
+    fn forget_between(&mut self, first: usize, kind: impl Fn(&JobEvent) -> bool) -> usize {
         let mut beyond = self.events.iter().enumerate().filter(|(_, event)| kind(event)).skip(first).map(|(at, _)| at);
         let (Some(at), Some(_)) = (beyond.next(), beyond.next()) else { return 0 };
         self.events.remove(at);
@@ -99,14 +99,14 @@ impl Job {
     /// Takes down text for the caller. Where it has become too much, gives back all of it.
     pub(super) fn defer(&mut self, text: String) -> String {
         self.deferred += text.len();
-        self.events.push(Event::Deferred(text));
+        self.events.push(JobEvent::Deferred(text));
         if self.deferred <= MOST_DEFERRED {
             return String::new();
         }
         self.deferred = 0;
         let mut overflow = String::new();
         self.events.retain(|event| match event {
-            Event::Deferred(text) => {
+            JobEvent::Deferred(text) => {
                 overflow += text;
                 false
             }
@@ -118,7 +118,7 @@ impl Job {
     /// Marks the panics from that number on as what `aside` says.
     pub(super) fn contained(&mut self, from: u64, aside: LineKind) {
         let events = mem::take(&mut self.events).into_iter().map(|event| match event {
-            Event::Raised(record) if record.number >= from => Event::Contained(record, aside),
+            JobEvent::Raised(record) if record.number >= from => JobEvent::Contained(record, aside),
             other => other,
         });
         self.events = events.collect();
@@ -126,13 +126,13 @@ impl Job {
 
     /// Everything known of this job, as text. The last two panics are the ones that may have led to an abort.
     pub(super) fn last_words(&self) -> String {
-        let raised = self.events.iter().filter(|event| matches!(event, Event::Raised(_))).count();
+        let raised = self.events.iter().filter(|event| matches!(event, JobEvent::Raised(_))).count();
         let mut seen = 0;
         let mut text = String::new();
         for event in &self.events {
             match event {
-                Event::Deferred(output) => text.push_str(output),
-                Event::Raised(record) => {
+                JobEvent::Deferred(output) => text.push_str(output),
+                JobEvent::Raised(record) => {
                     seen += 1;
                     text += &if seen + 2 > raised {
                         record.last_block()
@@ -140,19 +140,19 @@ impl Job {
                         record.line(LineKind::Caught, Style::Plain)
                     };
                 }
-                Event::Inner(_) | Event::Contained(..) => {}
+                JobEvent::Inner(_) | JobEvent::Contained(..) => {}
             }
         }
         text
     }
 }
 
-impl Event {
+impl JobEvent {
     /// The record, if the job may end with this panic.
     pub(super) fn ending(&self) -> Option<&PanicRecord> {
         match self {
-            Event::Raised(record) | Event::Inner(record) => Some(record),
-            Event::Deferred(_) | Event::Contained(..) => None,
+            JobEvent::Raised(record) | JobEvent::Inner(record) => Some(record),
+            JobEvent::Deferred(_) | JobEvent::Contained(..) => None,
         }
     }
 }
@@ -162,8 +162,8 @@ mod tests {
     use super::super::record::tests::{call, record};
     use super::*;
 
-    fn job() -> Job {
-        Job::new(&call())
+    fn job() -> RunningJob {
+        RunningJob::new(&call())
     }
 
     #[test]
@@ -173,9 +173,9 @@ mod tests {
             job.raised(record(&format!("caught {count}")));
             job.raised_again(record(&format!("inner {count}")));
         }
-        let message = |event: &Event| match event {
-            Event::Raised(record) | Event::Inner(record) => record.payload.message.clone(),
-            Event::Deferred(_) | Event::Contained(..) => unreachable!("there is none"),
+        let message = |event: &JobEvent| match event {
+            JobEvent::Raised(record) | JobEvent::Inner(record) => record.payload.message.clone(),
+            JobEvent::Deferred(_) | JobEvent::Contained(..) => unreachable!("there is none"),
         };
         let kept: Vec<_> = job.events.iter().map(message).collect();
         let raised = (0..8).chain([98, 99]).map(|count| format!("caught {count}"));
@@ -198,9 +198,9 @@ mod tests {
             job.contained(before, LineKind::Contained);
         }
         let contained =
-            |event: &Event| matches!(event, Event::Contained(record, _) if record.payload.message != "goes on");
+            |event: &JobEvent| matches!(event, JobEvent::Contained(record, _) if record.payload.message != "goes on");
         assert_eq!(job.events.iter().filter(|event| contained(event)).count(), 2);
-        let kept = |event: &Event| matches!(event, Event::Raised(record) if record.payload.message == "goes on");
+        let kept = |event: &JobEvent| matches!(event, JobEvent::Raised(record) if record.payload.message == "goes on");
         assert!(job.events.iter().any(kept));
     }
 

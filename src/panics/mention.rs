@@ -1,9 +1,10 @@
 //! Panics that are not raised again: those that came with one that is, and those that nobody got to.
 
 use super::contain::contain_all;
-use super::output::{TraceSink, emit, emit_raw};
+use super::output::{emit, emit_raw};
 use super::task_panic::TaskPanic;
 use super::text::{self, LINES, LineKind};
+use super::trace_sink::TraceSink;
 
 /// Tells of panics that are not raised again, in a line each, and drops them: those that came with one that is, or
 /// those that nobody got to because the iterator was dropped before.

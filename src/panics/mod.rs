@@ -17,7 +17,8 @@
 //!
 //! [`contain`](mod@contain) and [`mention`](mod@mention) are for panics that are not raised again: those of destructors
 //! and observers, and those that nobody gets to. [`call`] holds what the jobs of one call share; [`text`] the levels and
-//! the wording; [`span`] carries the caller's span to the workers, and [`logger`] the text to the program's logger.
+//! the wording; [`span`] carries the caller's span to the workers; [`trace_sink`] says where traces go, and [`logger`] hands
+//! them to the program's logger.
 //! [`traced`](mod@traced) offers all of it to threads that are no workers.
 
 mod call;
@@ -35,6 +36,7 @@ mod span;
 mod stack;
 mod task_panic;
 pub(crate) mod text;
+mod trace_sink;
 mod traced;
 mod unclaimed;
 
@@ -42,9 +44,11 @@ pub(crate) use self::call::Call;
 pub(crate) use self::catch::{JobEnd, run_item, run_job, stop};
 pub(crate) use self::contain::{contain, contain_all, keep_in};
 pub(crate) use self::mention::{mention, mention_there};
-pub(crate) use self::output::{TraceSink, emit, emit_aside, emit_raw};
+pub(crate) use self::output::{emit, emit_aside, emit_raw};
+pub use self::record::PanicKind;
 pub(crate) use self::record::UNKNOWN_ITEM;
-pub use self::task_panic::{PanicKind, TaskPanic};
+pub use self::task_panic::TaskPanic;
 pub(crate) use self::text::LineKind;
+pub(crate) use self::trace_sink::TraceSink;
 pub use self::traced::traced;
 pub(crate) use crate::base::unwind::{Payload, catch, resume};

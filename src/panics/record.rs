@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use once_cell::sync::Lazy;
 
-use super::call::{Call, Subject, place, thread_name};
-use super::sighting::{Fingerprint, Sighting};
-use super::task_panic::PanicKind;
+use super::call::{Call, Subject};
+use super::sighting::{Fingerprint, Sighting, place, thread_name};
 use super::text::{self, Frames, LineKind, Part, Report, Style, TraceLevel};
 
 /// The position of a job that does not note down which item it is at; see `TaskPanic::at`.
@@ -40,6 +39,33 @@ pub(super) enum Origin {
     Unseen(&'static str),
     /// There was no panic: a task ended without being run, for this reason.
     NotRun(PanicKind),
+}
+
+/// What a [`TaskPanic`](crate::TaskPanic) means; see [`TaskPanic::kind`](crate::TaskPanic::kind).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PanicKind {
+    /// `f`, or the closure of a task, panicked.
+    Panicked,
+    /// The closure of a task was not run: it was [cancelled](crate::Task::cancel), or its [`CancelToken`](crate::CancelToken) was,
+    /// before it started.
+    Cancelled,
+    /// The closure of a task did not run: the last handle of its pool was dropped before it started.
+    PoolDropped,
+    /// It is not known whether the closure of a task finishes: it was running in the process that this one was forked from.
+    Forked,
+}
+
+impl PanicKind {
+    /// What a task that was not run is raised with.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            PanicKind::Panicked => "the task panicked",
+            PanicKind::Cancelled => "the task was cancelled before it started",
+            PanicKind::PoolDropped => "the task's pool was dropped before it started",
+            PanicKind::Forked => "the task runs in the process that this one was forked from",
+        }
+    }
 }
 
 impl PanicRecord {

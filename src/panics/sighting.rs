@@ -1,14 +1,15 @@
 //! [`Sighting`]: a panic as the hook saw it, and how it and a payload that is caught later find each other.
 
 use std::any::{Any, TypeId};
-use std::panic::PanicHookInfo;
+use std::panic::{Location, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use crate::base::current_worker::Worker;
 use crate::base::unwind::{message, text_address};
 
-use super::call::{place, thread_name};
 use super::stack::Stack;
+use super::text;
 
 /// How many panics were seen so far, in the whole process.
 static SEEN: AtomicU64 = AtomicU64::new(0);
@@ -110,4 +111,14 @@ impl Fingerprint {
     pub(super) fn has_address(&self) -> bool {
         self.address.is_some()
     }
+}
+
+/// `src/x.rs:88:14`.
+pub(super) fn place(location: &Location<'_>) -> String {
+    text::place(location.file(), location.line(), location.column())
+}
+
+/// The name of this thread, as traces have it.
+pub(super) fn thread_name() -> String {
+    thread::current().name().unwrap_or("unnamed thread").to_owned()
 }

@@ -11,9 +11,10 @@ use crate::base::unwind::{Payload, quietly, resume};
 
 use super::call::Call;
 use super::job::with_job;
-use super::output::{TraceSink, emit, emit_raw};
-use super::record::{Origin, PanicRecord};
+use super::output::{emit, emit_raw};
+use super::record::{Origin, PanicKind, PanicRecord};
 use super::text::{Frame, Style, TraceLevel};
+use super::trace_sink::TraceSink;
 use super::unclaimed;
 
 /// The panic of one item: its message, its place, and the payload.
@@ -209,33 +210,6 @@ impl TaskPanic {
 
     pub(super) fn unless_off(&self, text: impl FnOnce(Style) -> String) -> String {
         if self.record.call.trace == TraceLevel::Off { String::new() } else { text(Style::of_stderr()) }
-    }
-}
-
-/// What a [`TaskPanic`] means; see [`TaskPanic::kind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PanicKind {
-    /// `f`, or the closure of a task, panicked.
-    Panicked,
-    /// The closure of a task was not run: it was [cancelled](crate::Task::cancel), or its [`CancelToken`](crate::CancelToken) was,
-    /// before it started.
-    Cancelled,
-    /// The closure of a task did not run: the last handle of its pool was dropped before it started.
-    PoolDropped,
-    /// It is not known whether the closure of a task finishes: it was running in the process that this one was forked from.
-    Forked,
-}
-
-impl PanicKind {
-    /// What a task that was not run is raised with.
-    fn message(self) -> &'static str {
-        match self {
-            PanicKind::Panicked => "the task panicked",
-            PanicKind::Cancelled => "the task was cancelled before it started",
-            PanicKind::PoolDropped => "the task's pool was dropped before it started",
-            PanicKind::Forked => "the task runs in the process that this one was forked from",
-        }
     }
 }
 

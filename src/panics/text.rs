@@ -98,9 +98,9 @@ impl Frame {
         let is_runtime = match &file {
             Some(file) if is_library_file(file) => true,
             // An inlined function may have no path to its name; then its file alone decides.
-            Some(_) => owner(function) == Owner::Runtime,
+            Some(_) => owner(function) == CodeOwner::Runtime,
             // A bare symbol without a file is some `_start` or `clone3`.
-            None => owner(function) != Owner::User,
+            None => owner(function) != CodeOwner::User,
         };
         let file = file.map(|file| relative(&file));
         Frame { function: plain_name(function), file, line, column, is_runtime }
@@ -212,24 +212,24 @@ fn between(all: &[Frame], part: Part) -> &[Frame] {
 
 /// Whose code a function is, by its name alone.
 #[derive(Debug, PartialEq, Eq)]
-enum Owner {
+enum CodeOwner {
     User,
     Runtime,
     /// The name has no path: a symbol of C, or a type parameter.
     Unknown,
 }
 
-fn owner(function: &str) -> Owner {
+fn owner(function: &str) -> CodeOwner {
     let Some((self_type, implemented)) = as_impl(function) else { return root_owner(function) };
     // The shims that call a closure carry the closure's own path as their type.
     if ["core::ops::function::", "pool_map::", "rayon"].iter().any(|path| implemented.starts_with(path)) {
-        return Owner::Runtime;
+        return CodeOwner::Runtime;
     }
     // A trait of the user's on a type of std is the user's code, and so is the other way round.
     match (root_owner(self_type), root_owner(implemented)) {
-        (Owner::User, _) | (_, Owner::User) => Owner::User,
-        (Owner::Unknown, Owner::Unknown) => Owner::Unknown,
-        _ => Owner::Runtime,
+        (CodeOwner::User, _) | (_, CodeOwner::User) => CodeOwner::User,
+        (CodeOwner::Unknown, CodeOwner::Unknown) => CodeOwner::Unknown,
+        _ => CodeOwner::Runtime,
     }
 }
 
@@ -251,7 +251,7 @@ fn as_impl(function: &str) -> Option<(&str, &str)> {
 }
 
 /// Judges a path by the crate that it begins with.
-fn root_owner(path: &str) -> Owner {
+fn root_owner(path: &str) -> CodeOwner {
     const RUNTIME: [&str; 7] = ["std", "core", "alloc", "backtrace", "pool_map", "__rustc", "test"];
 
     let mut path = path.trim_start_matches(|character: char| !is_identifier(character));
@@ -260,11 +260,11 @@ fn root_owner(path: &str) -> Owner {
     }
     let (root, rest) = path.split_at(path.find(|character| !is_identifier(character)).unwrap_or(path.len()));
     if RUNTIME.contains(&root) || root.starts_with("rayon") || root.starts_with("crossbeam") {
-        Owner::Runtime
+        CodeOwner::Runtime
     } else if rest.starts_with("::") {
-        Owner::User
+        CodeOwner::User
     } else {
-        Owner::Unknown
+        CodeOwner::Unknown
     }
 }
 
@@ -594,7 +594,7 @@ mod tests {
 
     #[test]
     fn a_function_belongs_to_whoever_wrote_the_type_or_the_trait() {
-        use Owner::{Runtime, Unknown, User};
+        use CodeOwner::{Runtime, Unknown, User};
         assert_eq!(owner("<T as U>::method"), Unknown);
         assert_eq!(owner("<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop"), Runtime);
         assert_eq!(owner("<alloc::vec::Vec<T> as mine::Sum>::sum"), User);

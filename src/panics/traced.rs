@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::call::{Call, Subject};
 use super::catch::run_job;
 use super::hook;
-use super::output::{TraceSink, emit_raw};
+use super::output::emit_raw;
 use super::span::TraceContext;
 use super::task_panic::TaskPanic;
 use super::text::TraceLevel;
+use super::trace_sink::TraceSink;
 
 /// Runs `f` at once, on this thread, and prints a trace if it panics.
 ///

@@ -139,6 +139,17 @@ struct MustUse;
 /// ```
 struct NotAPool;
 
+/// A pool in an `Arc` is passed as what the `Arc` points to.
+///
+/// ```compile_fail,E0277
+/// // error: `Arc<Pool>` is neither a number of threads (`usize`) nor a `Pool`
+/// // error: write `&*pool`
+/// use pool_map::{Pool, PoolIterator};
+/// let pool = std::sync::Arc::new(Pool::inline());
+/// (0..8).pool_map(pool, |x| x).for_each(drop);
+/// ```
+struct PoolInAnArc;
+
 /// `pool_starmap` wants as many arguments as the tuple has values.
 ///
 /// ```compile_fail,E0593

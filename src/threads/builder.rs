@@ -1,10 +1,10 @@
-//! [`PoolBuilder`]: the settings of a pool, and how its threads start.
+//! [`PoolBuilder`]: the settings of a pool, and how its threads start. The constructors of [`Pool`] that start threads are here too.
 
 use super::error::{PoolError, Reason};
-use super::names::Block;
+use super::names::NumberBlock;
 use super::pool::{Pool, Settings};
 use super::wait_graph::PoolId;
-use super::worker_thread::{Hook, Report, Threads, WorkerThread};
+use super::worker_thread::{FailureSender, Hook, Threads, WorkerThread};
 use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
 use crate::base::{stdio, unwind};
@@ -12,6 +12,7 @@ use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::TraceSink;
 use crate::panics::text::TraceLevel;
 use once_cell::race::OnceNonZeroUsize;
+use once_cell::sync::OnceCell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -56,6 +57,65 @@ pub struct PoolBuilder {
     on_start: Option<Hook>,
     /// Run by each worker that has started, after its last job.
     on_exit: Option<Hook>,
+}
+
+impl Pool {
+    /// Starts a pool of `threads` workers named `PoolWorker-…`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::new(2)?;
+    /// assert_eq!(pool.threads(), 2);
+    /// let error = pool_map::Pool::new(0).unwrap_err();
+    /// println!("{error}"); // a pool needs at least one worker, got 0
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If `threads` is 0 or more than a pool can have (65 535 on a 64-bit machine), if the system refuses a thread, and in a
+    /// child made by `fork` of a process that had used pools.
+    pub fn new(threads: usize) -> Result<Pool, PoolError> {
+        Pool::builder().threads(threads).build()
+    }
+
+    /// Returns a builder, to set a name, a stack size and other options.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = pool_map::Pool::builder().threads(2).name("Resize").build()?;
+    /// assert_eq!(pool.worker_names(), ["Resize-1", "Resize-2"]);
+    /// # Ok::<(), pool_map::PoolError>(())
+    /// ```
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    /// Returns the process-wide pool. It has one worker per available core, starts at the first call, and never ends.
+    ///
+    /// The number of cores is that of [`std::thread::available_parallelism`]. The environment variable `POOL_MAP_THREADS`
+    /// sets another number of workers. Like `RAYON_NUM_THREADS`, it is read once, and passed over where it is 0 or no
+    /// number; one that is larger than a pool can be stands for the largest. If the threads cannot start, this is an
+    /// [`inline`](Pool::inline) pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::Pool;
+    ///
+    /// println!("{} workers", Pool::global().threads()); // 16 workers
+    /// ```
+    pub fn global() -> &'static Pool {
+        static GLOBAL: OnceCell<Pool> = OnceCell::new();
+        static FORKED: OnceCell<Pool> = OnceCell::new();
+        // In a forked child the first cell may for ever be in the making, by a thread that is not there.
+        if is_forked() {
+            return FORKED.get_or_init(Pool::inline);
+        }
+        GLOBAL.get_or_init(|| Pool::new(default_threads()).unwrap_or_else(|_| Pool::inline()))
+    }
 }
 
 impl PoolBuilder {
@@ -198,7 +258,7 @@ impl PoolBuilder {
 
     /// Starts all threads, waits for their `on_start`, and ends them again if any of them fails.
     fn start(&self, width: usize) -> Result<Threads, PoolError> {
-        let numbers = Arc::new(Block::take(&self.name, width));
+        let numbers = Arc::new(NumberBlock::take(&self.name, width));
         let id = next_id();
         let mut threads = Threads::new(id, numbers, width);
         let (report, reports) = mpsc::channel();
@@ -236,7 +296,7 @@ impl PoolBuilder {
         Ok(threads)
     }
 
-    fn worker(&self, index: usize, threads: &Threads, report: &Report) -> WorkerThread {
+    fn worker(&self, index: usize, threads: &Threads, report: &FailureSender) -> WorkerThread {
         let name = Arc::from(threads.numbers.worker_name(index));
         let worker = Worker { name, index, pool: Arc::clone(&self.name) };
         WorkerThread {

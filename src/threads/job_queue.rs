@@ -67,17 +67,17 @@ impl Job {
 
 /// The jobs of one pool.
 pub(crate) struct JobQueue {
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<QueueState>,
     /// Idle workers wait here.
     pub(super) wake: Condvar,
     /// Notified when nothing waits and nothing runs.
     quiet: Condvar,
-    /// The length of `State::jobs`, for a look without the lock.
+    /// The length of `QueueState::jobs`, for a look without the lock.
     waiting: AtomicUsize,
 }
 
 /// What the lock guards. No job runs under it.
-pub(super) struct State {
+pub(super) struct QueueState {
     jobs: VecDeque<Job>,
     /// Workers that wait at `wake`. Whoever notifies one counts it out.
     pub(super) idle: usize,
@@ -109,7 +109,7 @@ pub(super) struct State {
 
 impl JobQueue {
     pub(crate) fn new(workers: usize) -> Self {
-        let state = State {
+        let state = QueueState {
             jobs: VecDeque::new(),
             idle: 0,
             woken: 0,
@@ -149,28 +149,28 @@ impl JobQueue {
 
     /// Wakes a worker that waits at `wake`. Under the lock: one whose time has just run out counts itself out, and sees what
     /// there is by then.
-    pub(super) fn wake_one(&self, state: &mut State) {
+    pub(super) fn wake_one(&self, state: &mut QueueState) {
         if state.idle > 0 && self.wake.notify_one() {
             state.idle -= 1;
             state.woken += 1;
         }
     }
 
-    fn wake_all(&self, state: &mut State) {
+    fn wake_all(&self, state: &mut QueueState) {
         let woken = self.wake.notify_all();
         state.idle -= woken;
         state.woken += woken;
     }
 
     /// The job whose turn it is.
-    pub(super) fn pop(&self, state: &mut State) -> Option<Job> {
+    pub(super) fn pop(&self, state: &mut QueueState) -> Option<Job> {
         let job = state.jobs.pop_front()?;
         self.count(state);
         Some(job)
     }
 
     /// A worker begins with a job.
-    pub(super) fn begin(&self, state: &mut State, job: Job) -> (Run, Option<Arc<dyn Interrupt>>) {
+    pub(super) fn begin(&self, state: &mut QueueState, job: Job) -> (Run, Option<Arc<dyn Interrupt>>) {
         state.busy += 1;
         if job.is_watched || state.watched > 0 {
             self.wake_watcher(state);
@@ -179,7 +179,7 @@ impl JobQueue {
         (job.run, job.interrupt)
     }
 
-    pub(super) fn finish(state: &mut State, interrupt: Option<Arc<dyn Interrupt>>) {
+    pub(super) fn finish(state: &mut QueueState, interrupt: Option<Arc<dyn Interrupt>>) {
         state.busy -= 1;
         if let Some(interrupt) = interrupt {
             let place = state.running.iter().position(|running| Arc::ptr_eq(running, &interrupt));
@@ -252,7 +252,7 @@ impl JobQueue {
     }
 
     /// Wakes a worker to look at rayon's queues, if none does.
-    fn wake_watcher(&self, state: &mut State) {
+    fn wake_watcher(&self, state: &mut QueueState) {
         if state.watchers == 0 {
             self.wake_one(state);
         }
@@ -289,22 +289,22 @@ impl JobQueue {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    fn count(&self, state: &State) {
+    fn count(&self, state: &QueueState) {
         self.waiting.store(state.jobs.len(), Ordering::Relaxed);
     }
 
-    pub(super) fn has_jobs(state: &State) -> bool {
+    pub(super) fn has_jobs(state: &QueueState) -> bool {
         !state.jobs.is_empty()
     }
 
-    pub(super) fn tell_if_quiet(&self, state: &State) {
+    pub(super) fn tell_if_quiet(&self, state: &QueueState) {
         if state.tasks == 0 {
             self.quiet.notify_all();
         }
     }
 }
 
-impl State {
+impl QueueState {
     /// Whether some worker is at something, which it may share by way of rayon.
     pub(super) fn is_at_work(&self) -> bool {
         self.busy + self.looking > 0

@@ -5,7 +5,6 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
@@ -34,7 +33,7 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// |---|---|
 /// | `usize`, [`NonZeroUsize`] | that many threads, leased from a cache while the call runs |
 /// | [`Cores`] | as many as [`Pool::global`] has, leased in the same way |
-/// | `&Pool`, `Pool`, `&Arc<Pool>`, `Arc<Pool>` | that pool's, which other calls may share |
+/// | `&Pool`, `Pool` | that pool's, which other calls may share |
 ///
 /// A call has its leased workers alone. The cache keeps at most 128 idle threads (or one pool, if that is larger), and ends
 /// those that were idle for 10 seconds. If the threads of a number cannot start, the call runs on the caller's thread. The
@@ -46,7 +45,8 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
 /// never if the program ends before that.
 ///
-/// This trait is sealed: there are no other types.
+/// This trait is sealed: there are no other types. A [`Pool`] is a cheap handle: clone it instead of wrapping it in an
+/// [`Arc`](std::sync::Arc). Where it is in one, write `&*pool`.
 ///
 /// # Examples
 ///
@@ -66,7 +66,7 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
     message = "`{Self}` is neither a number of threads (`usize`) nor a `Pool`",
     label = "expected a number of threads (`usize`) or a `Pool`",
     note = "if it is a number `n` of another type, write `n as usize`",
-    note = "a `NonZeroUsize`, `Cores`, an `Arc<Pool>`, a `&Pool` and a `&Arc<Pool>` are accepted, too"
+    note = "a `NonZeroUsize`, `Cores` and a `&Pool` are accepted, too; for a pool in an `Arc` or a `Box`, write `&*pool`"
 )]
 pub trait IntoPool: sealed::ToWorkers {}
 
@@ -166,8 +166,6 @@ impl IntoPool for NonZeroUsize {}
 impl IntoPool for Cores {}
 impl IntoPool for Pool {}
 impl IntoPool for &Pool {}
-impl IntoPool for Arc<Pool> {}
-impl IntoPool for &Arc<Pool> {}
 
 impl ToWorkers for usize {
     fn to_workers(self) -> Workers {
@@ -196,18 +194,6 @@ impl ToWorkers for Pool {
 impl ToWorkers for &Pool {
     fn to_workers(self) -> Workers {
         Workers::Shared(self.clone())
-    }
-}
-
-impl ToWorkers for Arc<Pool> {
-    fn to_workers(self) -> Workers {
-        Workers::Shared(Pool::clone(&self))
-    }
-}
-
-impl ToWorkers for &Arc<Pool> {
-    fn to_workers(self) -> Workers {
-        Workers::Shared(Pool::clone(self))
     }
 }
 
@@ -392,7 +378,7 @@ impl<P> IdlePools<P> {
 mod tests {
     use std::cell::RefCell;
     use std::panic::{self, AssertUnwindSafe};
-    use std::sync::mpsc;
+    use std::sync::{Arc, Barrier, mpsc};
 
     use super::*;
     use crate::testing::child;
@@ -416,7 +402,7 @@ mod tests {
     #[test]
     fn a_pool_is_itself_by_any_way_to_hold_it() {
         let pool = Arc::new(Pool::builder().name("Itself").threads(1).build().expect("one thread"));
-        for workers in [workers(&pool), workers(Arc::clone(&pool)), workers(&*pool), workers(Pool::clone(&pool))] {
+        for workers in [workers(&*pool), workers(Pool::clone(&pool))] {
             assert_eq!(workers.threads(), 1);
             assert_eq!(workers.get().worker_names(), ["Itself-1"]);
         }
@@ -503,7 +489,7 @@ mod tests {
     fn idle_threads_end_without_being_asked() {
         let (tell, told) = mpsc::channel();
         let lease = counted(2);
-        let both = Arc::new(std::sync::Barrier::new(2));
+        let both = Arc::new(Barrier::new(2));
         for _ in 0..2 {
             let (tell, both) = (Tell(tell.clone()), Arc::clone(&both));
             lease.queue().push(Job::new(Owner::NOBODY, move || {

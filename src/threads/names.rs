@@ -8,17 +8,17 @@ use std::sync::Arc;
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers::new());
 
 /// The numbers that one pool's workers have in their names, taken until this is dropped.
-pub(crate) struct Block {
+pub(crate) struct NumberBlock {
     /// The pool's name.
     name: Arc<str>,
     /// The number of the worker with index 0; at least 1.
     first: usize,
 }
 
-impl Block {
-    pub(crate) fn take(name: &Arc<str>, len: usize) -> Block {
+impl NumberBlock {
+    pub(crate) fn take(name: &Arc<str>, len: usize) -> NumberBlock {
         let first = NUMBERS.lock().take(name, len);
-        Block { name: Arc::clone(name), first }
+        NumberBlock { name: Arc::clone(name), first }
     }
 
     pub(crate) fn worker_name(&self, index: usize) -> String {
@@ -26,7 +26,7 @@ impl Block {
     }
 }
 
-impl Drop for Block {
+impl Drop for NumberBlock {
     fn drop(&mut self) {
         if !is_forked() {
             NUMBERS.lock().free(&self.name, self.first);

@@ -3,18 +3,15 @@
 //! Behind the last handle stand its [threads](super::worker_thread): rayon's pool, their join handles, and the block of
 //! numbers that makes their names.
 
-use super::builder::{PoolBuilder, default_threads};
-use super::error::PoolError;
 use super::install;
 use super::job_queue::JobQueue;
 use super::wait_graph::{PoolId, WaitPermit};
-use super::worker_thread::Threads;
-use crate::base::current_worker::{self, Worker};
+use super::worker_thread::{Threads, on_a_worker};
+use crate::base::current_worker;
 use crate::base::fork::is_forked;
 use crate::observe::SharedObserver;
 use crate::panics::text::TraceLevel;
 use crate::panics::{self, TraceSink};
-use once_cell::sync::OnceCell;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -25,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The threads live until the last handle is dropped, which waits for them (see [`join`](Pool::join)). After a panic in a job
 /// the pool has the same threads with the same names.
 ///
-/// Workers are named `PoolWorker-1`, `PoolWorker-2` and so on, or after [`PoolBuilder::name`]. No two living workers of a
+/// Workers are named `PoolWorker-1`, `PoolWorker-2` and so on, or after [`PoolBuilder::name`](crate::PoolBuilder::name). No two living workers of a
 /// process share a name: a pool takes the lowest free block of numbers for its name. So a second pool of four has
 /// `PoolWorker-5` to `PoolWorker-8` while the first one lives. Linux shows the first 15 bytes of a thread's name.
 ///
@@ -47,11 +44,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone)]
 pub struct Pool {
     /// What all handles of this pool share; the threads end with the last of them.
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
 }
 
 /// What the handles of one pool share.
-struct Shared {
+struct PoolState {
     settings: Settings,
     /// Whether a handle was given up by [`Pool::join`], so that the end of the pool finishes the jobs that wait.
     finishes: AtomicBool,
@@ -73,7 +70,7 @@ pub(super) struct Settings {
     pub(super) observer: Option<SharedObserver>,
 }
 
-impl Drop for Shared {
+impl Drop for PoolState {
     fn drop(&mut self) {
         let Some(threads) = self.threads.as_ref().filter(|_| !is_forked()) else { return };
         if !*self.finishes.get_mut() {
@@ -83,63 +80,6 @@ impl Drop for Shared {
 }
 
 impl Pool {
-    /// Starts a pool of `threads` workers named `PoolWorker-…`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let pool = pool_map::Pool::new(2)?;
-    /// assert_eq!(pool.threads(), 2);
-    /// let error = pool_map::Pool::new(0).unwrap_err();
-    /// println!("{error}"); // a pool needs at least one worker, got 0
-    /// # Ok::<(), pool_map::PoolError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If `threads` is 0 or more than a pool can have (65 535 on a 64-bit machine), if the system refuses a thread, and in a
-    /// child made by `fork` of a process that had used pools.
-    pub fn new(threads: usize) -> Result<Pool, PoolError> {
-        Pool::builder().threads(threads).build()
-    }
-
-    /// Returns a builder, to set a name, a stack size and other options.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let pool = pool_map::Pool::builder().threads(2).name("Resize").build()?;
-    /// assert_eq!(pool.worker_names(), ["Resize-1", "Resize-2"]);
-    /// # Ok::<(), pool_map::PoolError>(())
-    /// ```
-    pub fn builder() -> PoolBuilder {
-        PoolBuilder::new()
-    }
-
-    /// Returns the process-wide pool. It has one worker per available core, starts at the first call, and never ends.
-    ///
-    /// The number of cores is that of [`std::thread::available_parallelism`]. The environment variable `POOL_MAP_THREADS`
-    /// sets another number of workers. Like `RAYON_NUM_THREADS`, it is read once, and passed over where it is 0 or no
-    /// number; one that is larger than a pool can be stands for the largest. If the threads cannot start, this is an
-    /// [`inline`](Pool::inline) pool.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use pool_map::Pool;
-    ///
-    /// println!("{} workers", Pool::global().threads()); // 16 workers
-    /// ```
-    pub fn global() -> &'static Pool {
-        static GLOBAL: OnceCell<Pool> = OnceCell::new();
-        static FORKED: OnceCell<Pool> = OnceCell::new();
-        // In a forked child the first cell may for ever be in the making, by a thread that is not there.
-        if is_forked() {
-            return FORKED.get_or_init(Pool::inline);
-        }
-        GLOBAL.get_or_init(|| Pool::new(default_threads()).unwrap_or_else(|_| Pool::inline()))
-    }
-
     /// Returns a pool without threads: every call on it runs on the caller's thread, one item after the other.
     ///
     /// Use it with a debugger, or where there are no threads. It has one worker, the caller. With the environment variable
@@ -158,7 +98,7 @@ impl Pool {
     pub fn inline() -> Pool {
         let name = Arc::from("inline");
         let settings = Settings { name, width: 1, trace: None, trace_sink: TraceSink::default(), observer: None };
-        Pool { shared: Arc::new(Shared { settings, finishes: AtomicBool::new(false), threads: None }) }
+        Pool { shared: Arc::new(PoolState { settings, finishes: AtomicBool::new(false), threads: None }) }
     }
 
     /// Returns the number of workers; 1 for an [`inline`](Pool::inline) pool, where the caller is the worker.
@@ -179,7 +119,7 @@ impl Pool {
         self.shared.threads.is_none()
     }
 
-    /// Returns the names of the workers, in the order of their [`index`](Worker::index); none for an inline pool.
+    /// Returns the names of the workers, in the order of their [`index`](crate::Worker::index); none for an inline pool.
     ///
     /// # Examples
     ///
@@ -283,7 +223,7 @@ impl Pool {
         threads.queue.wait_idle();
     }
 
-    /// The level set with [`PoolBuilder::trace`].
+    /// The level set with [`PoolBuilder::trace`](crate::PoolBuilder::trace).
     pub(crate) fn trace(&self) -> Option<TraceLevel> {
         self.shared.settings.trace
     }
@@ -293,7 +233,7 @@ impl Pool {
         self.shared.settings.trace_sink
     }
 
-    /// The one set with [`PoolBuilder::observer`].
+    /// The one set with [`PoolBuilder::observer`](crate::PoolBuilder::observer).
     pub(crate) fn observer(&self) -> Option<SharedObserver> {
         self.shared.settings.observer.clone()
     }
@@ -319,7 +259,7 @@ impl Pool {
     }
 
     pub(super) fn of(threads: Threads, settings: Settings) -> Pool {
-        let shared = Shared { settings, finishes: AtomicBool::new(false), threads: Some(threads) };
+        let shared = PoolState { settings, finishes: AtomicBool::new(false), threads: Some(threads) };
         Pool { shared: Arc::new(shared) }
     }
 
@@ -339,8 +279,3 @@ impl fmt::Debug for Pool {
 // rayon's own queues, which no user code runs inside of.
 impl UnwindSafe for Pool {}
 impl RefUnwindSafe for Pool {}
-
-/// Whether this thread is a worker, of ours or of any rayon pool.
-pub(crate) fn on_a_worker() -> bool {
-    rayon::current_thread_index().is_some() || Worker::is_here()
-}

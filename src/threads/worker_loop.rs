@@ -15,7 +15,7 @@
 //! short call. Whoever waits for the call asks for it once that has lasted ([`JobQueue::watch_rayon`]). For tasks and streams,
 //! which may have nobody who waits, it does.
 
-use super::job_queue::{Job, JobQueue, State};
+use super::job_queue::{Job, JobQueue, QueueState};
 use crate::base::unwind;
 use parking_lot::MutexGuard;
 use rayon::Yield;
@@ -58,7 +58,7 @@ impl JobQueue {
         }
     }
 
-    fn run(&self, state: &mut MutexGuard<'_, State>, job: Job) {
+    fn run(&self, state: &mut MutexGuard<'_, QueueState>, job: Job) {
         let (run, interrupt) = self.begin(state, job);
         MutexGuard::unlocked(state, || {
             // A job catches what it runs. This is for the destructors of what it holds.
@@ -71,7 +71,7 @@ impl JobQueue {
     }
 
     /// Runs one of rayon's jobs, if there is any.
-    fn look_at_rayon(&self, state: &mut MutexGuard<'_, State>) -> bool {
+    fn look_at_rayon(&self, state: &mut MutexGuard<'_, QueueState>) -> bool {
         state.looking += 1;
         let found = MutexGuard::unlocked(state, || rayon::yield_now() == Some(Yield::Executed));
         state.looking -= 1;
@@ -81,7 +81,7 @@ impl JobQueue {
     }
 
     /// Stays awake for a moment, though it gives way to whoever wants this core.
-    fn stay_awake(&self, state: &mut MutexGuard<'_, State>) {
+    fn stay_awake(&self, state: &mut MutexGuard<'_, QueueState>) {
         state.spinning += 1;
         MutexGuard::unlocked(state, || {
             for _ in 0..ROUNDS_AWAKE {
@@ -95,7 +95,7 @@ impl JobQueue {
     }
 
     /// Waits for a job, or until it is time to look at rayon again. Gives the next interval.
-    fn rest(&self, state: &mut MutexGuard<'_, State>, interval: Duration) -> Duration {
+    fn rest(&self, state: &mut MutexGuard<'_, QueueState>, interval: Duration) -> Duration {
         state.idle += 1;
         if !state.is_at_work() {
             self.wake.wait(state);

@@ -2,8 +2,7 @@
 
 use super::error::{PoolError, Reason};
 use super::job_queue::JobQueue;
-use super::names::Block;
-use super::pool::on_a_worker;
+use super::names::NumberBlock;
 use super::wait_graph::PoolId;
 use crate::base::current_worker::{CURRENT_WORKER, CurrentWorker, Worker};
 use crate::base::fork::is_forked;
@@ -23,7 +22,7 @@ pub(super) struct Threads {
     /// One for each thread that has started.
     pub(super) joins: Vec<JoinHandle<()>>,
     /// Held here as well as by each thread, so the numbers are free again when nothing is left of the pool.
-    pub(super) numbers: Arc<Block>,
+    pub(super) numbers: Arc<NumberBlock>,
     /// Jobs for these threads.
     pub(super) queue: Arc<JobQueue>,
     pub(super) id: PoolId,
@@ -31,7 +30,7 @@ pub(super) struct Threads {
 
 impl Threads {
     /// None yet.
-    pub(super) fn new(id: PoolId, numbers: Arc<Block>, width: usize) -> Self {
+    pub(super) fn new(id: PoolId, numbers: Arc<NumberBlock>, width: usize) -> Self {
         Threads { rayon: None, joins: Vec::new(), numbers, queue: Arc::new(JobQueue::new(width)), id }
     }
 
@@ -70,7 +69,7 @@ impl Drop for Threads {
 }
 
 /// How workers tell `build` that `on_start` panicked. The channel closes once each has run it.
-pub(super) type Report = mpsc::Sender<(usize, PoolError)>;
+pub(super) type FailureSender = mpsc::Sender<(usize, PoolError)>;
 
 /// All that one worker thread needs.
 pub(super) struct WorkerThread {
@@ -79,9 +78,9 @@ pub(super) struct WorkerThread {
     pub(super) on_start: Option<Hook>,
     pub(super) on_exit: Option<Hook>,
     /// Dropped after `on_start`, since `build` waits for that.
-    pub(super) report: Report,
+    pub(super) report: FailureSender,
     /// Let go as the thread's last act.
-    pub(super) numbers: Arc<Block>,
+    pub(super) numbers: Arc<NumberBlock>,
 }
 
 impl WorkerThread {
@@ -123,4 +122,9 @@ fn text_of(payload: Payload) -> String {
     let text = unwind::message(&*payload).to_owned();
     unwind::drop_payload(payload);
     text
+}
+
+/// Whether this thread is a worker, of ours or of any rayon pool.
+pub(crate) fn on_a_worker() -> bool {
+    rayon::current_thread_index().is_some() || Worker::is_here()
 }

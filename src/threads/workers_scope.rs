@@ -32,14 +32,14 @@ pub(crate) trait Lent: Sync {
 #[derive(Clone, Copy)]
 pub(crate) struct WorkersScope<'a> {
     queue: &'a Arc<JobQueue>,
-    work: Work<'a>,
+    work: JobBody<'a>,
     /// When the job began that this was given to.
     since: Instant,
 }
 
 /// What the jobs do.
 #[derive(Clone, Copy)]
-enum Work<'a> {
+enum JobBody<'a> {
     Lent { lent: &'a dyn Lent, handle: &'a JobHandle },
     Shared(&'a Arc<dyn Shared>),
 }
@@ -83,7 +83,7 @@ impl Holder {
 
     fn run(&self, queue: &Arc<JobQueue>) {
         if let Some(work) = &self.work {
-            work.work(&WorkersScope { queue, work: Work::Shared(work), since: Instant::now() });
+            work.work(&WorkersScope { queue, work: JobBody::Shared(work), since: Instant::now() });
         }
     }
 }
@@ -99,7 +99,7 @@ impl Drop for Holder {
 /// taken are withdrawn.
 pub(crate) fn lend<R>(queue: &Arc<JobQueue>, lent: &dyn Lent, body: impl FnOnce(WorkersScope<'_>) -> R) -> R {
     scoped_job::lend(&LentJob { queue, lent }, |handle| {
-        let scope = WorkersScope { queue, work: Work::Lent { lent, handle }, since: Instant::now() };
+        let scope = WorkersScope { queue, work: JobBody::Lent { lent, handle }, since: Instant::now() };
         // On unwinding as well: a job that nobody takes would be waited for in vain.
         let _guard = Withdraw(scope);
         body(scope)
@@ -108,7 +108,7 @@ pub(crate) fn lend<R>(queue: &Arc<JobQueue>, lent: &dyn Lent, body: impl FnOnce(
 
 /// Shares `work` with the workers behind `queue`, for as long as they have something to do for it.
 pub(crate) fn share<R>(queue: &Arc<JobQueue>, work: &Arc<dyn Shared>, body: impl FnOnce(WorkersScope<'_>) -> R) -> R {
-    body(WorkersScope { queue, work: Work::Shared(work), since: Instant::now() })
+    body(WorkersScope { queue, work: JobBody::Shared(work), since: Instant::now() })
 }
 
 struct LentJob<'a> {
@@ -116,10 +116,10 @@ struct LentJob<'a> {
     lent: &'a dyn Lent,
 }
 
-impl scoped_job::Job for LentJob<'_> {
+impl scoped_job::ScopedJob for LentJob<'_> {
     fn run(&self, handle: &JobHandle) {
         let LentJob { queue, lent } = *self;
-        lent.work(&WorkersScope { queue, work: Work::Lent { lent, handle }, since: Instant::now() });
+        lent.work(&WorkersScope { queue, work: JobBody::Lent { lent, handle }, since: Instant::now() });
     }
 }
 
@@ -142,7 +142,7 @@ impl WorkersScope<'_> {
         let kept = self.lent().kept();
         let owner = owner_of(self.lent());
         let job = match self.work {
-            Work::Lent { handle, .. } => {
+            JobBody::Lent { handle, .. } => {
                 let job = handle.copy();
                 Job::new(owner, move || {
                     job.run();
@@ -150,7 +150,7 @@ impl WorkersScope<'_> {
                     drop((job, kept));
                 })
             }
-            Work::Shared(work) => {
+            JobBody::Shared(work) => {
                 let (holder, queue) = (Holder::new(work), Arc::clone(self.queue));
                 Job::new(owner, move || {
                     holder.run(&queue);
@@ -164,8 +164,8 @@ impl WorkersScope<'_> {
 
     fn lent(&self) -> &dyn Lent {
         match self.work {
-            Work::Lent { lent, .. } => lent,
-            Work::Shared(work) => work.as_lent(),
+            JobBody::Lent { lent, .. } => lent,
+            JobBody::Shared(work) => work.as_lent(),
         }
     }
 

@@ -332,8 +332,71 @@ fn a_slow_source_does_not_hold_back_what_is_ready() {
 
 #[test]
 fn by_default_a_slow_source_does_not_hold_back_slow_items() {
-    // No chunk takes more than 5 ms, so items of 6 ms go alone, after the first 64, of which 16 may be pulled at one go.
+    // Sizes follow measured times: no chunk takes more than 5 ms, so items of 6 ms go alone, after the first 64, of which 16 may be pulled at one go.
     ready_first(257, 280, || thread::sleep(Duration::from_millis(6)), None);
+}
+
+/// A source that gives so many items, says no more before all of them were run, and then ends.
+fn silent(count: usize, ran: &Level) -> impl Iterator<Item = usize> + Send + '_ {
+    let mut items = 0..count;
+    std::iter::from_fn(move || items.next().or_else(|| (ran.wait_for(count), None).1))
+}
+
+#[test]
+fn what_a_source_has_given_is_run_while_it_is_silent() {
+    type Way = fn(&mut dyn Iterator<Item = usize>, &Level);
+    let ways: [Way; 5] = [
+        |items, ran| items.pool_for_each(2, |_| ran.add(1)),
+        |items, ran| assert!(items.pool_map(2, |x| (x, ran.add(1)).0).collect::<Vec<_>>().is_sorted()),
+        |items, ran| items.pool_map(2, |_| ran.add(1)).for_each(drop),
+        |items, ran| items.pool_map(1, |_| ran.add(1)).chunk_size(7).for_each(drop),
+        |items, ran| {
+            for () in items.pool_map(3, |_| ran.add(1)) {}
+        },
+    ];
+    for count in [1, 2, 15, 16, 17, 100, 1000, 5000, 40_000] {
+        for way in ways {
+            let ran = Level::default();
+            way(&mut silent(count, &ran), &ran);
+        }
+    }
+}
+
+/// How many results there were at once, of items that take a while and a consumer that takes longer: on 4 workers.
+fn most_results(run: impl FnOnce(&dyn Fn(), &(dyn Fn(usize) -> Large + Sync))) -> usize {
+    let (made, most, taken) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let take = || {
+        thread::sleep(Duration::from_millis(2));
+        taken.fetch_add(1, Ordering::SeqCst);
+    };
+    let work = |_| {
+        // What it costs, so that it is known to be slow.
+        thread::sleep(Duration::from_millis(1));
+        let alive = made.fetch_add(1, Ordering::SeqCst) + 1 - taken.load(Ordering::SeqCst);
+        most.fetch_max(alive, Ordering::SeqCst);
+        Large::default()
+    };
+    run(&take, &work);
+    most.into_inner()
+}
+
+#[test]
+fn a_slow_consumer_finds_few_results_of_slow_items() {
+    let mosts = [
+        most_results(|take, make| (0..200).pool_map(4, make).for_each(|_| take())),
+        most_results(|take, make| (0..200).filter(|_| true).pool_map(4, make).for_each(|_| take())),
+        most_results(|take, make| pool_map::scope(4, |scope| scope.imap(0..200, make).for_each(|_| take()))),
+    ];
+    // Two for each worker wait, and one is at work; one more each where the consumer has just taken some.
+    assert!(mosts.into_iter().all(|most| most <= 20), "{mosts:?}");
+}
+
+/// What `collect` keeps anyway does not count, so a slow item at the head idles nobody.
+#[test]
+fn items_behind_a_slow_head_are_run_to_the_last_where_all_are_kept() {
+    let others = Level::default();
+    let f = |x| if x == 0 { others.wait_for(99_999) } else { others.add(1) };
+    assert_eq!((0..100_000).pool_map(2, f).collect::<Vec<_>>().len(), 100_000);
 }
 
 /// However long the consumer takes for the results at hand, the workers do not run dry meanwhile.

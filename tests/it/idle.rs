@@ -44,6 +44,7 @@ fn idles(wait: impl FnOnce()) {
     assert!(used < Duration::from_millis(100) && slept < 100, "{used:?}, asleep {slept} times");
 }
 
+/// Real time is what is tested here: each wait lasts so long, and nothing else depends on it.
 const WHILE: Duration = Duration::from_millis(500);
 
 #[test]

@@ -1,5 +1,7 @@
-//! The folders of `src` are layers: each one imports only from those below it. `src/lib.rs` has their order.
+//! The folders of `src` are layers: each one imports only from those below it. `src/lib.rs` has their order. Nor do files
+//! import each other in a circle.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -35,6 +37,38 @@ fn upward(file: &File, layers: &[&str]) -> Vec<String> {
     wrong.collect()
 }
 
+/// Files that import each other in a circle, the first one once more at the end; empty if there are none. A folder's `mod.rs` is
+/// a file like others: where it re-exports what is in a file of the folder, that file does not import from it.
+fn circle(files: &[File]) -> Vec<&str> {
+    let of_module: BTreeMap<_, _> = files.iter().map(|file| (&*file.module, &*file.name)).collect();
+    let file_of = |path: &[String]| (1..=path.len()).rev().find_map(|end| of_module.get(&path[..end]).copied());
+    let below = files.iter().filter(|file| !file.module.is_empty());
+    let mut imported: BTreeMap<&str, BTreeSet<&str>> = below
+        .map(|file| {
+            let others = imports(&file.tokens, &file.module).into_iter().filter_map(|path| file_of(&path));
+            (&*file.name, others.filter(|other| *other != file.name).collect())
+        })
+        .collect();
+    // Files that import none of the others are in no circle.
+    while let Some(last) = imported.iter().find(|(_, others)| others.is_empty()).map(|(name, _)| *name) {
+        imported.remove(last);
+        for others in imported.values_mut() {
+            others.remove(last);
+        }
+    }
+    // Of the others, each imports one.
+    let mut walk: Vec<_> = imported.keys().take(1).copied().collect();
+    while let Some(last) = walk.last() {
+        let next = *imported[last].first().expect("the others were removed");
+        let seen = walk.iter().position(|name| *name == next);
+        walk.push(next);
+        if let Some(start) = seen {
+            return walk.split_off(start);
+        }
+    }
+    walk
+}
+
 const LIB: &str = "
 #![deny(x)]
 
@@ -47,12 +81,16 @@ mod bottom;
 pub mod guide;
 ";
 
-/// What is wrong with a file of that name that has this code.
-fn wrong(name: &str, code: &str) -> Vec<String> {
+/// The file of that name that has this code.
+fn file(name: &str, code: &str) -> File {
     let module = name.trim_end_matches(".rs").split('/').filter(|part| !["lib", "mod"].contains(part));
     let module = module.map(str::to_owned).collect();
-    let tokens = without_tests(&tokens(code));
-    upward(&File { name: name.to_owned(), module, tokens }, &layers(LIB))
+    File { name: name.to_owned(), module, tokens: without_tests(&tokens(code)) }
+}
+
+/// What is wrong with the file of that name that has this code.
+fn wrong(name: &str, code: &str) -> Vec<String> {
+    upward(&file(name, code), &layers(LIB))
 }
 
 #[test]
@@ -119,4 +157,28 @@ fn each_folder_imports_only_from_those_below_it() {
     }
     let wrong: Vec<_> = files.iter().flat_map(|file| upward(file, &layers)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_in_a_circle_are_found() {
+    let [lib, top] = [file("lib.rs", "use top::X;"), file("top/mod.rs", "pub use self::x::X;")];
+    let x = |code| file("top/x.rs", code);
+    let y = |code| file("top/y.rs", code);
+    let z = |code| file("top/z.rs", code);
+    let found = |files: [File; 3]| circle(&files).join(" ");
+    let [one, two, three] = ["use super::y::Y;", "use crate::top::z::{Z, f};", "fn f() { super::x::f() }"];
+    assert_eq!(found([x(one), y(two), z(three)]), "top/x.rs top/y.rs top/z.rs top/x.rs");
+    assert_eq!(found([x(one), y("use super::x;"), z(three)]), "top/x.rs top/y.rs top/x.rs");
+    assert_eq!(found([x(""), y(two), z("use super::*; use super::y::Y;")]), "top/y.rs top/z.rs top/y.rs");
+    assert_eq!(found([x(one), y(two), z("#[cfg(test)] use super::x; mod inner { use super::f; }")]), "");
+    assert_eq!(found([x("use crate::top::X;"), y(""), top]), "top/mod.rs top/x.rs top/mod.rs");
+    assert_eq!(found([x("use super::f;"), y("use super::x;"), file("top/mod.rs", "mod x; fn f() {}")]), "");
+    assert_eq!(found([x("use crate::X;"), y(""), lib]), "", "layers are for another test");
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files = files(false);
+    let circle = circle(&files);
+    assert!(circle.is_empty(), "each imports the next one: {}", circle.join(", "));
 }

@@ -16,8 +16,7 @@ fn numbers_and_pools_stand_for_a_pool() {
     is_pool(NonZeroUsize::MIN);
     is_pool(&pool);
     let shared = Arc::new(pool.clone());
-    is_pool(&shared);
-    is_pool(shared);
+    is_pool(&*shared);
     is_pool(pool);
     is_pool(Pool::global());
     is_pool(Cores);

@@ -58,11 +58,16 @@ mod logger;
 
 #[path = "../../src/testing/child.rs"]
 mod child;
+#[cfg(unix)]
+mod descriptors;
 mod gate;
 mod seen;
 mod source;
 #[path = "../../src/testing/watch.rs"]
 mod watch;
+
+#[cfg(unix)]
+use crate::descriptors::take_all_descriptors;
 
 /// How many threads this process has.
 #[cfg(target_os = "linux")]
@@ -77,14 +82,4 @@ fn wait_for_threads(count: usize) {
     while threads() != count {
         std::thread::yield_now();
     }
-}
-
-/// Takes all descriptors that this process may have. They are free again when what this returns is dropped.
-#[cfg(unix)]
-#[allow(unsafe_code)]
-fn take_all_descriptors() -> Vec<std::fs::File> {
-    let few = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
-    // SAFETY: `few` is a limit as the function wants it.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) }, 0);
-    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
 }

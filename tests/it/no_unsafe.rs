@@ -75,7 +75,7 @@ fn every_test_has_a_time_limit() {
     };
     let is_rust = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "rs");
     let programs = folder("tests").into_iter().filter(is_rust);
-    for program in programs.chain(["src/lib.rs", "tests/it/main.rs"].map(str::to_owned)) {
+    for program in programs.chain(["src/lib.rs", "tests/it/main.rs", "tests/it/features.rs"].map(str::to_owned)) {
         assert!(file(&program).contains("\n#[macro_use]\nextern crate watched;\n"), "{program}");
     }
     // By its whole path, the attribute of the standard library has none.

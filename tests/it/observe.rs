@@ -891,7 +891,7 @@ fn a_start_is_told_before_the_source_is_asked() {
     struct Slow(Arc<AtomicUsize>, Mutex<Option<usize>>);
     impl Observer for Slow {
         fn call_started(&self, _: &CallInfo<'_>) {
-            // Time enough for a feeder that does not wait.
+            // Time enough for a feeder that does not wait: without it, the test would pass more often than it should.
             thread::sleep(Duration::from_millis(50));
             *self.1.lock().expect("no panic") = Some(self.0.load(Ordering::SeqCst));
         }
@@ -916,6 +916,7 @@ fn a_stream_has_the_times_of_its_source_and_of_its_consumer() {
         }
     }
 
+    // Measured times are what is tested: they are at least what was slept.
     let pause = Duration::from_millis(20);
     for pool in [Pool::new(2).expect("threads"), Pool::inline()] {
         let times = Arc::new(Times::default());
@@ -1132,6 +1133,7 @@ impl Observer for Names {
 #[test]
 fn labels_the_caller_and_its_waiting_are_told() {
     let names = Names::default();
+    // A time that is not 0, to be measured.
     let sleep = |()| thread::sleep(Duration::from_millis(5));
     // By a loop, whose caller waits for each batch.
     for () in [()].into_iter().pool_map(2, sleep).named("naps").observe(&names) {}

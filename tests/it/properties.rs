@@ -259,6 +259,12 @@ fn consume(mut it: impl Iterator<Item = usize>, steps: &[Step]) -> (Vec<Seen>, V
     (SEEN.take(), hints)
 }
 
+/// The same where the iterator has no methods of its own, or where they are not what is tested: in a box, so that all of these are compiled once.
+fn consume_boxed<'i>(it: impl Iterator<Item = usize> + 'i, steps: &[Step]) -> (Vec<Seen>, Vec<Hint>) {
+    let boxed: Box<dyn Iterator<Item = usize> + 'i> = Box::new(it);
+    consume(boxed, steps)
+}
+
 fn bad(payload: &(dyn Any + Send)) -> Bad {
     match (payload.downcast_ref::<Bad>(), payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(bad), ..) => *bad,
@@ -326,7 +332,27 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Settings of a call: workers (none for an inline pool), chunk size, limit.
-fn settings() -> impl Strategy<Value = (usize, Option<usize>, Option<usize>)> {
+type Settings = (usize, Option<usize>, Option<usize>);
+
+/// A call of that method on a source.
+macro_rules! call {
+    ($source:ident, $method:ident, $f:ident, $settings:ident) => {{
+        let (workers, chunk, limit): Settings = $settings;
+        let mut it = match workers {
+            0 => $source.make().$method(Pool::inline(), $f),
+            workers => $source.make().$method(workers, $f),
+        };
+        if let Some(items) = chunk {
+            it = it.chunk_size(items);
+        }
+        if let Some(items) = limit {
+            it = it.max_in_flight(items);
+        }
+        it
+    }};
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
     (0..=6_usize, prop::option::of(1..20_usize), prop::option::of(1..40_usize))
 }
 
@@ -386,26 +412,17 @@ proptest! {
         source in sources(),
         bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
         steps in steps(),
-        (workers, chunk, limit) in settings(),
+        settings in settings(),
     ) {
         let calls = AtomicUsize::new(0);
         let f = |(number, value): (usize, usize)| {
             calls.fetch_add(1, Ordering::Relaxed);
             if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
         };
-        let (expected, map_hints) = consume(source.make().map(f), &steps);
+        let (expected, map_hints) = consume_boxed(source.make().map(f), &steps);
         let map_calls = calls.swap(0, Ordering::Relaxed);
 
-        let mut it = match workers {
-            0 => source.make().pool_map(Pool::inline(), f),
-            workers => source.make().pool_map(workers, f),
-        };
-        if let Some(items) = chunk {
-            it = it.chunk_size(items);
-        }
-        if let Some(items) = limit {
-            it = it.max_in_flight(items);
-        }
+        let it = call!(source, pool_map, f, settings);
         let (found, hints) = consume(it, &steps);
         // Items read ahead are run, too; where all are asked for, it is as often as under `map`.
         let calls = calls.load(Ordering::Relaxed);
@@ -420,7 +437,7 @@ proptest! {
         // A source that gives items after its end is fused here, and not by `map`: compare up to there.
         let unfused = matches!(source.shape, Shape::Unfused);
         if unfused {
-            let fused = consume(source.make().fuse().map(f), &steps).0;
+            let fused = consume_boxed(source.make().fuse().map(f), &steps).0;
             prop_assert_eq!(&found, &fused);
         } else {
             prop_assert_eq!(&found, &expected);
@@ -449,27 +466,18 @@ proptest! {
         bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
         first in 0..9_usize,
         steps in steps(),
-        (workers, chunk, limit) in settings(),
+        settings in settings(),
     ) {
         let f = |(number, value): (usize, usize)| {
             if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
         };
         let mut map = source.make().fuse().map(f);
-        let mut it = match workers {
-            0 => source.make().pool_map(Pool::inline(), f),
-            workers => source.make().pool_map(workers, f),
-        };
-        if let Some(items) = chunk {
-            it = it.chunk_size(items);
-        }
-        if let Some(items) = limit {
-            it = it.max_in_flight(items);
-        }
+        let mut it = call!(source, pool_map, f, settings);
         // By `next` at first, and the rest in a closure.
-        let expected = consume(map.by_ref(), &[Step::Next(first)]).0;
-        prop_assert_eq!(consume(it.by_ref(), &[Step::Next(first)]).0, &expected[..]);
+        let expected = consume_boxed(map.by_ref(), &[Step::Next(first)]).0;
+        prop_assert_eq!(consume_boxed(it.by_ref(), &[Step::Next(first)]).0, &expected[..]);
         if !matches!(expected.last(), Some(Seen::Failed(_))) {
-            let expected = consume(map, &steps).0;
+            let expected = consume_boxed(map, &steps).0;
             let found = catch_unwind(AssertUnwindSafe(|| it.consume(|results| consume(results, &steps).0)));
             prop_assert_eq!(found.expect("the panic is caught inside"), expected);
         }
@@ -481,22 +489,13 @@ proptest! {
         bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
         steps in steps(),
         asks in any::<bool>(),
-        (workers, chunk, limit) in settings(),
+        settings in settings(),
     ) {
         let f = move |(number, value): (usize, usize)| {
             if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
         };
-        let expected = consume(source.make().fuse().map(f), &steps).0;
-        let mut it = match workers {
-            0 => source.make().pool_imap(Pool::inline(), f),
-            workers => source.make().pool_imap(workers, f),
-        };
-        if let Some(items) = chunk {
-            it = it.chunk_size(items);
-        }
-        if let Some(items) = limit {
-            it = it.max_in_flight(items);
-        }
+        let expected = consume_boxed(source.make().fuse().map(f), &steps).0;
+        let mut it = call!(source, pool_imap, f, settings);
         let found = if asks {
             // Not a wait, but a question, again and again.
             let ask = || loop {
@@ -505,7 +504,7 @@ proptest! {
                     Err(NotReady) => std::thread::yield_now(),
                 }
             };
-            consume(std::iter::from_fn(ask), &steps).0
+            consume_boxed(std::iter::from_fn(ask), &steps).0
         } else {
             consume(it, &steps).0
         };
@@ -615,28 +614,19 @@ proptest! {
         every in 1..20_usize,
         first in 0..9_usize,
         rest in prop_oneof![Just(Step::Fold), Just(Step::Loop), Just(Step::Collect), Just(Step::Next(200))],
-        (workers, chunk, limit) in settings(),
+        settings in settings(),
     ) {
         let fails = |number: usize| number % every == every - 1;
         let f = |(number, value): (usize, usize)| if fails(number) { throw(Bad::Item(number)) } else { value * 7 };
         let model = |(number, value): (usize, usize)| if fails(number) { 1_000_000 + number } else { value * 7 };
-        let mut it = match workers {
-            0 => source.make().pool_map(Pool::inline(), f),
-            workers => source.make().pool_map(workers, f),
-        };
-        if let Some(items) = chunk {
-            it = it.chunk_size(items);
-        }
-        if let Some(items) = limit {
-            it = it.max_in_flight(items);
-        }
+        let it = call!(source, pool_map, f, settings);
         let results = it.catch_panics().map(|result| result.unwrap_or_else(|panic| {
             let index = panic.index().expect("an item");
             assert_eq!(bad(&*panic.into_payload()), Bad::Item(index));
             1_000_000 + index
         }));
         let steps = [Step::Next(first), rest];
-        let expected = consume(source.make().fuse().map(model), &steps).0;
+        let expected = consume_boxed(source.make().fuse().map(model), &steps).0;
         prop_assert_eq!(consume(results, &steps).0, expected);
     }
 }

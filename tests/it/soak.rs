@@ -288,6 +288,7 @@ pub(crate) fn step(random: &mut Random, pools: &[Pool]) {
 fn watch(steps: &[AtomicUsize], over: &AtomicBool) {
     let mut seen: Vec<(usize, usize)> = vec![(0, 0); steps.len()];
     while !over.load(Ordering::Relaxed) {
+        // A watchdog: it looks at real time, and nobody waits for it.
         thread::sleep(Duration::from_secs(1));
         for (number, (at, since)) in seen.iter_mut().enumerate() {
             let now = steps[number].load(Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Tests many small changes of a crate with one build: see `.ci/mutants`, which runs this in the copy to work on.
 //!
-//! `mutants FILES…` asks cargo-mutants what to change in these files, builds all changes into the crate, each behind a
+//! `mutants [unit] FILES…` asks cargo-mutants what to change in these files, builds all changes into the crate, each behind a
 //! number ([`weave`]), and then runs, for each number, the tests that come to its place ([`trial`]).
 
 mod trial;
@@ -19,7 +19,9 @@ use weave::Mutant;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn main() -> Result<ExitCode> {
-    let files: Vec<String> = env::args().skip(1).collect();
+    let mut files: Vec<String> = env::args().skip(1).collect();
+    let only_unit_tests = files.first().is_some_and(|first| first == "unit");
+    files.drain(..usize::from(only_unit_tests));
     let mutants = list(&files)?;
     let sources = read_sources(&mutants)?;
     let mut unviable = BTreeSet::new();
@@ -31,7 +33,7 @@ fn main() -> Result<ExitCode> {
         }
         unviable.extend(wrong);
     };
-    let binaries = build()?;
+    let binaries = build(only_unit_tests)?;
     let tests = trial::survey(&binaries)?;
     eprintln!("{} tests pass unchanged", tests.len());
 
@@ -181,10 +183,11 @@ fn blame(message: &Value) -> Result<BTreeSet<usize>> {
 }
 
 /// The binaries of the unit tests and of those in tests/.
-fn build() -> Result<Vec<String>> {
+fn build(only_unit_tests: bool) -> Result<Vec<String>> {
+    let in_tests = ["--test", "it", "--test", "timeline", "--test", "shards"];
     let output = Command::new("cargo")
-        .args(["test", "--no-run", "--all-features", "--message-format=json", "--quiet"])
-        .args(["--lib", "--test", "*"])
+        .args(["test", "--no-run", "--all-features", "--message-format=json", "--quiet", "--lib"])
+        .args(if only_unit_tests { &[][..] } else { &in_tests })
         .stderr(Stdio::null())
         .output()?;
     let text = String::from_utf8(output.stdout)?;

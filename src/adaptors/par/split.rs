@@ -36,6 +36,10 @@ impl<P: Producer> Source for Split<P> {
         (size, Some(size))
     }
 
+    fn may_pause(&self) -> bool {
+        false
+    }
+
     fn pull(&mut self, want: usize, _: sizing::Block) -> Pulled<Piece<P>> {
         let (items, state) = match self {
             Split::Whole(piece) if want < piece.size => (piece.split_front(want), SourceState::Open),

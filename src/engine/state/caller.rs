@@ -1,6 +1,6 @@
 //! The transitions of a call whose caller pulls the source, a block at a time.
 
-use super::{Driver, State};
+use super::{Driver, State, Until};
 use crate::engine::block::{Block, Queued};
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
@@ -12,6 +12,21 @@ use std::time::{Duration, Instant};
 pub(crate) struct CallerPulls {
     /// Whether no more items will be queued for now.
     last: bool,
+    demand: Demand,
+    /// Whether the caller queues each item before it asks its source for the next.
+    queues_each: bool,
+}
+
+/// What results the caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Demand {
+    /// One after the other, in its own time.
+    #[default]
+    Next,
+    /// All of those that are queued, when all are done.
+    Batch,
+    /// All there are, which it keeps.
+    All,
 }
 
 impl Driver for CallerPulls {
@@ -24,8 +39,36 @@ impl Driver for CallerPulls {
         !self.last
     }
 
-    fn wants_help<B: Block, R>(_: &State<B, R, Self>) -> bool {
-        true
+    /// Where items come one by one, as with a [`feeder`](super::feeder).
+    fn wants_help<B: Block, R>(state: &State<B, R, Self>) -> bool {
+        !state.driver.queues_each || state.looking == 0
+    }
+
+    fn is_scant<B: Block, R>(state: &State<B, R, Self>) -> bool {
+        state.driver.queues_each && state.has_less_than_a_chunk()
+    }
+
+    fn takes_batches(&self) -> bool {
+        self.demand == Demand::Batch
+    }
+
+    /// So many items are queued before the first is timed. While the caller asks its source, which may take for ever, nothing
+    /// waits for it.
+    fn workers_stop(&self) -> bool {
+        self.demand == Demand::Next && !self.queues_each
+    }
+
+    /// What is done and waits for a slow item before it would be kept all the same.
+    fn uncounted<B: Block, R>(state: &State<B, R, Self>) -> usize {
+        if state.driver.demand == Demand::All { state.finished } else { 0 }
+    }
+
+    /// Whoever waits pulls more before he waits again.
+    fn ran_low<B: Block, R>(state: &mut State<B, R, Self>) {
+        let waits_for_front = state.consumer_waits == Some(Until::Front);
+        if state.has_slow_items() || (waits_for_front && state.driver.demand == Demand::All) {
+            state.wake_consumer();
+        }
     }
 }
 
@@ -34,7 +77,13 @@ impl<B: Block, R> State<B, R, CallerPulls> {
     pub(crate) fn open(&mut self, now: Instant) -> Plan {
         self.since = now;
         self.driver.last = false;
+        self.driver.demand = Demand::Next;
         self.plan(now)
+    }
+
+    /// The caller wants more than the next result.
+    pub(crate) fn demand(&mut self, demand: Demand) {
+        self.driver.demand = demand;
     }
 
     /// No more items will be queued in this stretch.
@@ -55,8 +104,31 @@ impl<B: Block, R> State<B, R, CallerPulls> {
 
     /// Queues items, `first` being the index of the first; `last` says that no more will come for now.
     pub(crate) fn submit(&mut self, first: u64, items: B, pull: Duration, last: bool, now: Instant) -> Plan {
-        self.sizer.pulled(items.size(), pull);
+        let count = items.size();
         self.window.push(first, items);
+        self.end_pull(count, pull, last, now)
+    }
+
+    /// The caller is about to ask its source for several items, and will [queue](Self::push) each before it asks for the next.
+    pub(crate) fn begin_pull(&mut self) {
+        self.driver.queues_each = true;
+        self.made_room();
+    }
+
+    /// Queues an item of those; blocks of so many are made of them.
+    pub(crate) fn push(&mut self, index: u64, item: B::Item, block: usize) {
+        self.window.push_one(index, item, block);
+        if !self.has_less_than_a_chunk() {
+            self.end_naps();
+        }
+        self.start_one();
+    }
+
+    /// Notes that the source took so long for so many items, which are queued.
+    pub(crate) fn end_pull(&mut self, items: usize, took: Duration, last: bool, now: Instant) -> Plan {
+        self.driver.queues_each = false;
+        self.end_naps();
+        self.sizer.pulled(items, took);
         self.effects.wants_items = Some(false);
         self.driver.last = last;
         let plan = self.plan(now);
@@ -69,8 +141,16 @@ impl<B: Block, R> State<B, R, CallerPulls> {
 
     /// Moves what is ready at the front of the line to `ready`.
     pub(crate) fn take_ready(&mut self, ready: &mut VecDeque<Done<R>>) {
-        self.effects.front_ready = Some(false);
-        ready.extend(std::iter::from_fn(|| self.window.deliver()));
+        // Slow ones stay here until they are wanted, so that the workers know how far ahead they are.
+        let most = if self.driver.demand == Demand::Next && self.has_slow_items() { 1 } else { usize::MAX };
+        ready.extend(std::iter::from_fn(|| self.deliver()).take(most));
+        self.effects.front_ready = Some(self.window.is_front_ready());
+        self.made_room();
+    }
+
+    /// Whether the caller, which has so many items in flight, is to pull more before it waits.
+    pub(crate) fn wants_more(&self, in_flight: usize, now: Instant) -> bool {
+        self.is_low() && in_flight < self.plan(now).in_flight
     }
 
     /// For how long the caller leaves the workers to themselves before it waits for the front of the line.
@@ -87,7 +167,7 @@ mod tests {
     use super::*;
     use crate::engine::run_chunk::Runner;
     use crate::engine::sizing::Sizer;
-    use crate::engine::state::{Step, Until};
+    use crate::engine::state::Step;
     use crate::engine::stop::StopFlag;
     use crate::engine::window::{Chunk, Window};
     use crate::engine::work::Map;
@@ -116,8 +196,11 @@ mod tests {
         yields: usize,
         /// How often a job may hand back the rest of its chunk.
         hands_back: usize,
-        /// The caller takes nothing before all is done.
-        batch: bool,
+        demand: Demand,
+        /// The caller queues each item before it asks for the next.
+        each: bool,
+        /// The items are slow.
+        slow: bool,
     }
 
     impl Default for Setting {
@@ -132,7 +215,9 @@ mod tests {
                 stop_after,
                 yields: 0,
                 hands_back: 0,
-                batch: false,
+                demand: Demand::Next,
+                each: false,
+                slow: false,
             }
         }
     }
@@ -158,6 +243,7 @@ mod tests {
         Called,
         /// It has just handed over a chunk.
         Came,
+        Naps,
         Took(Chunk<vec::IntoIter<T>>),
         Ran(u64, Done<R>),
     }
@@ -166,6 +252,7 @@ mod tests {
         fn stands(&self) -> (u8, u64) {
             match self {
                 Stage::Called | Stage::Came => (0, 0),
+                Stage::Naps => (3, 0),
                 Stage::Took(chunk) => (1, chunk.first),
                 Stage::Ran(first, _) => (2, *first),
             }
@@ -196,7 +283,8 @@ mod tests {
     /// Runs one call, `way` being asked who goes next, and checks all that is promised of it.
     #[expect(clippy::too_many_lines, reason = "one run from top to bottom")]
     fn run(setting: &Setting, way: &mut dyn Way) {
-        let Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch } = setting;
+        let Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, demand, each, slow } = setting;
+        let batch = *demand == Demand::Batch;
         let (alive, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let work = Map::new(|item: Item<'_>| {
             runs.lock().push(item.0);
@@ -207,13 +295,19 @@ mod tests {
         });
         let mut sizer = Sizer::new::<Item<'_>, usize>(*workers);
         sizer.fix_chunk(*chunk);
+        if *slow {
+            sizer.worked(1, Duration::from_millis(1));
+        }
         let (call, stop) = (Arc::new(Call::here("orders", None)), StopFlag::new());
         let mut state = State::new(Window::new(), sizer, *workers, CallerPulls::default());
         let now = Instant::now();
-        state.open(now);
+        let mut plan = state.open(now);
+        state.demand(*demand);
 
         let mut jobs: Vec<Stage<Item<'_>, usize>> = Vec::new();
         let (mut pulled, mut yielded, mut handed_back) = (0, 0, 0);
+        // Where items are queued one by one: up to which, and how many there were.
+        let mut pull = None;
         let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
         // The least item whose panic was caught so far.
         let mut caught = u64::MAX;
@@ -233,6 +327,7 @@ mod tests {
                 break;
             }
             let actor = actors[way.choose(actors.len())];
+            let may_pull = pulled < *items && stop.goes_on() && seen.out < *limit && plan.queue_room > 0;
             let mut has_taken = false;
             if let Some(actor) = actor {
                 match mem::replace(&mut jobs[actor], Stage::Called) {
@@ -247,7 +342,8 @@ mod tests {
                             stop.interrupt();
                         }
                         let runner = Runner { work: &work, call: &call, stop: &stop, should_yield: &|_| asked };
-                        let (done, left) = runner.run(Vec::new(), chunk, &mut None);
+                        let (mut done, left) = runner.run(Vec::new(), chunk, &mut None);
+                        done.busy = Duration::from_millis(done.results.len() as u64 * u64::from(*slow));
                         if let Some(left) = left {
                             handed_back += 1;
                             assert!(!done.results.is_empty(), "each visit gets something done");
@@ -266,46 +362,72 @@ mod tests {
                     came => {
                         has_taken = true;
                         let mut may_yield = false;
+                        let naps = matches!(came, Stage::Naps);
                         if let Stage::Ran(first, done) = came {
                             assert!(state.complete(first, done, now).is_none(), "the caller takes it");
                             may_yield = yielded < *yields;
                             jobs[actor] = Stage::Came;
-                        } else {
+                        } else if !naps {
                             state.begin_job();
                         }
                         let has_worked = matches!(jobs[actor], Stage::Came);
-                        match state.next(has_worked, now, || may_yield && way.choose(2) == 1) {
+                        let next = if naps {
+                            state.end_nap(now)
+                        } else {
+                            state.next(has_worked, now, || may_yield && way.choose(2) == 1)
+                        };
+                        match next {
                             Step::Run(chunk) => jobs[actor] = Stage::Took(chunk),
                             Step::Yield => {
                                 yielded += 1;
                                 jobs[actor] = Stage::Called;
                             }
                             Step::Leave => drop(jobs.swap_remove(actor)),
-                            Step::Nap | Step::Cut(..) => unreachable!("no job of such a call does"),
+                            Step::Nap => jobs[actor] = Stage::Naps,
+                            Step::Cut(..) => unreachable!("such blocks are no code of the user's"),
                         }
                     }
                 }
-            } else if front_ready && !batch {
-                // The caller, as in `Stream::advance` and `Stream::run_batch`.
+            } else if let Some((until, count)) = pull {
+                // The caller, as in `CallState::queue_each`.
+                if pulled < until {
+                    seen.out += 1;
+                    state.push(pulled as u64, Item::new(pulled, &alive), *chunk);
+                    pulled += 1;
+                } else {
+                    plan = state.end_pull(count, Duration::ZERO, pulled == *items, now);
+                    pull = None;
+                }
+            } else if front_ready && !batch && !(*slow && may_pull && way.choose(2) == 1) {
+                // As in `Stream::advance` and `Stream::run_batch`.
                 state.take_ready(&mut ready);
-            } else if pulled < *items && stop.goes_on() && seen.out < *limit {
-                let count = (*chunk).min(items - pulled).min(limit - seen.out);
-                let block: Vec<_> = (pulled..pulled + count).map(|number| Item::new(number, &alive)).collect();
-                let first = pulled as u64;
-                pulled += count;
-                seen.out += count;
-                state.submit(first, block.into_iter(), Duration::ZERO, pulled == *items, now);
-            } else if *batch && !closed {
+                plan = state.plan(now);
+            } else if may_pull {
+                let count = (*chunk).min(items - pulled).min(limit - seen.out).min(plan.queue_room);
+                if *each {
+                    state.begin_pull();
+                    pull = Some((pulled + count, count));
+                } else {
+                    let block: Vec<_> = (pulled..pulled + count).map(|number| Item::new(number, &alive)).collect();
+                    let first = pulled as u64;
+                    pulled += count;
+                    seen.out += count;
+                    plan = state.submit(first, block.into_iter(), Duration::ZERO, pulled == *items, now);
+                }
+            } else if batch && !closed {
                 state.close();
                 closed = true;
             } else {
                 // `wait` and `wait_for_all` without their sleep.
                 if !batch {
                     state.take_ready(&mut ready);
+                    plan = state.plan(now);
                 }
-                let until = if *batch { Until::Dry } else { Until::Front };
-                let is_more_to_come = *batch || seen.out > 0;
-                if ready.is_empty() {
+                let until = if batch { Until::Dry } else { Until::Front };
+                let is_more_to_come = batch || seen.out > 0;
+                let may_pull = pulled < *items && stop.goes_on() && seen.out < *limit;
+                let wants_more = !batch && may_pull && state.wants_more(0, now);
+                if ready.is_empty() && !wants_more {
                     asleep = is_more_to_come && state.begin_wait(until);
                     over = !asleep;
                     assert!(!asleep || state.jobs > 0, "nobody will wake the caller: {setting:?}");
@@ -325,14 +447,22 @@ mod tests {
             // What always holds.
             assert_eq!(state.jobs, jobs.len(), "{setting:?}");
             assert!(jobs.len() <= *workers, "{setting:?}");
-            assert_eq!(state.looking, jobs.iter().filter(|job| matches!(job, Stage::Called)).count(), "{setting:?}");
+            assert_eq!(
+                state.looking,
+                jobs.iter().filter(|job| matches!(job, Stage::Called | Stage::Naps)).count(),
+                "{setting:?}"
+            );
             assert!(seen.out <= *limit, "{setting:?}");
             assert_eq!(asleep, state.consumer_waits.is_some(), "{setting:?}");
-            let all_come = jobs.len() == *workers || state.looking > 0;
+            let all_come = jobs.len() == *workers || state.looking > 0 || state.is_full();
             assert!(!has_taken || all_come || state.queued() == 0, "a worker was not called: {setting:?}");
-            assert!(state.queued() == 0 || !jobs.is_empty(), "items wait for nobody: {setting:?}");
+            let waits_for_caller = state.is_full() && front_ready && pull.is_none();
+            assert!(state.queued() == 0 || !jobs.is_empty() || waits_for_caller, "items wait for nobody: {setting:?}");
 
             let waits = state.consumer_waits;
+            let may_pull = pulled < *items && stop.goes_on() && seen.out < *limit;
+            let is_called = !may_pull || waits != Some(Until::Front) || !state.has_slow_items() || !state.is_low();
+            assert!(is_called, "the caller sleeps where it may pull: {setting:?}");
             let line =
                 state.window.map_line(|done| done.as_ref().map(|done| (done.results.len(), done.panic.is_some())));
             let front = state.window.is_front_ready();
@@ -340,7 +470,7 @@ mod tests {
             stands.sort_unstable();
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
             assert_eq!(front, front_ready, "{setting:?}");
-            let call = (pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
+            let call = (pull, pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
             if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
                 return;
             }
@@ -359,7 +489,7 @@ mod tests {
         runs.sort_unstable();
         assert!(runs.windows(2).all(|pair| pair[0] < pair[1]), "an item ran twice: {runs:?}, {setting:?}");
         // Of a batch, what is beyond its limit is left for the next one.
-        let all = if *batch { *items.min(limit) } else { *items };
+        let all = if batch { *items.min(limit) } else { *items };
         let lowest_bad = bad.iter().copied().filter(|bad| *bad < all).min();
         if results.len() < *stop_after {
             assert_eq!(failure, lowest_bad, "{setting:?}");
@@ -378,8 +508,8 @@ mod tests {
             [1, 2, 3].into_iter().flat_map(|workers| (0..=6).map(move |items| (workers, items))).chain([(4, 4)])
         {
             let base = Setting { workers, items, ..Setting::default() };
-            for batch in [false, true] {
-                let base = Setting { batch, ..base.clone() };
+            for demand in [Demand::Next, Demand::Batch] {
+                let base = Setting { demand, ..base.clone() };
                 orders::all(|way| run(&base, way));
                 orders::all(|way| run(&Setting { limit: 2, ..base.clone() }, way));
                 orders::all(|way| run(&Setting { bad: vec![1, 3], ..base.clone() }, way));
@@ -391,6 +521,17 @@ mod tests {
                 orders::all(|way| {
                     run(&Setting { items: items.min(5), chunk: 3, hands_back: 2, bad: vec![4], ..base.clone() }, way);
                 });
+            }
+            for (demand, each, slow) in [
+                (Demand::Next, false, true),
+                (Demand::Next, true, false),
+                (Demand::Next, true, true),
+                (Demand::All, true, true),
+                (Demand::All, false, false),
+            ] {
+                let base = Setting { items: items.min(4), demand, each, slow, ..base.clone() };
+                orders::all(|way| run(&base, way));
+                orders::all(|way| run(&Setting { chunk: 2, bad: vec![3], ..base.clone() }, way));
             }
             for stop_after in 1..3 {
                 orders::all(|way| run(&Setting { stop_after, ..base.clone() }, way));
@@ -408,12 +549,13 @@ mod tests {
             bad in prop::collection::vec(0..120_usize, 0..4),
             stop_after in prop_oneof![3 => Just(usize::MAX), 1 => 1..60_usize],
             (yields, hands_back) in (0..5_usize, 0..5_usize),
-            batch in any::<bool>(),
+            demand in prop_oneof![Just(Demand::Next), Just(Demand::Batch), Just(Demand::All)],
+            (each, slow) in any::<(bool, bool)>(),
             choices in prop::collection::vec(any::<usize>(), 0..400),
         ) {
             // Who takes nothing before the end does not stop before it.
-            let stop_after = if batch { usize::MAX } else { stop_after };
-            let setting = Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, batch };
+            let stop_after = if demand == Demand::Batch { usize::MAX } else { stop_after };
+            let setting = Setting { workers, items, chunk, limit, bad, stop_after, yields, hands_back, demand, each, slow };
             run(&setting, &mut Given(choices.into_iter()));
         }
     }

@@ -15,7 +15,7 @@ use crate::engine::source::SourceState;
 use crate::engine::window::Window;
 use crate::panics::Payload;
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A feeder pulls.
 pub(crate) struct FeederPulls {
@@ -64,19 +64,22 @@ impl Driver for FeederPulls {
         state.looking == 0
     }
 
-    /// Less than the shortest chunk worth taking: 20 µs of work, or what the user fixed.
     fn is_scant<B: Block, R>(state: &State<B, R, Self>) -> bool {
-        let queued = state.queued();
-        queued < state.sizer.take(Duration::ZERO, queued, false)
-            && state.driver.source.is_open()
-            && !state.driver.feeder_waits
+        state.has_less_than_a_chunk() && state.driver.source.is_open() && !state.driver.feeder_waits
     }
 
     fn completed<B: Block, R>(state: &mut State<B, R, Self>, now: Instant) {
         state.update_plan(now);
+        state.tell_of_room();
         if state.driver.is_fed && !state.is_at_work() {
             // It waits for the last chunk.
             state.effects.wake_feeder = true;
+        }
+    }
+
+    fn ran_low<B: Block, R>(state: &mut State<B, R, Self>) {
+        if state.has_slow_items() {
+            state.effects.wake_feeder |= mem::take(&mut state.driver.feeder_waits);
         }
     }
 }
@@ -102,7 +105,15 @@ impl<B: Block, R> State<B, R, FeederPulls> {
     fn update_plan(&mut self, now: Instant) {
         let plan = self.plan(now);
         self.driver.chunk = plan.block.items;
-        self.driver.limit = plan.in_flight;
+        self.driver.limit = plan.in_flight.min(self.sizer.most_untimed());
+    }
+
+    /// Wakes a feeder that waits for room, where there is some.
+    fn tell_of_room(&mut self) {
+        if self.driver.feeder_waits && self.has_room_to_tell_of() {
+            self.driver.feeder_waits = false;
+            self.effects.wake_feeder = true;
+        }
     }
 
     fn in_flight(&self) -> usize {
@@ -117,7 +128,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         if !self.driver.source.is_open() || !goes_on {
             return Feed::End;
         }
-        if self.in_flight() < self.driver.limit {
+        if self.in_flight() < self.driver.limit && self.queue_room() > 0 {
             return Feed::Pull;
         }
         self.driver.feeder_waits = true;
@@ -201,7 +212,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
     fn has_room_to_tell_of(&self) -> bool {
         let FeederPulls { chunk, limit, .. } = self.driver;
         let worth_it = if chunk == 1 { 1 } else { chunk.saturating_mul(2).min(limit / 4).max(1) };
-        self.in_flight().saturating_add(worth_it) <= limit
+        self.in_flight().saturating_add(worth_it) <= limit && self.is_low()
     }
 
     /// Nothing more is wanted. Gives what waits for a worker, what waits for the consumer, and the source's end.
@@ -234,6 +245,7 @@ mod tests {
     use std::panic::resume_unwind;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
     use std::vec;
 
     type Numbers = State<vec::IntoIter<u64>, u64, FeederPulls>;
@@ -355,7 +367,8 @@ mod tests {
         workers: usize,
         items: usize,
         chunk: usize,
-        limit: usize,
+        /// How many may be in flight; without such a limit the items are slow, and few may wait.
+        limit: Option<usize>,
         ordered: bool,
         /// This item panics.
         bad: Option<usize>,
@@ -370,8 +383,8 @@ mod tests {
     impl Default for Setting {
         fn default() -> Setting {
             let (bad, bad_source) = (None, None);
-            let (stop_after, others) = (usize::MAX, 0);
-            Setting { workers: 2, items: 5, chunk: 1, limit: 5, ordered: true, bad, bad_source, stop_after, others }
+            let (limit, stop_after, others) = (Some(5), usize::MAX, 0);
+            Setting { workers: 2, items: 5, chunk: 1, limit, ordered: true, bad, bad_source, stop_after, others }
         }
     }
 
@@ -441,7 +454,10 @@ mod tests {
         });
         let mut sizer = Sizer::new::<Item, u64>(*workers);
         sizer.fix_chunk(*chunk);
-        sizer.fix_in_flight(*limit);
+        match limit {
+            Some(limit) => sizer.fix_in_flight(*limit),
+            None => sizer.worked(1, Duration::from_millis(1)),
+        }
         let (call, stop) = (Arc::new(Call::here("orders", None)), StopFlag::new());
         let mut state = State::<vec::IntoIter<Item>, u64, _>::stream(sizer, *workers, *ordered);
         let now = Instant::now();
@@ -510,8 +526,9 @@ mod tests {
                         stop.wants_no_items();
                         stop.settle_unless(|| false);
                         let runner = Runner { work: &work, call: &call, stop: &stop, should_yield: &|_| false };
-                        let (done, left) = runner.run(Vec::new(), chunk, &mut None);
+                        let (mut done, left) = runner.run(Vec::new(), chunk, &mut None);
                         assert!(left.is_none());
+                        done.busy = Duration::from_millis(done.results.len() as u64);
                         assert!(end.is_none() || runs.lock().len() == before, "started after the end: {setting:?}");
                         stages[at] = Stage::Ran(first, done);
                     }
@@ -547,7 +564,11 @@ mod tests {
             // What always holds.
             assert_eq!(state.jobs, stages.len(), "{setting:?}");
             assert!(stages.len() <= *workers, "{setting:?}");
-            assert!(state.in_flight() <= *limit, "{setting:?}");
+            assert!(limit.is_none_or(|limit| state.in_flight() <= limit), "{setting:?}");
+            let waiting = state.queued() + state.ready();
+            // Two for each worker and what they are at; with an order, what waited for a slow item is ready all at once.
+            let most = 3 * workers * chunk;
+            assert!(limit.is_some() || *ordered || waiting <= most, "{waiting} slow items wait: {setting:?}");
             let looking = stages.iter().filter(|job| matches!(job, Stage::Called | Stage::Naps)).count();
             assert_eq!(state.looking, looking, "{setting:?}");
             let is_looked_after = state.queued() == 0 || looking > 0 || stages.len() == *workers;
@@ -595,13 +616,14 @@ mod tests {
                 let base = Setting { workers, items, ordered, ..Setting::default() };
                 for setting in [
                     base.clone(),
-                    Setting { limit: 1, ..base.clone() },
-                    Setting { limit: 2, others: 1, ..base.clone() },
+                    Setting { limit: Some(1), ..base.clone() },
+                    Setting { limit: Some(2), others: 1, ..base.clone() },
                     Setting { bad: Some(1), ..base.clone() },
                     Setting { bad_source: Some(2), ..base.clone() },
-                    Setting { bad: Some(2), bad_source: Some(3), limit: 2, ..base.clone() },
+                    Setting { bad: Some(2), bad_source: Some(3), limit: Some(2), ..base.clone() },
                     Setting { stop_after: 1, ..base.clone() },
                     Setting { chunk: 2, ..base.clone() },
+                    Setting { limit: None, ..base.clone() },
                 ] {
                     orders::all(|way| run(&setting, way));
                 }
@@ -615,7 +637,7 @@ mod tests {
         #[test]
         fn streams_in_random_orders(
             (workers, items) in (1..6_usize, 0..40_usize),
-            (chunk, limit) in (1..5_usize, 1..20_usize),
+            (chunk, limit) in (1..5_usize, prop::option::of(1..20_usize)),
             ordered in any::<bool>(),
             bad in prop::option::of(0..60_usize),
             bad_source in prop::option::of(0..60_usize),

@@ -30,6 +30,8 @@ pub(crate) struct State<B: Block, R, D> {
     napping: usize,
     /// Chunks that are being run: taken, and not handed over.
     running: usize,
+    /// Items in the line that are done.
+    finished: usize,
     /// Whether a job has taken a block to cut a chunk off it, and will put back the rest.
     is_cutting: bool,
     /// The consumer wants no more results.
@@ -105,8 +107,26 @@ pub(crate) trait Driver: Sized {
         false
     }
 
+    /// Whether nothing that waits is too much, since the consumer takes it all at once.
+    fn takes_batches(&self) -> bool {
+        false
+    }
+
+    /// Whether workers stop where too many results are ready. Else whoever pulls stops before.
+    fn workers_stop(&self) -> bool {
+        false
+    }
+
+    /// So many items in flight do not count against a measured limit.
+    fn uncounted<B: Block, R>(_: &State<B, R, Self>) -> usize {
+        0
+    }
+
     /// Notes that a chunk was handed over.
     fn completed<B: Block, R>(_: &mut State<B, R, Self>, _now: Instant) {}
+
+    /// Calls whoever pulls, where that has to be: few items are queued.
+    fn ran_low<B: Block, R>(_: &mut State<B, R, Self>);
 }
 
 impl<B: Block, R, D: Driver> State<B, R, D> {
@@ -121,6 +141,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
             looking: 0,
             napping: 0,
             running: 0,
+            finished: 0,
             is_cutting: false,
             is_stopped: false,
             consumer_waits: None,
@@ -146,7 +167,37 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
     }
 
     pub(crate) fn plan(&self, now: Instant) -> Plan {
-        self.sizer.plan(self.elapsed(now))
+        let mut plan = self.sizer.plan(self.elapsed(now));
+        plan.queue_room = self.queue_room();
+        if !self.sizer.is_limited() {
+            plan.in_flight = plan.in_flight.saturating_add(D::uncounted(self));
+        }
+        plan
+    }
+
+    /// How many items may wait, where they are slow.
+    fn backlog(&self) -> Option<usize> {
+        if self.driver.takes_batches() { None } else { self.sizer.backlog() }
+    }
+
+    /// How many items are ready for the consumer.
+    fn ready(&self) -> usize {
+        self.window.ready().map(|done| done.items).sum()
+    }
+
+    /// How many more items may be queued, where they are slow.
+    fn queue_room(&self) -> usize {
+        self.backlog().map_or(usize::MAX, |most| most.saturating_sub(self.queued() + self.ready()))
+    }
+
+    /// Whether so few items wait for a worker or for the consumer that more are to be pulled.
+    fn is_low(&self) -> bool {
+        self.backlog().is_none_or(|most| self.queued() + self.ready() <= most / 2)
+    }
+
+    /// Whether so many results of slow items are ready that the workers stop until the consumer has taken some.
+    fn is_full(&self) -> bool {
+        self.driver.workers_stop() && self.backlog().is_some_and(|most| self.ready() >= most)
     }
 
     /// How many items a worker takes now.
@@ -166,6 +217,12 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped
+    }
+
+    /// Whether what is queued is less than the shortest chunk worth taking: 20 µs of work, or what the user fixed.
+    fn has_less_than_a_chunk(&self) -> bool {
+        let queued = self.queued();
+        queued < self.sizer.take(Duration::ZERO, queued, false)
     }
 
     // What the jobs do.
@@ -195,7 +252,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
         if self.is_stopped && D::DROPS_LATE_RESULTS {
             return Some(Late { done, is_last: self.running == 0 });
         }
-        if self.window.complete(first, done) {
+        if self.line_up(first, done) {
             self.effects.front_ready = Some(true);
             if self.consumer_waits != Some(Until::Dry) {
                 self.wake_consumer();
@@ -203,6 +260,19 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
         }
         D::completed(self, now);
         None
+    }
+
+    /// Puts what came of a chunk into the line; true if it is to be delivered next.
+    fn line_up(&mut self, first: u64, done: Done<R>) -> bool {
+        self.finished += done.items;
+        self.window.complete(first, done)
+    }
+
+    /// Takes what is ready at the front of the line.
+    fn deliver(&mut self) -> Option<Done<R>> {
+        let done = self.window.deliver()?;
+        self.finished -= done.items;
+        Some(done)
     }
 
     /// What a job does next. `has_worked` says whether it has just handed over a chunk, `should_yield` whether others are to
@@ -246,6 +316,12 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
             self.jobs -= 1;
             return Step::Leave;
         }
+        if self.is_full() {
+            // There is something for the consumer, which calls when it has taken it.
+            self.jobs -= 1;
+            self.wake_consumer();
+            return Step::Leave;
+        }
         let most = self.most(now);
         let Some(mut chunk) = self.window.take_block() else { return self.leave() };
         self.running += 1;
@@ -277,7 +353,21 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
             self.effects.wants_items = Some(false);
             self.start_one();
         }
+        if self.driver.is_open() && self.is_low() {
+            D::ran_low(self);
+        }
         chunk
+    }
+
+    /// The consumer has taken results: whoever left for want of room comes back.
+    fn made_room(&mut self) {
+        if self.has_slow_items() && !self.is_full() {
+            self.start_one();
+        }
+    }
+
+    fn has_slow_items(&self) -> bool {
+        self.backlog().is_some()
     }
 
     /// Takes a chunk for the consumer, which runs it on its own thread.
@@ -336,7 +426,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
     pub(crate) fn give_up_queued(&mut self) -> Vec<Queued<B>> {
         let mut items = Vec::new();
         while let Some(chunk) = self.window.take_block() {
-            self.window.complete(chunk.first, Done::nothing(chunk.items.size()));
+            self.line_up(chunk.first, Done::nothing(chunk.items.size()));
             items.push(chunk.items);
         }
         items
