@@ -5,12 +5,15 @@
 //! share with their threads, whatever became of the iterators.
 
 use crate::adaptors::imap::{self, Host, PoolImap, Start};
-use crate::adaptors::scoped_task::ScopeTasks;
+use crate::adaptors::scoped_task::{ScopeTasks, ScopedTask};
+use crate::adaptors::task::TaskState;
+use crate::base::fork::is_forked;
 use crate::engine::feeder_pulls::{Stop, StreamState};
 use crate::engine::stop::WeakList;
 use crate::engine::work::{Map, WorkOn};
 use crate::log::go_past_the_lock;
-use crate::panics;
+use crate::observe::{CallerRole, ObserverRef};
+use crate::panics::{self, Call};
 use crate::threads::lease::{IntoPool, WaitingLease, Workers};
 use crate::threads::names::NumberBlock;
 use once_cell::sync::OnceCell;
@@ -122,20 +125,8 @@ impl<'scope> Shared<'scope> {
 }
 
 impl<'scope> Scope<'scope, '_> {
-    pub(super) fn workers(&self) -> &Workers {
-        &self.shared.workers
-    }
-
-    pub(super) fn lease(&self) -> Option<&'scope WaitingLease> {
-        self.shared.lease()
-    }
-
-    pub(super) fn tasks(&self) -> &Arc<ScopeTasks<'scope>> {
-        &self.shared.tasks
-    }
-
     /// Starts a feeder that the scope waits for, for the pool of this lease; false if none can start.
-    pub(super) fn start_feeder(&self, lease: &WaitingLease, feed: impl FnOnce() + Send + 'scope) -> bool {
+    fn start_feeder(&self, lease: &WaitingLease, feed: impl FnOnce() + Send + 'scope) -> bool {
         let number = NumberBlock::take(&imap::feeder_name(lease.name()), 1);
         let name = number.worker_name(0);
         let feeder = move || {
@@ -214,6 +205,54 @@ impl<'scope> Scope<'scope, '_> {
             false,
             self.clone(),
         )
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Runs `f` on a worker of this scope, in the background. `f` may borrow from outside the scope.
+    ///
+    /// Tasks start in the order in which they were spawned, and take turns with the streams of the scope. The scope returns
+    /// when all of them have ended, those that were dropped too, whether its body returns or panics. A task may spawn others
+    /// on a [clone](Clone) of the scope. Where streams of the scope would run in place, `f` runs at once on this thread.
+    ///
+    /// Several can be waited for with [`as_completed`](crate::as_completed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let words = vec!["so".to_owned(), "much".to_owned(), "depends".to_owned()];
+    /// let (longest, letters) = pool_map::scope(2, |s| {
+    ///     let longest = s.spawn(|| words.iter().max_by_key(|word| word.len()));
+    ///     let letters = s.spawn(|| words.iter().map(String::len).sum::<usize>());
+    ///     (longest.join(), letters.join())
+    /// });
+    /// println!("{longest:?}, {letters} letters"); // Some("depends"), 13 letters
+    /// assert_eq!((longest.unwrap().as_str(), letters), ("depends", 13));
+    /// ```
+    #[track_caller]
+    pub fn spawn<R, F>(&self, f: F) -> ScopedTask<'scope, R>
+    where
+        R: Send + 'scope,
+        F: FnOnce() -> R + Send + 'scope,
+    {
+        let workers = &self.shared.workers;
+        let call = Arc::new(Call::task("Scope::spawn", workers.trace()).with_trace_sink(workers.trace_sink()));
+        let lease = if is_forked() { None } else { self.shared.lease() };
+        let watch = workers.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
+        if let Some(watch) = &watch {
+            let workers = lease.map_or(1, |lease| lease.threads());
+            watch.start(&call, workers, (1, Some(1)), CallerRole::Nothing);
+        }
+        let pool = lease.and_then(|lease| Some((lease.id()?, Arc::clone(lease.queue()))));
+        let state = Arc::new(TaskState::new(call, watch, pool, f));
+        let is_taken = lease.is_some_and(|lease| {
+            let (tasks, queue) = (Arc::clone(&self.shared.tasks), Arc::clone(lease.queue()));
+            self.shared.tasks.push(Arc::clone(&state) as _, || self.start_feeder(lease, move || tasks.feed(&queue)))
+        });
+        if !is_taken {
+            state.run();
+        }
+        ScopedTask { state }
     }
 }
 

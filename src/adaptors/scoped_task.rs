@@ -4,11 +4,8 @@
 //! calls one of them for each closure. It ends when the body of the scope is over and no closure is left, and the scope
 //! waits for it.
 
-use crate::adaptors::scope::Scope;
 use crate::adaptors::task::{TaskState, any_task};
-use crate::base::fork::is_forked;
-use crate::observe::{CallerRole, ObserverRef};
-use crate::panics::{self, Call, PanicKind, TaskPanic};
+use crate::panics::{self, PanicKind, TaskPanic};
 use crate::threads::job_queue::JobQueue;
 use crate::threads::workers_scope::{self, Lent, WorkersScope};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -16,60 +13,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// A closure that runs on a worker of a [`Scope`], and may borrow from outside it. Made by [`Scope::spawn`].
+/// A closure that runs on a worker of a [`Scope`](crate::Scope), and may borrow from outside it. Made by
+/// [`Scope::spawn`](crate::Scope::spawn).
 ///
 /// It is a [`Task`](crate::Task) that the scope waits for. Dropping it detaches it; the closure still runs. If it then panics,
 /// its trace is printed, and the scope goes on.
 pub struct ScopedTask<'scope, R> {
-    state: Arc<TaskState<'scope, R>>,
-}
-
-impl<'scope> Scope<'scope, '_> {
-    /// Runs `f` on a worker of this scope, in the background. `f` may borrow from outside the scope.
-    ///
-    /// Tasks start in the order in which they were spawned, and take turns with the streams of the scope. The scope returns
-    /// when all of them have ended, those that were dropped too, whether its body returns or panics. A task may spawn others
-    /// on a [clone](Clone) of the scope. Where streams of the scope would run in place, `f` runs at once on this thread.
-    ///
-    /// Several can be waited for with [`as_completed`](crate::as_completed).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let words = vec!["so".to_owned(), "much".to_owned(), "depends".to_owned()];
-    /// let (longest, letters) = pool_map::scope(2, |s| {
-    ///     let longest = s.spawn(|| words.iter().max_by_key(|word| word.len()));
-    ///     let letters = s.spawn(|| words.iter().map(String::len).sum::<usize>());
-    ///     (longest.join(), letters.join())
-    /// });
-    /// println!("{longest:?}, {letters} letters"); // Some("depends"), 13 letters
-    /// assert_eq!((longest.unwrap().as_str(), letters), ("depends", 13));
-    /// ```
-    #[track_caller]
-    pub fn spawn<R, F>(&self, f: F) -> ScopedTask<'scope, R>
-    where
-        R: Send + 'scope,
-        F: FnOnce() -> R + Send + 'scope,
-    {
-        let workers = self.workers();
-        let call = Arc::new(Call::task("Scope::spawn", workers.trace()).with_trace_sink(workers.trace_sink()));
-        let lease = if is_forked() { None } else { self.lease() };
-        let watch = workers.observer().map(|observer| Box::new(ObserverRef::shared(observer)));
-        if let Some(watch) = &watch {
-            let workers = lease.map_or(1, |lease| lease.threads());
-            watch.start(&call, workers, (1, Some(1)), CallerRole::Nothing);
-        }
-        let pool = lease.and_then(|lease| Some((lease.id()?, Arc::clone(lease.queue()))));
-        let state = Arc::new(TaskState::new(call, watch, pool, f));
-        let is_taken = lease.is_some_and(|lease| {
-            let (tasks, queue) = (Arc::clone(self.tasks()), Arc::clone(lease.queue()));
-            self.tasks().push(Arc::clone(&state) as _, || self.start_feeder(lease, move || tasks.feed(&queue)))
-        });
-        if !is_taken {
-            state.run();
-        }
-        ScopedTask { state }
-    }
+    pub(super) state: Arc<TaskState<'scope, R>>,
 }
 
 impl<R> ScopedTask<'_, R> {
@@ -134,7 +84,7 @@ impl<R> fmt::Debug for ScopedTask<'_, R> {
 }
 
 /// A task, whatever its result is.
-trait Runs: Send + Sync {
+pub(super) trait Runs: Send + Sync {
     fn run(&self);
 }
 
@@ -169,7 +119,7 @@ impl<'scope> ScopeTasks<'scope> {
     }
 
     /// Queues a task; false if there is no feeder and none can start.
-    fn push(&self, task: Arc<dyn Runs + 'scope>, start_feeder: impl FnOnce() -> bool) -> bool {
+    pub(super) fn push(&self, task: Arc<dyn Runs + 'scope>, start_feeder: impl FnOnce() -> bool) -> bool {
         let mut state = self.state.lock();
         // It waits for this lock first of all.
         state.has_feeder = state.has_feeder || start_feeder();
@@ -187,7 +137,7 @@ impl<'scope> ScopeTasks<'scope> {
     }
 
     /// The life of the feeder: calls a worker for each task, until the scope is over and none is left.
-    fn feed(&self, queue: &Arc<JobQueue>) {
+    pub(super) fn feed(&self, queue: &Arc<JobQueue>) {
         workers_scope::lend(queue, self, |scope| {
             let mut state = self.state.lock();
             loop {
