@@ -348,7 +348,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// results in order while the workers continue, write `pool_map(pool, f).for_each(…)`.
     ///
     /// Your thread pulls the source. While it blocks, the workers go on with what was pulled, with one exception:
-    /// see [`pool_map`](Self::pool_map#order-and-laziness).
+    /// see [`pool_map`](Self::pool_map).
     ///
     /// # Examples
     ///
