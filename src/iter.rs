@@ -18,7 +18,7 @@ use crate::threads::pool::Pool;
 /// | results in any order, or the first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
 /// | a buffer or a connection for each worker | [`pool_map_init`](Self::pool_map_init) |
 /// | data in memory, items under 100 ns | [`par_iter().pool_map`](crate::PoolParallelIterator) |
-/// | one closure in the background, or from async code | [`Pool::spawn`] |
+/// | one closure in the background, or from async code | [`Pool::spawn`]; with borrowed data, [`Scope::spawn`](crate::Scope::spawn) |
 /// | to see what is slow, to stop early, to log | [`Timeline`](crate::Timeline), [`CancelToken`](crate::CancelToken), [`pool_println!`](crate::pool_println) |
 ///
 /// # Which methods stream
@@ -187,7 +187,8 @@ pub trait PoolIterator: Iterator + Sized {
         PoolMap::new(self, pool.to_workers(), StarMap::new(f), "pool_starmap")
     }
 
-    /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator.
+    /// Like [`pool_map`](Self::pool_map), with a state for each worker: a buffer, a connection, a random number generator. (The
+    /// state is [`Send`]: of `rand`, that is `StdRng` or `SmallRng`, and not `ThreadRng`.)
     ///
     /// `init` runs on the worker before its first item: at most once for each worker in each call, and never on a worker that
     /// gets no item. The states are dropped on your thread together with the iterator. Which items share a state is not
@@ -347,7 +348,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// results in order while the workers continue, write `pool_map(pool, f).for_each(…)`.
     ///
     /// Your thread pulls the source. While it blocks, the workers go on with what was pulled, with one exception:
-    /// see [`pool_map`](Self::pool_map#order-and-laziness).
+    /// see [`pool_map`](Self::pool_map).
     ///
     /// # Examples
     ///
@@ -453,16 +454,7 @@ pub trait PoolIterator: Iterator + Sized {
     /// assert_eq!(squares, [1, 4, 9]);
     /// ```
     ///
-    /// With borrowed data each stage needs a scope of its own, since a stream may only borrow from outside its scope:
-    ///
-    /// ```
-    /// let names = vec!["so".to_owned(), "much".to_owned()];
-    /// let lengths: Vec<usize> = pool_map::scope(2, |outer| {
-    ///     let upper = outer.imap(&names, |name| name.to_uppercase());
-    ///     pool_map::scope(2, |inner| inner.imap(upper, |name| name.len()).collect())
-    /// });
-    /// assert_eq!(lengths, [2, 4]);
-    /// ```
+    /// With borrowed data, [`Scope::imap`](crate::Scope::imap) does the same in one scope.
     ///
     /// # Order and laziness
     ///

@@ -20,7 +20,7 @@
 //! | results in any order, or the first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
 //! | a buffer or a connection for each worker | [`pool_map_init`](PoolIterator::pool_map_init) |
 //! | data in memory, items under 100 ns | [`par_iter().pool_map`](PoolParallelIterator) |
-//! | one closure in the background, or from async code | [`Pool::spawn`] |
+//! | one closure in the background, or from async code | [`Pool::spawn`]; with borrowed data, [`Scope::spawn`] |
 //! | to see what is slow, to stop early, to log | [`Timeline`], [`CancelToken`], [`pool_println!`] |
 //!
 //! `f` runs on worker threads named `PoolWorker-1` to `PoolWorker-4`. Your own thread pulls the iterator and takes the results,
@@ -56,7 +56,7 @@
 //!
 //! - `backtrace` (default): traces show stack frames. Without it they end after the two header lines.
 //! - `chrono` (default): log lines show the local time. Without it, the seconds since the first log line.
-//! - [`tracing`, `log`](guide::seeing#logs): `f` runs in the caller's span; panic traces also go to the program's logger.
+//! - [`tracing`, `log`](guide::seeing#logs): the caller's span in `f`; traces in the program's log. `futures`: [`poll_next`](PoolImap::poll_next).
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
@@ -92,6 +92,9 @@ pub use crate::adaptors::map::PoolMap;
 pub use crate::adaptors::par::{PoolParMap, PoolParallelIterator};
 pub use crate::adaptors::results::PoolResults;
 pub use crate::adaptors::scope::{Scope, scope};
+pub use crate::adaptors::scoped_task::ScopedTask;
+#[cfg(feature = "futures")]
+pub use crate::adaptors::stream::PoolStream;
 pub use crate::adaptors::task::{AsCompleted, Task, as_completed};
 pub use crate::adaptors::types;
 pub use crate::base::current_worker::Worker;

@@ -8,9 +8,10 @@ use crate::base::fork::is_forked;
 use crate::engine::feeder_pulls::{LeaseSlot, Patience, StreamState};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
+use crate::engine::source::size_hint_of;
 use crate::engine::state::feeder::Turn;
 use crate::engine::stop::CancelToken;
-use crate::engine::work::{Catching, Observed, Work, WorkOn};
+use crate::engine::work::{Catching, CatchingItems, Observed, Work, WorkOn};
 use crate::log::go_past_the_lock;
 use crate::observe::{IntoObserver, ObserverRef};
 use crate::panics::{self, text::TraceLevel};
@@ -23,6 +24,7 @@ use std::error::Error;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use std::{fmt, iter, mem, thread, vec};
 
@@ -71,6 +73,8 @@ struct Consumer<I: Iterator, W: Work> {
     hint: (usize, Option<usize>),
     /// A token has ended the stream before all results were delivered.
     cut_short: bool,
+    /// From a poll to the next, for one that awaits the stream on a worker of another pool.
+    permit: Option<WaitPermit>,
 }
 
 /// How far a stream is.
@@ -95,10 +99,21 @@ struct Setup<I, W> {
     pool_watch: Option<Box<ObserverRef<'static>>>,
 }
 
+/// How a stream starts.
+pub(crate) enum Start<I> {
+    /// It has a feeder.
+    Fed,
+    /// There are no threads: its items are pulled and run on the consumer's.
+    Here(I),
+    /// Not at all: its scope is over.
+    TooLate(I),
+}
+
 /// Where a stream gets its threads.
 pub trait Host<I: Iterator, W: WorkOn<I::Item>>: sealed::StartFeeder<I, W> {}
 
 pub(crate) mod sealed {
+    use super::Start;
     use crate::engine::feeder_pulls::StreamState;
     use crate::engine::work::WorkOn;
     use std::sync::Arc;
@@ -106,9 +121,9 @@ pub(crate) mod sealed {
     /// The working half of [`Host`](super::Host).
     #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
     pub trait StartFeeder<I: Iterator, W: WorkOn<I::Item>> {
-        /// Starts a feeder for the source, or gives it back where that cannot be.
+        /// Starts a feeder for the source.
         #[expect(private_interfaces, reason = "nobody outside can call it")]
-        fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I>;
+        fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Start<I>;
 
         /// Lets go of the workers: nothing more is wanted.
         fn release(&mut self);
@@ -126,7 +141,8 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
     fn assemble(setup: Setup<I, W>, host: H) -> Self {
         let inbox = Inbox::new(setup.options.call.trace_sink(), setup.ordered);
         let stage = StreamStage::Ready(setup);
-        PoolImap { consumer: Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false }, host }
+        let consumer = Consumer { stage, inbox, handed: 0, given: 0, hint: (0, None), cut_short: false, permit: None };
+        PoolImap { consumer, host }
     }
 
     #[track_caller]
@@ -182,6 +198,8 @@ call_options! {
     /// ```
     catch_panics;
 
+    with_items;
+
     /// Running items continue when the iterator is dropped, so the stream keeps the observer until its last thread has
     /// finished. Pass an [`Arc`] of one (or `&Arc`, which is cloned) or, in a [scope](crate::scope()), a reference to one from
     /// outside the scope. The observer is told the end when no more results will come and no item is running.
@@ -215,7 +233,7 @@ where
 
     #[cold]
     fn refill(&mut self) -> Option<W::Output> {
-        self.refill_in(Patience::Endless).expect("BUG: it waits without end")
+        self.refill_in(&mut Patience::Endless).expect("BUG: it waits without end")
     }
 }
 
@@ -257,6 +275,12 @@ impl<I: Iterator, W: WorkOn<I::Item>, H> PoolImap<I, W, H> {
 }
 
 impl<I: Iterator, W: Work, H> PoolImap<I, W, H> {
+    /// Whether every `next` from here on gives `None`, as far as is known without waiting.
+    #[cfg(feature = "futures")]
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.consumer.stage, StreamStage::Over) && self.consumer.inbox.current.len() == 0
+    }
+
     /// Whether a [`CancelToken`] has ended the results early, as
     /// [`PoolMap::was_cut_short`](crate::PoolMap::was_cut_short) says. Known once `next` has returned `None`, and `false` before.
     ///
@@ -328,9 +352,9 @@ where
     /// As `next`: if `f` or the source does.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<W::Output>, NotReady> {
         // A timeout beyond the reach of the clock is none.
-        let patience = Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until);
+        let mut patience = Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until);
         match self.consumer.inbox.current.next() {
-            None => self.refill_in(patience),
+            None => self.refill_in(&mut patience),
             result => Ok(result),
         }
     }
@@ -367,8 +391,70 @@ where
         self.next_timeout(Duration::ZERO)
     }
 
+    /// The next result for a future: ready if it is there, else `waker` of `context` is woken when it may be.
+    ///
+    /// On any runtime, and without a dependency: `std::future::poll_fn(|context| stream.poll_next(context)).await`. With the
+    /// feature `futures`, `into_stream` makes it a `futures_core::Stream`, which has the methods of `StreamExt`:
+    /// `stream.next().await`.
+    ///
+    /// The first poll starts the stream. A poll runs no item, unless there are no threads to run it, or the executor runs on a
+    /// worker that must not wait for the stream's pool: a worker of that pool itself, or of one that it waits for. After the end
+    /// every poll gives `None`. Only the waker of the last poll is woken. Blocking calls such as `next` may come between two
+    /// polls. Dropping the stream [does not wait](PoolImap), so it may be dropped in async code; results that are left are
+    /// dropped there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_map::PoolIterator;
+    /// use std::future::poll_fn;
+    ///
+    /// async fn total(numbers: Vec<u32>) -> u32 {
+    ///     let mut squares = numbers.into_iter().pool_imap(2, |x| x * x);
+    ///     let mut total = 0;
+    ///     while let Some(square) = poll_fn(|context| squares.poll_next(context)).await {
+    ///         total += square; // the runtime goes on with other tasks while no square is ready
+    ///     }
+    ///     total
+    /// }
+    /// # use std::sync::Arc;
+    /// # use std::task::{Context, Poll, Wake};
+    /// # struct Unpark(std::thread::Thread);
+    /// # impl Wake for Unpark {
+    /// #     fn wake(self: Arc<Self>) {
+    /// #         self.0.unpark();
+    /// #     }
+    /// # }
+    /// # let waker = Arc::new(Unpark(std::thread::current())).into();
+    /// # let mut future = std::pin::pin!(total(vec![1, 2, 3]));
+    /// # let total = loop {
+    /// #     match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+    /// #         Poll::Ready(total) => break total,
+    /// #         Poll::Pending => std::thread::park(),
+    /// #     }
+    /// # };
+    /// # assert_eq!(total, 14);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As `next`: if `f` or the source does.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<W::Output>> {
+        if let Some(result) = self.consumer.inbox.current.next() {
+            return Poll::Ready(Some(result));
+        }
+        let mut patience = Patience::Polled { waker: Some(context.waker().clone()), permit: None };
+        let next = self.refill_in(&mut patience);
+        if let Patience::Polled { waker, permit } = patience {
+            panics::contain(waker);
+            self.consumer.permit = permit;
+        }
+        next.map_or(Poll::Pending, Poll::Ready)
+    }
+
     /// The next result when none is at hand.
-    fn refill_in(&mut self, patience: Patience) -> Result<Option<W::Output>, NotReady> {
+    fn refill_in(&mut self, patience: &mut Patience) -> Result<Option<W::Output>, NotReady> {
+        self.consumer.end_poll();
         loop {
             let consumer = &mut self.consumer;
             consumer.raise();
@@ -395,7 +481,9 @@ where
                                 consumer.cut_short = consumer.hint.1 != Some(consumer.given)
                                     && stream.stop_flag().is_cancelled()
                                     && !stream.has_given_all(consumer.given);
-                                stream.wait_for_others();
+                                if !stream.wait_for_others(patience) {
+                                    return Err(NotReady);
+                                }
                             }
                             self.end();
                         }
@@ -418,11 +506,19 @@ where
         let hint = source.size_hint();
         self.consumer.hint = hint;
         let stream = Arc::new(StreamState::new(work, call, workers, sizer, ordered, stop, pool_watch));
-        let started = self.host.start(source, &stream);
-        stream.open(hint, started.is_ok());
-        self.consumer.stage = match started {
-            Ok(()) => StreamStage::Running(stream),
-            Err(source) => StreamStage::Here(source, stream, 0),
+        self.consumer.stage = match self.host.start(source, &stream) {
+            Start::Fed => {
+                stream.open(hint, true);
+                StreamStage::Running(stream)
+            }
+            Start::Here(source) => {
+                stream.open(hint, false);
+                StreamStage::Here(source, stream, 0)
+            }
+            Start::TooLate(source) => {
+                panics::contain(source);
+                StreamStage::Over
+            }
         };
     }
 
@@ -475,12 +571,25 @@ impl<I: Iterator, W: WorkOn<I::Item>> Consumer<I, W> {
 }
 
 impl<I: Iterator, W: Work> Consumer<I, W> {
+    /// Nobody waits for the next result as a future any more.
+    fn end_poll(&mut self) {
+        let permit = self.permit.take();
+        if is_forked() {
+            // It has a lock, which may have been locked at the fork.
+            mem::forget(permit);
+        }
+    }
+
     /// Drops what will not be delivered any more, and mentions the panics in it.
     fn close(&mut self) {
+        self.end_poll();
         match mem::replace(&mut self.stage, StreamStage::Over) {
             // What was the parent's is left to it.
             StreamStage::Running(stream) if is_forked() => mem::forget(stream),
-            StreamStage::Running(stream) => stream.stop(&mut self.inbox),
+            StreamStage::Running(stream) => {
+                stream.wake_no_more();
+                stream.stop(&mut self.inbox);
+            }
             StreamStage::Here(source, ..) => panics::contain(source),
             StreamStage::Ready(_) | StreamStage::Over => {}
         }
@@ -547,6 +656,9 @@ where
     H: Host<I, W>,
 {
 }
+
+// Nothing in it is pinned: the source is moved to its feeder.
+impl<I: Iterator, W: Work, H> Unpin for PoolImap<I, W, H> {}
 
 // As std's `Map`. After a panic the stream is over, whatever host it had.
 impl<I: Iterator + UnwindSafe, W: Work + UnwindSafe, H> UnwindSafe for PoolImap<I, W, H> {}
@@ -625,11 +737,11 @@ where
     W: WorkOn<I::Item> + Send + 'static,
 {
     #[expect(private_interfaces, reason = "as in the trait")]
-    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Result<(), I> {
-        let Some(workers) = &self.workers else { return Err(source) };
-        let lease = workers.get(source.size_hint().1);
+    fn start(&mut self, source: I, stream: &Arc<StreamState<I::Item, W>>) -> Start<I> {
+        let Some(workers) = &self.workers else { return Start::Here(source) };
+        let lease = workers.get(size_hint_of(&source).1);
         if !lease.is_usable() {
-            return Err(source);
+            return Start::Here(source);
         }
         let number = NumberBlock::take(&feeder_name(lease.name()), 1);
         stream.set_pool(&lease);
@@ -640,9 +752,11 @@ where
             stream.keep(&slot);
         }
         let spawn = |name, feeder| thread::Builder::new().name(name).spawn(feeder).is_ok();
-        start_feeder(number, source, spawn, stream, StreamState::feed_owned)?;
+        if let Err(source) = start_feeder(number, source, spawn, stream, StreamState::feed_owned) {
+            return Start::Here(source);
+        }
         self.slot = Some(slot);
-        Ok(())
+        Start::Fed
     }
 
     fn release(&mut self) {

@@ -13,9 +13,9 @@ use crate::adaptors::results::PoolResults;
 use crate::base::current_worker::Worker;
 use crate::engine::caller_pulls::{self, CallerState, Delivery, Stream};
 use crate::engine::inbox::Chunked;
-use crate::engine::source::Plain;
+use crate::engine::source::{Plain, size_hint_of};
 use crate::engine::stop::CancelToken;
-use crate::engine::work::{Catching, Observed, Work, WorkOn};
+use crate::engine::work::{Catching, CatchingItems, Observed, Work, WorkOn};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics;
 use crate::panics::text::TraceLevel;
@@ -106,7 +106,7 @@ impl<I: Iterator, W: WorkOn<I::Item>> PoolMap<I, W> {
         if self.threadless {
             return None;
         }
-        let lease = self.workers.get_to_wait(self.delivery.size_hint(&self.source).1);
+        let lease = self.workers.get_to_wait(size_hint_of(&self.source.0).1);
         self.threadless = lease.is_none() && !Worker::is_here();
         lease
     }
@@ -219,6 +219,38 @@ call_options! {
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
     catch_panics;
+
+    /// # Examples
+    ///
+    /// Those that failed are tried again:
+    ///
+    /// ```
+    /// use pool_map::{PoolIterator, TraceLevel};
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// let calls = AtomicU32::new(0);
+    /// let fetch = |url: &str| {
+    ///     assert_ne!(calls.fetch_add(1, Ordering::Relaxed), 1, "timed out"); // the second call
+    ///     format!("page of {url}")
+    /// };
+    /// let (mut pages, mut urls) = (Vec::new(), vec!["a.org", "b.org", "c.org"]);
+    /// for attempt in 1..=3 {
+    ///     let results = urls.into_iter().pool_map(4, fetch).trace(TraceLevel::Header);
+    ///     urls = Vec::new();
+    ///     for result in results.catch_panics().with_items() {
+    ///         match result {
+    ///             Ok(page) => pages.push(page),
+    ///             Err((url, panic)) => {
+    ///                 println!("{url}, attempt {attempt}: {}", panic.message());
+    ///                 // b.org, attempt 1: timed out
+    ///                 urls.push(url);
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// assert_eq!((pages.len(), urls.len()), (3, 0));
+    /// ```
+    with_items;
 
     /// Pass a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
     ///

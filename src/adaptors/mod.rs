@@ -6,5 +6,8 @@ pub(crate) mod options;
 pub(crate) mod par;
 pub(crate) mod results;
 pub(crate) mod scope;
+pub(crate) mod scoped_task;
+#[cfg(feature = "futures")]
+pub(crate) mod stream;
 pub(crate) mod task;
 pub mod types;

@@ -90,6 +90,7 @@ macro_rules! call_options {
         $(#[$max_in_flight:meta])* max_in_flight;
         $(#[$cancel_on:meta])* cancel_on;
         $(#[$catch_panics:meta])* catch_panics;
+        $(#[$with_items:meta])* with_items;
         $(#[$observe:meta])* observe;
     ) => {
         /// Options. Set them before the first result is requested.
@@ -246,6 +247,28 @@ macro_rules! call_options {
             pub fn report_slow(mut self, after: std::time::Duration) -> $Name<I, Observed<'static, W> $(, $H)?> {
                 let trace_sink = self.options("report_slow").call.trace_sink();
                 self.observe(std::sync::Arc::new(crate::observe::SlowItems::new(after, trace_sink)))
+            }
+        }
+
+        impl<I: $Source, W: WorkOn<I::Item> $(, $H)?> $Name<I, Catching<W> $(, $H)?> {
+            /// Gives back each item whose `f` panicked, beside its panic: `Result<R, (T, TaskPanic)>`.
+            ///
+            /// Comes right after [`catch_panics`](Self::catch_panics). Each item is cloned before `f` has it, on the worker. An
+            /// `f` that takes a reference needs no more than a cheap clone: of the reference, or of an `Arc`.
+            ///
+            $(#[$with_items])*
+            ///
+            $(
+            /// # Panics
+            ///
+            #[doc = concat!("If ", $too_late, ".")]
+            )?
+            #[track_caller]
+            pub fn with_items(self) -> $Name<I, CatchingItems<W, I::Item> $(, $H)?>
+            where
+                I::Item: Clone + Send,
+            {
+                self.with_work("with_items", CatchingItems::new)
             }
         }
     };

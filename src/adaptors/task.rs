@@ -38,26 +38,26 @@ use std::{fmt, mem};
 /// ```
 pub struct Task<R> {
     /// Shared with the job that runs it, and with the tokens that may cancel it.
-    state: Arc<TaskState<R>>,
+    pub(super) state: Arc<TaskState<'static, R>>,
     /// A worker of another pool that has spawned it may wait for it.
     _permit: Option<WaitPermit>,
 }
 
-/// What a task and its worker share.
-struct TaskState<R> {
+/// What a task and its worker share. Its closure may borrow.
+pub(super) struct TaskState<'f, R> {
     call: Arc<Call>,
     /// The observer of the pool.
     watch: Option<Box<ObserverRef<'static>>>,
     /// The pool that runs it, unless it ran at once, in place.
     pool: Option<(PoolId, Arc<JobQueue>)>,
-    progress: Mutex<Progress<R>>,
+    progress: Mutex<Progress<'f, R>>,
     /// Notified when there is an outcome.
     done: Condvar,
 }
 
 /// No user code runs under the lock of this.
-struct Progress<R> {
-    stage: TaskStage<R>,
+struct Progress<'f, R> {
+    stage: TaskStage<'f, R>,
     /// Who awaits the task, if it is awaited. Taken when there is an outcome.
     waker: Option<Waker>,
     /// While it is awaited on a worker of another pool.
@@ -66,9 +66,9 @@ struct Progress<R> {
     unheard: bool,
 }
 
-enum TaskStage<R> {
+enum TaskStage<'f, R> {
     /// No worker has taken it yet.
-    Waiting(Box<dyn FnOnce() -> R + Send>),
+    Waiting(Box<dyn FnOnce() -> R + Send + 'f>),
     /// On this thread.
     Running(ThreadId),
     Done(Finished<R>),
@@ -76,7 +76,7 @@ enum TaskStage<R> {
     Taken,
 }
 
-struct Finished<R> {
+pub(super) struct Finished<R> {
     result: Result<R, TaskPanic>,
     /// What there is to print before the outcome is given: panics that the closure caught, traces of calls in it.
     deferred: Vec<String>,
@@ -119,8 +119,7 @@ impl Pool {
         }
         let pool = self.id().map(|id| (id, Arc::clone(self.queue())));
         let permit = self.id().and_then(permit_for_later);
-        let progress = Progress { stage: TaskStage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
-        let state = Arc::new(TaskState { call, watch, pool, progress: Mutex::new(progress), done: Condvar::new() });
+        let state = Arc::new(TaskState::new(call, watch, pool, f));
         match &state.pool {
             Some((_, queue)) => {
                 queue.task_spawned();
@@ -135,7 +134,7 @@ impl Pool {
 
 /// What the pool has of a task. Dropped without being run, it tells the task so.
 struct TaskJob<R> {
-    state: Arc<TaskState<R>>,
+    state: Arc<TaskState<'static, R>>,
     queue: Arc<JobQueue>,
 }
 
@@ -179,7 +178,7 @@ impl<R> Task<R> {
     #[track_caller]
     #[expect(clippy::must_use_candidate, reason = "many a task is joined for its effect")]
     pub fn join(self) -> R {
-        self.state.outcome().raise()
+        self.state.join()
     }
 
     /// Waits for the closure and returns its result, or its panic as a value. Its trace is not printed;
@@ -209,9 +208,7 @@ impl<R> Task<R> {
     /// If the task waits for itself, as with [`join`](Task::join).
     #[track_caller]
     pub fn try_join(self) -> Result<R, TaskPanic> {
-        let outcome = self.state.outcome();
-        panics::emit(outcome.trace_sink, outcome.deferred.concat());
-        outcome.result
+        self.state.try_join()
     }
 
     /// Waits for the closure for at most `timeout`. The closure keeps running after that.
@@ -257,13 +254,13 @@ impl<R> Task<R> {
     /// Returns whether the closure has returned or panicked, or will never run.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        matches!(self.state.progress.lock().stage, TaskStage::Done(_) | TaskStage::Taken)
+        self.state.is_finished()
     }
 
     /// Whether a thread is at work on the closure.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        matches!(self.state.progress.lock().stage, TaskStage::Running(_))
+        self.state.is_running()
     }
 
     /// Cancels the task if it has not started, and says whether that came in time: its closure is dropped here, and joining
@@ -321,9 +318,81 @@ impl<R> Task<R> {
     }
 }
 
-impl<R> TaskState<R> {
+impl<'f, R> TaskState<'f, R> {
+    pub(super) fn new(
+        call: Arc<Call>,
+        watch: Option<Box<ObserverRef<'static>>>,
+        pool: Option<(PoolId, Arc<JobQueue>)>,
+        f: impl FnOnce() -> R + Send + 'f,
+    ) -> Self {
+        let progress = Progress { stage: TaskStage::Waiting(Box::new(f)), waker: None, permit: None, unheard: false };
+        TaskState { call, watch, pool, progress: Mutex::new(progress), done: Condvar::new() }
+    }
+
+    /// Whether there is an outcome, or was.
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.progress.lock().stage, TaskStage::Done(_) | TaskStage::Taken)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.progress.lock().stage, TaskStage::Running(_))
+    }
+
+    /// Waits for the outcome and raises a panic.
+    #[track_caller]
+    pub(super) fn join(&self) -> R {
+        self.outcome().raise()
+    }
+
+    #[track_caller]
+    pub(super) fn try_join(&self) -> Result<R, TaskPanic> {
+        let outcome = self.outcome();
+        panics::emit(outcome.trace_sink, outcome.deferred.concat());
+        outcome.result
+    }
+
+    /// Has `waker` woken when there is an outcome; false if there is one.
+    pub(super) fn wake_later(&self, waker: Waker) -> bool {
+        let mut state = self.progress.lock();
+        let is_finished = matches!(state.stage, TaskStage::Done(_) | TaskStage::Taken);
+        let before = if is_finished { Some(waker) } else { state.waker.replace(waker) };
+        drop(state);
+        // Somebody else's, who has polled the task.
+        panics::contain(before);
+        !is_finished
+    }
+
+    /// Prepares for a wait: a closure that must not be waited for is run here. Adds the permit for the others.
+    #[track_caller]
+    pub(super) fn permit_or_finish(&self, permits: &mut Vec<WaitPermit>) {
+        permits.extend(self.permit_or_run());
+        let mut state = self.progress.lock();
+        self.give_up_if_elsewhere(&mut state);
+        let is_done = matches!(state.stage, TaskStage::Done(_));
+        let waker = if is_done { state.waker.take() } else { None };
+        let is_own = matches!(state.stage, TaskStage::Running(on) if on == thread::current().id());
+        drop(state);
+        assert!(!is_own, "a task cannot wait for itself: it runs on this very thread, below the one that waits");
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Nobody has the task any more.
+    pub(super) fn detach(&self) {
+        let mut state = self.progress.lock();
+        state.unheard = true;
+        let waker = state.waker.take();
+        let outcome = take(&mut state);
+        drop(state);
+        panics::contain(waker);
+        if let Some(outcome) = outcome {
+            outcome.forget_here();
+        }
+    }
+
     /// Runs the closure on this thread, if nobody has begun to.
-    fn run(&self) {
+    pub(super) fn run(&self) {
         let Some(f) = self.claim() else { return };
         // User code. What it has captured is dropped in the job, a panic becomes a value.
         let mut result = None;
@@ -344,7 +413,7 @@ impl<R> TaskState<R> {
         self.finish(Finished { result, deferred: end.deferred, trace_sink: self.call.trace_sink() });
     }
 
-    fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send>> {
+    fn claim(&self) -> Option<Box<dyn FnOnce() -> R + Send + 'f>> {
         let mut state = self.progress.lock();
         match mem::replace(&mut state.stage, TaskStage::Running(thread::current().id())) {
             TaskStage::Waiting(f) => Some(f),
@@ -356,7 +425,7 @@ impl<R> TaskState<R> {
     }
 
     /// Lets the closure never run, if nobody has begun to; false if somebody has.
-    fn give_up(&self, why: PanicKind) -> bool {
+    pub(super) fn give_up(&self, why: PanicKind) -> bool {
         let Some(f) = self.claim() else { return false };
         panics::contain(f);
         if let Some(watch) = &self.watch {
@@ -384,7 +453,7 @@ impl<R> TaskState<R> {
     }
 
     /// In a child made by `fork`: what runs in the parent will never be done here.
-    fn give_up_if_elsewhere(&self, state: &mut Progress<R>) {
+    fn give_up_if_elsewhere(&self, state: &mut Progress<'f, R>) {
         if matches!(state.stage, TaskStage::Running(_)) && is_forked() {
             let result = Err(TaskPanic::not_run(&self.call, PanicKind::Forked));
             state.stage =
@@ -466,7 +535,7 @@ fn run_watched(call: &Arc<Call>, watch: &ObserverRef<'_>, job: impl FnOnce(&dyn 
 }
 
 /// The outcome, once, if there is one.
-fn take<R>(state: &mut MutexGuard<'_, Progress<R>>) -> Option<Finished<R>> {
+fn take<R>(state: &mut MutexGuard<'_, Progress<'_, R>>) -> Option<Finished<R>> {
     match mem::replace(&mut state.stage, TaskStage::Taken) {
         TaskStage::Done(outcome) => Some(outcome),
         other => {
@@ -513,13 +582,13 @@ impl<R> Finished<R> {
     }
 }
 
-impl<R: Send> OnCancel for TaskState<R> {
+impl<R: Send> OnCancel for TaskState<'_, R> {
     fn cancel(&self) {
         self.give_up(PanicKind::Cancelled);
     }
 }
 
-impl<R> Drop for TaskState<R> {
+impl<R> Drop for TaskState<'_, R> {
     fn drop(&mut self) {
         // The observer is the user's, and this may be its last handle.
         if let Some(watch) = self.watch.take() {
@@ -530,15 +599,7 @@ impl<R> Drop for TaskState<R> {
 
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
-        let mut state = self.state.progress.lock();
-        state.unheard = true;
-        let waker = state.waker.take();
-        let outcome = take(&mut state);
-        drop(state);
-        panics::contain(waker);
-        if let Some(outcome) = outcome {
-            outcome.forget_here();
-        }
+        self.state.detach();
     }
 }
 
@@ -595,23 +656,33 @@ impl<R> Future for Task<R> {
 /// # Ok::<(), pool_map::PoolError>(())
 /// ```
 ///
-/// To know which of them came out, let each return its number beside its result. On a worker of a task's own pool, `next` runs
-/// tasks that have not started, as [`join`](Task::join) does.
+/// The first failure, without a wait for slower tasks before it:
+///
+/// ```
+/// use pool_map::{Pool, as_completed};
+///
+/// let pool = Pool::new(2)?;
+/// let (sender, receiver) = std::sync::mpsc::channel::<()>();
+/// let slow = pool.spawn(move || receiver.recv().is_err());
+/// let failing = pool.spawn(|| panic!("no such host"));
+/// let failure = as_completed([slow, failing]).find_map(|task| task.try_join().err());
+/// println!("{}", failure.unwrap().message()); // no such host
+/// # drop(sender);
+/// # Ok::<(), pool_map::PoolError>(())
+/// ```
+///
+/// Tasks of a scope, which may borrow, come out of [`Scope::spawn`](crate::Scope::spawn). To know which of them came out, let
+/// each return its number beside its result. On a worker of a task's own pool, `next` runs tasks that have not started, as
+/// [`join`](Task::join) does.
 ///
 /// # Panics
 ///
 /// `next` does if it would wait for a task that runs further down on this thread's own stack.
-pub fn as_completed<R>(tasks: impl IntoIterator<Item = Task<R>>) -> AsCompleted<R> {
+pub fn as_completed<T: AnyTask>(tasks: impl IntoIterator<Item = T>) -> AsCompleted<T> {
     let finished = Arc::new(FinishedTasks { order: Mutex::default(), changed: Condvar::new() });
-    let wait = |(place, task): (usize, Task<R>)| {
+    let wait = |(place, task): (usize, T)| {
         let notes = Waker::from(Arc::new(NotesFinish { place, finished: Arc::clone(&finished) }));
-        let mut state = task.state.progress.lock();
-        let is_finished = matches!(state.stage, TaskStage::Done(_) | TaskStage::Taken);
-        let before = if is_finished { None } else { state.waker.replace(notes) };
-        drop(state);
-        // Somebody else's, who has polled the task.
-        panics::contain(before);
-        if is_finished {
+        if !task.wake_later(notes) {
             finished.add(place);
         }
         Some(task)
@@ -620,11 +691,50 @@ pub fn as_completed<R>(tasks: impl IntoIterator<Item = Task<R>>) -> AsCompleted<
     AsCompleted { left: tasks.len(), tasks, finished }
 }
 
+/// A [`Task`] or a [`ScopedTask`](crate::ScopedTask). Not for implementing elsewhere.
+pub trait AnyTask: sealed::Waits {}
+
+pub(super) mod sealed {
+    use crate::threads::wait_graph::WaitPermit;
+    use std::task::Waker;
+
+    #[expect(unnameable_types, reason = "a sealed trait: nobody else may implement it")]
+    pub trait Waits {
+        /// Has `waker` woken when there is an outcome; false if there is one.
+        fn wake_later(&self, waker: Waker) -> bool;
+
+        /// Prepares for a wait.
+        #[expect(private_interfaces, reason = "nobody outside can call it")]
+        fn permit_or_finish(&self, permits: &mut Vec<WaitPermit>);
+    }
+}
+
+macro_rules! any_task {
+    ($Task:ty, $($generics:tt)+) => {
+        impl<$($generics)+> $crate::adaptors::task::AnyTask for $Task {}
+
+        impl<$($generics)+> $crate::adaptors::task::sealed::Waits for $Task {
+            fn wake_later(&self, waker: std::task::Waker) -> bool {
+                self.state.wake_later(waker)
+            }
+
+            #[track_caller]
+            #[expect(private_interfaces, reason = "as in the trait")]
+            fn permit_or_finish(&self, permits: &mut Vec<$crate::threads::wait_graph::WaitPermit>) {
+                self.state.permit_or_finish(permits);
+            }
+        }
+    };
+}
+
+any_task!(Task<R>, R);
+pub(super) use any_task;
+
 /// The iterator that [`as_completed`] returns.
 #[must_use = "iterators are lazy: dropping this one detaches its tasks"]
-pub struct AsCompleted<R> {
+pub struct AsCompleted<T> {
     /// `None` for those that came out.
-    tasks: Vec<Option<Task<R>>>,
+    tasks: Vec<Option<T>>,
     left: usize,
     finished: Arc<FinishedTasks>,
 }
@@ -655,22 +765,13 @@ impl Wake for NotesFinish {
     }
 }
 
-impl<R> AsCompleted<R> {
+impl<T: AnyTask> AsCompleted<T> {
     /// Runs what has not started where this is a worker that must not wait for it. The permits are for a wait.
+    #[track_caller]
     fn permits_or_run(&self) -> Vec<WaitPermit> {
         let mut permits = Vec::new();
         for task in self.tasks.iter().flatten() {
-            permits.extend(task.state.permit_or_run());
-            let mut state = task.state.progress.lock();
-            task.state.give_up_if_elsewhere(&mut state);
-            let is_done = matches!(state.stage, TaskStage::Done(_));
-            let waker = if is_done { state.waker.take() } else { None };
-            let is_own = matches!(state.stage, TaskStage::Running(on) if on == thread::current().id());
-            drop(state);
-            assert!(!is_own, "a task cannot wait for itself: it runs on this very thread, below the one that waits");
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            task.permit_or_finish(&mut permits);
             if !self.finished.order.lock().is_empty() {
                 break;
             }
@@ -679,10 +780,10 @@ impl<R> AsCompleted<R> {
     }
 }
 
-impl<R> Iterator for AsCompleted<R> {
-    type Item = Task<R>;
+impl<T: AnyTask> Iterator for AsCompleted<T> {
+    type Item = T;
 
-    fn next(&mut self) -> Option<Task<R>> {
+    fn next(&mut self) -> Option<T> {
         if self.left == 0 {
             return None;
         }
@@ -704,11 +805,11 @@ impl<R> Iterator for AsCompleted<R> {
     }
 }
 
-impl<R> ExactSizeIterator for AsCompleted<R> {}
+impl<T: AnyTask> ExactSizeIterator for AsCompleted<T> {}
 
-impl<R> FusedIterator for AsCompleted<R> {}
+impl<T: AnyTask> FusedIterator for AsCompleted<T> {}
 
-impl<R> fmt::Debug for AsCompleted<R> {
+impl<T> fmt::Debug for AsCompleted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted").field("left", &self.left).finish_non_exhaustive()
     }

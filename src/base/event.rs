@@ -1,7 +1,10 @@
-//! [`Event`]: a thread waits until another one sets it.
+//! [`Event`]: a thread waits until another one sets it, or a future is woken then.
 
+use crate::base::unwind;
 use parking_lot::{Condvar, Mutex};
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// One thread waits for it at a time; any may set it. One that is set before the wait is kept, so none is missed.
@@ -9,20 +12,47 @@ use std::time::{Duration, Instant};
 pub(crate) struct Event {
     /// Whether it was set since the last wait ended. Set under the lock.
     is_set: AtomicBool,
-    lock: Mutex<()>,
+    /// Has who waits as a future, and is woken when it is set.
+    lock: Mutex<Option<Waker>>,
     /// Notified when it is set.
     changed: Condvar,
 }
 
 impl Event {
     pub(crate) const fn new() -> Event {
-        Event { is_set: AtomicBool::new(false), lock: Mutex::new(()), changed: Condvar::new() }
+        Event { is_set: AtomicBool::new(false), lock: Mutex::new(None), changed: Condvar::new() }
     }
 
+    /// Sets it. A waker is code of the user's, so this is for where no lock is held; else see [`Event::set_under_lock`].
     pub(crate) fn set(&self) {
-        let _lock = self.lock.lock();
+        if let Some(waker) = self.set_under_lock() {
+            wake(waker);
+        }
+    }
+
+    /// Sets it, and gives the waker that is to be [woken](wake) for that when no lock is held any more.
+    #[must_use]
+    pub(crate) fn set_under_lock(&self) -> Option<Waker> {
+        let mut lock = self.lock.lock();
         self.is_set.store(true, Ordering::Release);
         self.changed.notify_one();
+        lock.take()
+    }
+
+    /// Has `waker` woken by whoever sets it next; false if it was set already, which is over then. What was there before takes
+    /// its place, to be dropped where no lock is held.
+    pub(crate) fn wake_later(&self, waker: &mut Option<Waker>) -> bool {
+        let mut lock = self.lock.lock();
+        let waits = !self.is_set.swap(false, Ordering::Acquire);
+        if waits {
+            mem::swap(&mut *lock, waker);
+        }
+        waits
+    }
+
+    /// Takes back a waker.
+    pub(crate) fn wake_no_more(&self) -> Option<Waker> {
+        self.lock.lock().take()
     }
 
     /// Whether a wait would return at once.
@@ -54,5 +84,13 @@ impl Event {
                 return self.is_set.swap(false, Ordering::Acquire);
             }
         }
+    }
+}
+
+/// Wakes a future. The executor's panic is nobody's here, on whatever thread this is.
+#[cold]
+pub(crate) fn wake(waker: Waker) {
+    if let Err(payload) = unwind::catch(|| waker.wake()) {
+        unwind::drop_payload(payload);
     }
 }

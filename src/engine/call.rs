@@ -9,6 +9,7 @@
 //! runs without the lock.
 
 use crate::base::current_worker;
+use crate::base::event;
 use crate::engine::block::{Block, Queued};
 use crate::engine::run_chunk::{Done, Runner};
 use crate::engine::state::{Driver, Late, State, Step};
@@ -116,7 +117,8 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
         self.state.get_mut()
     }
 
-    /// Does what the transitions so far are to do outside, but for the jobs that are to be started: says how many.
+    /// Does what the transitions so far are to do outside, but for the jobs that are to be started: says how many. A waker is
+    /// woken without the lock.
     pub(super) fn apply(&self, state: &mut Locked<'_, B, W::Output, D>) -> usize {
         if !state.has_effects() {
             return 0;
@@ -137,7 +139,9 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
             self.stop.feeder.set();
         }
         if effects.wake_consumer {
-            self.stop.consumer.set();
+            if let Some(waker) = self.stop.consumer.set_under_lock() {
+                MutexGuard::unlocked(state, || event::wake(waker));
+            }
         }
         effects.start
     }

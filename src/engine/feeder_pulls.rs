@@ -24,6 +24,7 @@ use crate::threads::workers_scope::{self, Holders, Lent, Shared, WorkersScope};
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::Waker;
 use std::time::Instant;
 use std::{thread, vec};
 
@@ -31,11 +32,17 @@ use std::{thread, vec};
 const ROUNDS_AWAKE: u32 = 16;
 
 /// How long the consumer waits for what comes next.
-#[derive(Clone, Copy)]
 pub(crate) enum Patience {
     Endless,
     /// Until then, if nothing comes before; and it runs nothing itself.
     Until(Instant),
+    /// Not at all: it is woken.
+    Polled {
+        /// Taken when it is to be woken.
+        waker: Option<Waker>,
+        /// What it may wait for the pool by, from now to the next poll.
+        permit: Option<WaitPermit>,
+    },
 }
 
 /// A block of a stream: its items were pulled one by one.
@@ -114,6 +121,11 @@ impl<T, W: Work> StreamState<T, W> {
         if let Some((_, queue)) = self.pool.get() {
             queue.withdraw(workers_scope::owner_of(self));
         }
+    }
+
+    /// Nobody waits for the stream as a future any more.
+    pub(crate) fn wake_no_more(&self) {
+        panics::contain(self.shared.stop.consumer.wake_no_more());
     }
 
     /// Lets nothing more start and drops what is left, for the consumer wants nothing more. What runs goes on, and so does
@@ -252,8 +264,10 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
     /// Waits for what comes next. `handed` items have been handed out since the last time, or will never be. On a
     /// worker that must not wait for the pool it runs what waits for a worker, and waits only for what runs elsewhere.
     /// `None` where nothing has come in time.
-    pub(crate) fn deliver(&self, handed: usize, patience: Patience) -> Option<Turn<W::Output>> {
+    pub(crate) fn deliver(&self, handed: usize, patience: &mut Patience) -> Option<Turn<W::Output>> {
         let mut state = self.shared.lock();
+        // It may have been polled before.
+        state.end_wait();
         state.delivered(handed);
         loop {
             let cancelled = self.shared.stop.is_cancelled();
@@ -269,7 +283,7 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
             if turn.is_some() {
                 return turn;
             }
-            if let Patience::Until(deadline) = patience {
+            if let Patience::Until(deadline) = *patience {
                 // A wait with an end may wait for anybody.
                 if Instant::now() >= deadline {
                     return None;
@@ -282,12 +296,19 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
                 }
                 continue;
             }
-            let permit = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
-            let helps = matches!(permit, Some(None));
+            let own = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
+            let helps = matches!(own, Some(None));
             if helps && self.shared.run_chunk_here(&mut state) {
                 self.shared.apply(&mut state);
             } else if state.begin_wait(if helps { Until::Work } else { Until::Front }) {
-                MutexGuard::unlocked(&mut state, || self.shared.waiting(|| self.wait_at_event()));
+                if let Patience::Polled { waker, permit } = patience {
+                    if self.shared.stop.consumer.wake_later(waker) {
+                        *permit = own.flatten();
+                        return None;
+                    }
+                } else {
+                    MutexGuard::unlocked(&mut state, || self.shared.waiting(|| self.wait_at_event()));
+                }
                 state.end_wait();
             }
         }
@@ -302,22 +323,30 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
     }
 
     /// At the end of a stream whose source has ended, waits until no other thread holds anything of it: they are about to let
-    /// go.
-    pub(crate) fn wait_for_others(&self) {
+    /// go. False where somebody does and `patience` is to be woken when they have.
+    pub(crate) fn wait_for_others(&self, patience: &mut Patience) -> bool {
         if !self.shared.lock().is_fed() {
-            return;
+            return true;
         }
         self.withdraw_jobs();
         // Which takes a moment, as a rule, and a sleep would take longer.
         for _ in 0..ROUNDS_AWAKE {
             if !self.shared.stop.is_held_by_others() {
-                return;
+                return true;
             }
             thread::yield_now();
         }
         while self.shared.stop.is_held_by_others() {
-            self.shared.stop.consumer.wait();
+            match patience {
+                Patience::Polled { waker, .. } => {
+                    if self.shared.stop.consumer.wake_later(waker) {
+                        return false;
+                    }
+                }
+                Patience::Endless | Patience::Until(_) => self.shared.stop.consumer.wait(),
+            }
         }
+        true
     }
 
     /// Whether the source has ended by itself, and `results` is the number of its items.
@@ -412,16 +441,16 @@ mod tests {
         let stop = stream.stop_flag();
         stop.note_cancelled();
         assert!(stop.goes_on(), "the token has not come so far");
-        assert!(matches!(stream.deliver(0, Patience::Endless), Some(Turn::Done(done)) if done.results == [0]));
+        assert!(matches!(stream.deliver(0, &mut Patience::Endless), Some(Turn::Done(done)) if done.results == [0]));
         assert_eq!(stream.shared.lock().queued(), 0);
         let goes_on = stop.goes_on();
-        let next = match stream.deliver(1, Patience::Endless) {
+        let next = match stream.deliver(1, &mut Patience::Endless) {
             // Each of the others was a chunk; with an order, the first of them is the end.
             Some(Turn::Done(gap)) if ordered => return (gap.results.len() == gap.items, goes_on),
             next => next,
         };
         let next = (1..=queued).fold(next, |next, _| match next {
-            Some(Turn::Done(_)) => stream.deliver(1, Patience::Endless),
+            Some(Turn::Done(_)) => stream.deliver(1, &mut Patience::Endless),
             next => next,
         });
         (matches!(next, Some(Turn::Panicked(_))), goes_on)

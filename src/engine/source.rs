@@ -52,6 +52,14 @@ impl SourceState {
 /// source turn slow, no more items wait for that to show than came before.
 const FIRST_LOOK: usize = 16;
 
+/// What a source says of its length where nobody has asked for that: nothing, if it panics.
+pub(crate) fn size_hint_of(source: &impl Iterator) -> (usize, Option<usize>) {
+    panics::catch(|| source.size_hint()).unwrap_or_else(|payload| {
+        panics::contain(payload);
+        (0, None)
+    })
+}
+
 /// How long it takes to fill a block.
 pub(crate) struct Clock {
     plan: BlockPlan,
@@ -100,7 +108,7 @@ impl<I: Iterator> Source for Plain<I> {
 
     /// What knows its length has its items at hand, as a rule: a range, a vector. A channel, a file and a filter do not.
     fn may_pause(&self) -> bool {
-        let (low, high) = self.0.size_hint();
+        let (low, high) = size_hint_of(&self.0);
         Some(low) != high
     }
 

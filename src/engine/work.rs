@@ -61,6 +61,7 @@ mod sealed {
     impl<N, F, S, R> Sealed for super::MapTryInit<N, F, S, R> {}
     impl<S, F, R> Sealed for super::MapWith<S, F, R> {}
     impl<W> Sealed for super::Catching<W> {}
+    impl<W, T> Sealed for super::CatchingItems<W, T> {}
     impl<W> Sealed for super::Observed<'_, W> {}
 }
 
@@ -285,6 +286,57 @@ where
     }
 }
 
+/// The same with the item beside its panic: the work of `catch_panics().with_items()`.
+pub struct CatchingItems<W, T> {
+    work: W,
+    gives_back: PhantomData<fn() -> T>,
+}
+
+impl<W, T> CatchingItems<W, T> {
+    pub(crate) fn new(Catching(work): Catching<W>) -> Self {
+        CatchingItems { work, gives_back: PhantomData }
+    }
+}
+
+impl<W: Work, T> Work for CatchingItems<W, T> {
+    type Output = Result<W::Output, (T, TaskPanic)>;
+    type State = W::State;
+    const HAS_STATE: bool = W::HAS_STATE;
+
+    fn add_watches<'s>(&'s self, watches: &mut Vec<&'s ObserverRef<'s>>) {
+        self.work.add_watches(watches);
+    }
+
+    fn is_panic(output: &Self::Output) -> bool {
+        output.is_err()
+    }
+}
+
+impl<T, W> WorkOn<T> for CatchingItems<W, T>
+where
+    T: Clone + Send,
+    W: WorkOn<T>,
+{
+    fn run(&self, state: &mut Option<W::State>, item: T, at: At<'_>) -> Self::Output {
+        let (mut item, mut kept) = (Some(item), None);
+        let result = panics::run_item(at.call, at.index, || {
+            // If this panics, the item itself is there.
+            kept.clone_from(&item);
+            self.work.run(state, item.take().expect("BUG: it is taken once"), at)
+        });
+        match result {
+            Ok(result) => {
+                panics::contain(kept);
+                Ok(result)
+            }
+            Err(panic) => {
+                panics::contain(state.take());
+                Err((item.or(kept).expect("BUG: the item or its clone is there"), panic))
+            }
+        }
+    }
+}
+
 /// Other work with an observer attached: the work of [`PoolMap::observe`](crate::PoolMap::observe) and
 /// [`PoolImap::observe`](crate::PoolImap::observe).
 ///
@@ -342,4 +394,4 @@ macro_rules! opaque_debug {
 opaque_debug!("Map" => [F, R] Map<F, R>, "StarMap" => [F, R] StarMap<F, R>);
 opaque_debug!("MapInit" => [N, F, S, R] MapInit<N, F, S, R>, "MapTryInit" => [N, F, S, R] MapTryInit<N, F, S, R>);
 opaque_debug!("MapWith" => [S, F, R] MapWith<S, F, R>);
-opaque_debug!("Catching" => [W] Catching<W>, "Observed" => ['a, W] Observed<'a, W>);
+opaque_debug!("Catching" => [W] Catching<W>, "CatchingItems" => [W, T] CatchingItems<W, T>, "Observed" => ['a, W] Observed<'a, W>);

@@ -19,7 +19,7 @@
 //! | `pool.map(f, items, chunksize=10)` | [`.chunk_size(10)`](#chunksize) |
 //! | `pool.imap(f, items)` | [`pool.imap(items, f)`](#imap) |
 //! | `pool.imap_unordered(f, items)` | [`pool.imap_unordered(items, f)`](#imap_unordered) |
-//! | `imap(…).next(timeout)` | [not supported](#not-supported) |
+//! | `imap(…).next(timeout)` | [`next_timeout(…)`](#next-with-a-timeout) |
 //! | `pool.starmap(f, pairs)` | [`pool.starmap(pairs, f)`](#starmap) |
 //! | `pool.apply(f, args)` | [`pool.install(\|\| f(…))`](#apply) |
 //! | `pool.apply_async(f, args)`, `executor.submit(f, …)` | [`pool.spawn(move \|\| f(…))`](#apply_async-submit) |
@@ -31,8 +31,11 @@
 //! | `result.get(timeout)`, `result.wait(timeout)` | [`task.join_timeout(…)`](#get-with-a-timeout) |
 //! | `result.ready()`, `future.done()` | [`task.is_finished()`](#ready) |
 //! | `result.successful()`, `future.exception()` | [`task.try_join()`](#successful) |
-//! | `future.cancel()` | [`task.cancel_on(&token)`](#cancel) |
-//! | `as_completed(futures)` | [`imap_unordered`](#imap_unordered) |
+//! | `future.running()` | [`task.is_running()`](#ready) |
+//! | `future.cancel()` | [`task.cancel()`](#cancel), or a [`CancelToken`](crate::CancelToken) for many |
+//! | `as_completed(futures)` | [`as_completed(tasks)`](#as_completed) |
+//! | `wait(futures, return_when=FIRST_COMPLETED)`, `FIRST_EXCEPTION`, `ALL_COMPLETED` | [`as_completed(tasks)`](#wait) |
+//! | `await loop.run_in_executor(pool, f)` | [`pool.spawn(f).await`](crate::guide::recipes#async-code) |
 //! | `pool.close(); pool.join()`, `executor.shutdown()` | [`pool.join()`](#close-and-join) |
 //! | `pool.terminate()`, `executor.shutdown(cancel_futures=True)`, `with Pool() as pool:` | [`drop(pool)`](#terminate) |
 //! | `joblib`'s `n_jobs=1` | [`Pool::inline()`](#n_jobs1), or `POOL_MAP_INLINE=1` in the environment |
@@ -44,7 +47,6 @@
 //!   [`CancelToken`](crate::CancelToken) keeps further items from starting; to end early, an item has to check the token itself.
 //! - **`maxtasksperchild`.** In Python it frees memory that a process has leaked. Threads share their memory, so fix the leak at
 //!   its source.
-//! - **`next(timeout)`** of an `imap`. Iterate on a thread that sends the results into a channel, and use `recv_timeout`.
 //! - **Contexts, per-process initializers, pickling errors.** There are no processes.
 //!
 //! # Examples
@@ -117,6 +119,21 @@
 //! # let pool = pool_map::Pool::new(4)?;
 //! for square in pool.imap(0..5, |x| x * x) { // for square in pool.imap(square, range(5)):
 //!     assert!(square < 20);
+//! }
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## next with a timeout
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use pool_map::NotReady;
+//! use std::time::Duration;
+//! let mut squares = pool.imap(0..3, |x| x * x);
+//! match squares.next_timeout(Duration::from_secs(60)) { // it.next(timeout=60)
+//!     Ok(Some(square)) => assert_eq!(square, 0),
+//!     Ok(None) => println!("that was all"),                  // except StopIteration:
+//!     Err(NotReady) => println!("not yet; the stream goes on"), // except TimeoutError:
 //! }
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
@@ -256,11 +273,41 @@
 //!
 //! ```
 //! # let pool = pool_map::Pool::new(4)?;
-//! use pool_map::CancelToken;
-//! let token = CancelToken::new();
-//! let task = pool.spawn(|| 5).cancel_on(&token);
-//! token.cancel(); // future.cancel(), which only works before it starts
-//! assert!(matches!(task.try_join(), Ok(5) | Err(_)));
+//! let task = pool.spawn(|| 5);
+//! let in_time = task.cancel(); // future.cancel(), which only works before it starts
+//! assert_eq!(task.try_join().is_err(), in_time);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## `as_completed`
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use pool_map::as_completed;
+//! let tasks = (0..4).map(|x| pool.spawn(move || x * x)); // futures = [executor.submit(…) …]
+//! let mut sum = 0;
+//! for task in as_completed(tasks) { // for future in as_completed(futures):
+//!     sum += task.join(); // future.result()
+//! }
+//! assert_eq!(sum, 14);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! ## wait
+//!
+//! ```
+//! # let pool = pool_map::Pool::new(4)?;
+//! use pool_map::as_completed;
+//! let spawn = || (0..4).map(|x| pool.spawn(move || 12_u32.checked_div(x).expect("no zero")));
+//! // wait(futures, return_when=FIRST_COMPLETED); the others go on
+//! let first = as_completed(spawn()).next().expect("there are four");
+//! assert!(first.is_finished());
+//! // wait(futures, return_when=FIRST_EXCEPTION)
+//! let failed = as_completed(spawn()).find_map(|task| task.try_join().err());
+//! assert_eq!(failed.unwrap().message(), "no zero");
+//! // wait(futures)
+//! let results: Vec<Result<u32, _>> = spawn().map(|task| task.try_join()).collect();
+//! assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 3);
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
 //!

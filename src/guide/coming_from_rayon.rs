@@ -15,7 +15,8 @@
 //! | `with_min_len`, `with_max_len`, `par_chunks` | [`chunk_size`, `chunks`](#chunks) |
 //! | `ThreadPoolBuilder::num_threads(4)`, `num_threads(0)` | [`Pool::new(4)`, `Pool::global()`](#num_threads) |
 //! | `RAYON_NUM_THREADS` | [`POOL_MAP_THREADS`](#rayon_num_threads) |
-//! | `rayon::join`, `scope`, recursion | stay with rayon; [inside `f`](crate::guide::recipes#rayon-inside-f) too |
+//! | `scope(\|s\| s.spawn(…))`, `std::thread::scope` | [`scope(n, \|s\| s.spawn(…))`](#scope) |
+//! | `rayon::join`, recursion | stay with rayon; [inside `f`](crate::guide::recipes#rayon-inside-f) too |
 //! | `iter.par_bridge()` | [`iter.pool_map(n, f)`](#par_bridge), in order |
 //! | pariter's `parallel_map`, `readahead` | [`pool_imap`](#pariter) |
 //! | threads, channels and a reorder buffer | [`pool_imap`](#channels-by-hand) |
@@ -231,6 +232,26 @@
 //! ```
 //!
 //! `RAYON_NUM_THREADS=1` for a debugger is `POOL_MAP_INLINE=1`: calls by number then run on your own thread.
+//!
+//! # scope
+//!
+//! [`Scope::spawn`](crate::Scope::spawn) gives a task that can be joined, as that of `std::thread::scope`; rayon's gives nothing
+//! back. The threads are a pool's.
+//!
+//! ```
+//! let words = vec!["so", "much", "depends"];
+//! let (mut longest, mut letters) = (None, 0);
+//! rayon::scope(|s| {
+//!     s.spawn(|_| longest = words.iter().map(|word| word.len()).max());
+//!     s.spawn(|_| letters = words.iter().map(|word| word.len()).sum());
+//! });
+//! let ours = pool_map::scope(2, |s| {
+//!     let longest = s.spawn(|| words.iter().map(|word| word.len()).max());
+//!     let letters = s.spawn(|| words.iter().map(|word| word.len()).sum());
+//!     (longest.join(), letters.join())
+//! });
+//! assert_eq!(ours, (longest, letters));
+//! ```
 //!
 //! # `par_bridge`
 //!

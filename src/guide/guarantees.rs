@@ -45,7 +45,7 @@
 //! 14. **No `unsafe`, except in one file.** The crate is `#![deny(unsafe_code)]`. The one exception is
 //!     `src/base/scoped_job.rs`: it puts a job that borrows from your stack into a pool's queue. It is under 100 lines of code,
 //!     with its proof beside it. Promises 11, 15 and 16 depend on it. The public API exposes no dependency except the
-//!     rayon traits that [`PoolParallelIterator`] extends.
+//!     rayon traits that [`PoolParallelIterator`] extends and, with the feature `futures`, the traits of `futures-core`.
 //! 15. **Fair.** Calls, streams, tasks and `install` on one pool take turns: whichever has worked for about 10 ms lets the
 //!     others go first. None waits for the end of another. A slow item delays only itself and the delivery of the
 //!     items after it. Items that share its chunk go back to the queue as soon as [another worker could run them](#chunks).
@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | 2 | a feeder thread pulls the source; everything is `'static` and [`Send`] | a feeder thread pulls the source; everything is [`Send`], and may borrow from outside the scope |
 //! | 8 | after the drop no item starts; the drop never waits for a source that blocks (the feeder ends when the source next returns) | the same, but leaving the scope waits for a call of the source's `next` in progress |
-//! | 9 | running items finish on their own, and the end of their pool waits for them; a forgotten stream keeps its leased threads (or its handle to a [`Pool`]) and, until the source ends, its feeder | nothing runs after the end of the scope |
+//! | 9 | running items finish on their own, and the end of their pool waits for them; a forgotten stream keeps its leased threads (or its handle to a [`Pool`]) and, until the source ends, its feeder | nothing runs after the end of the scope, which waits for its [tasks](crate::Scope::spawn), too |
 //! | live | an item that was pulled is processed and delivered without waiting for the next one, as soon as its chunk and all items before it are done | the same |
 //!
 //! `pool_map` cannot promise the last row: it pulls on your thread, so while it waits for the source, finished results wait too.
@@ -90,6 +90,8 @@
 //! - [`Task::join`] on a worker of the same pool runs the task in place if it has not started. [`Task::join_timeout`] never
 //!   does: it waits, and returns the task when the time is up.
 //! - If you `await` a task on a worker of the same pool, a free worker of that pool runs it; if none is free, it runs in place.
+//! - If you [poll](crate::PoolImap::poll_next) a stream on a worker of the same pool, the poll runs a chunk that no other worker
+//!   has taken.
 //!
 //! # Nesting
 //!

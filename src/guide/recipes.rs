@@ -10,6 +10,8 @@
 //! - [Deep recursion](#deep-recursion)
 //! - [rayon inside `f`](#rayon-inside-f)
 //! - [Items that wait for one another](#items-that-wait-for-one-another)
+//! - [Read ahead](#read-ahead)
+//! - [Buffers that go round](#buffers-that-go-round)
 //! - [Thread-locals](#thread-locals)
 //! - [Async code](#async-code)
 //!
@@ -75,8 +77,8 @@
 //!
 //! # A state that can fail
 //!
-//! A connection to a database is [`Send`] but often not [`Sync`], so each worker needs its own. If opening it can fail, make the
-//! state a `Result`, and let `f` pass the error on.
+//! A connection to a database is [`Send`] but often not [`Sync`], so each worker needs its own, and opening it can fail.
+//! [`pool_map_try_init`](crate::PoolIterator::pool_map_try_init) gives the error to the item for which it was opened.
 //!
 //! ```
 //! use pool_map::PoolIterator;
@@ -94,18 +96,15 @@
 //! }
 //!
 //! fn rows(path: &str) -> Result<Vec<u32>, String> {
-//!     let open = || Connection::open(path);
-//!     let keys = 0..4;
-//!     let rows = keys.pool_map_init(2, open, |connection, key| match connection {
-//!         Ok(connection) => connection.row(key),
-//!         Err(error) => Err(error.clone()),
-//!     });
-//!     rows.collect()
+//!     (0..4).pool_map_try_init(2, || Connection::open(path), Connection::row).collect()
 //! }
 //!
 //! assert_eq!(rows("words.db").unwrap(), [0, 10, 20, 30]);
 //! assert_eq!(rows("words.txt").unwrap_err(), "no database: words.txt");
 //! ```
+//!
+//! `examples/sqlite`, a crate of its own, is this with a real one: `cargo run --manifest-path examples/sqlite/Cargo.toml`. States that
+//! workers count in [come together when they are dropped](crate::PoolIterator::pool_map_init).
 //!
 //! # Errors of any type
 //!
@@ -170,7 +169,8 @@
 //! assert_eq!(pages.unwrap(), ["page 0", "page 1", "page 2"]);
 //! ```
 //!
-//! To wait for a result for a limited time only, use a task: [`Task::join_timeout`](crate::Task::join_timeout).
+//! Where `f` panics, [`catch_panics().with_items()`](crate::PoolMap::with_items) gives the item back, to be tried again when the
+//! others are done. To wait for a result for a limited time only, use a task: [`Task::join_timeout`](crate::Task::join_timeout).
 //!
 //! # A struct that holds the iterator
 //!
@@ -269,6 +269,55 @@
 //! assert_eq!(waits.filter(|&is_leader| is_leader).count(), 1);
 //! ```
 //!
+//! # Read ahead
+//!
+//! A stream of one worker whose `f` does nothing pulls its source while the body of your loop runs:
+//!
+//! ```
+//! use pool_map::PoolIterator;
+//!
+//! let blocks = (0..3).map(|number| format!("block {number}")); // slow to read
+//! for block in blocks.pool_imap(1, |block| block).max_in_flight(2) {
+//!     println!("{block}"); // meanwhile the next one is read
+//! }
+//! // block 0
+//! // block 1
+//! // block 2
+//! ```
+//!
+//! # Buffers that go round
+//!
+//! Your thread pulls the source and takes the results, so what the consumer gives back to the source needs no lock:
+//!
+//! ```
+//! use pool_map::PoolIterator;
+//! use std::cell::{Cell, RefCell};
+//!
+//! let free = RefCell::new(Vec::new());
+//! let made = Cell::new(0);
+//! let blocks = (0..1000_u32).map(|number| {
+//!     let mut buffer: Vec<u8> = free.borrow_mut().pop().unwrap_or_else(|| {
+//!         made.set(made.get() + 1);
+//!         Vec::with_capacity(1 << 16)
+//!     });
+//!     buffer.clear();
+//!     buffer.extend(number.to_le_bytes()); // read a block into it
+//!     buffer
+//! });
+//! let sum = |buffer: Vec<u8>| {
+//!     let sum: u64 = buffer.iter().map(|&byte| u64::from(byte)).sum();
+//!     (sum, buffer)
+//! };
+//! let mut total = 0;
+//! blocks.pool_map(4, sum).max_in_flight(8).for_each(|(sum, buffer)| {
+//!     total += sum;
+//!     free.borrow_mut().push(buffer);
+//! });
+//! println!("{total}, in {} buffers", made.get()); // 126180, in 8 buffers
+//! # assert_eq!(total, 126180);
+//! # assert!(made.get() <= 8);
+//! ```
+//!
 //! # Thread-locals
 //!
 //! Threads that a number has leased go back to a cache and keep their thread-locals, so the next call may find what an earlier one
@@ -327,7 +376,18 @@
 //! # Ok::<(), pool_map::PoolError>(())
 //! ```
 //!
-//! With tokio this replaces `spawn_blocking` for work that needs the processor:
+//! A stream that works ahead can be awaited, too, result by result, in order. [`PoolImap::poll_next`](crate::PoolImap::poll_next)
+//! needs no dependency; with the feature `futures`, `into_stream` makes it a `Stream`. `cargo run --example tokio --features
+//! futures` is this, with rows from a channel:
+//!
+//! ```text
+//! let mut sums = rows.into_iter().pool_imap(2, checksum).into_stream();
+//! while let Some((row, sum)) = sums.next().await {
+//!     println!("{row}: {sum:08x}"); // meanwhile the runtime goes on with other tasks
+//! }
+//! ```
+//!
+//! With tokio a task replaces `spawn_blocking` for work that needs the processor:
 //!
 //! ```text
 //! let pool = Pool::new(8)?;

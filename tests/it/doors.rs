@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::thread;
 
 use pool_map::{
-    CancelToken, Observer, Pool, PoolIterator, PoolParallelIterator, TaskInfo, TaskOutcome, TraceLevel, Worker,
+    CancelToken, Observer, Pool, PoolIterator, PoolParallelIterator, TaskInfo, TaskOutcome, TaskPanic, TraceLevel,
+    Worker,
 };
 use rayon::prelude::*;
 
@@ -74,9 +75,13 @@ macro_rules! options {
     }};
 }
 
-/// The calls that two adaptors have in common, by way of two expressions: all results, and an iterator over them for a closure.
+/// The calls that adaptors have in common, by way of three expressions: the call itself, all results, and an iterator over
+/// them for a closure.
 macro_rules! door {
-    ($door:ident, $name:literal, |$items:ident| $source:expr, |$all:ident| $vec:expr, |$some:ident, $then:ident| $consumed:expr) => {
+    (
+        $door:ident, $name:literal, |$items:ident| $source:expr, |$it:ident, $pool:ident, $f:ident| $mapped:expr,
+        |$all:ident| $vec:expr, |$some:ident, $then:ident| $consumed:expr
+    ) => {
         struct $door;
 
         impl Door for $door {
@@ -86,38 +91,44 @@ macro_rules! door {
 
             fn collect<'a>(&self, call: Call<'a>) -> Vec<Live<'a>> {
                 let $items = items(call);
-                let $all = options!(
-                    $source.pool_map(call.pool, |item: Live<'a>| { Live::new((call.f)(item.value), item.count) }),
-                    call
-                );
+                let ($it, $pool) = ($source, call.pool);
+                let $f = |item: Live<'a>| Live::new((call.f)(item.value), item.count);
+                let $all = options!($mapped, call);
                 $vec
             }
 
             fn for_each(&self, call: Call<'_>, consume: &mut dyn FnMut(usize)) {
                 let $items = items(call);
-                let results = options!($source.pool_map(call.pool, |item: Live<'_>| (call.f)(item.value)), call);
+                let ($it, $pool) = ($source, call.pool);
+                let $f = |item: Live<'_>| (call.f)(item.value);
+                let results = options!($mapped, call);
                 results.for_each(consume);
             }
 
             fn try_collect(&self, call: Call<'_>, bad: &(dyn Fn(usize) -> bool + Sync)) -> Result<Vec<usize>, usize> {
                 let $items = items(call);
-                let check = |item: Live<'_>| {
+                let ($it, $pool) = ($source, call.pool);
+                let $f = |item: Live<'_>| {
                     let result = (call.f)(item.value);
                     if bad(item.value) { Err(item.value) } else { Ok(result) }
                 };
-                options!($source.pool_map(call.pool, check), call).collect()
+                options!($mapped, call).collect()
             }
 
             fn take(&self, call: Call<'_>, count: usize) -> Vec<usize> {
                 let $items = items(call);
-                let $some = options!($source.pool_map(call.pool, |item: Live<'_>| (call.f)(item.value)), call);
+                let ($it, $pool) = ($source, call.pool);
+                let $f = |item: Live<'_>| (call.f)(item.value);
+                let $some = options!($mapped, call);
                 let $then = |results: &mut dyn Iterator<Item = usize>| results.take(count).collect::<Vec<_>>();
                 $consumed
             }
 
             fn caught(&self, call: Call<'_>) -> Vec<Result<usize, usize>> {
                 let $items = items(call);
-                let results = options!($source.pool_map(call.pool, |item: Live<'_>| (call.f)(item.value)), call);
+                let ($it, $pool) = ($source, call.pool);
+                let $f = |item: Live<'_>| (call.f)(item.value);
+                let results = options!($mapped, call);
                 let $all = results.catch_panics();
                 let results: Vec<_> = $vec;
                 results.into_iter().map(|result| result.map_err(|panic| panic.index().expect("an item"))).collect()
@@ -132,7 +143,9 @@ macro_rules! door {
 
             fn observed(&self, call: Call<'_>, observer: &dyn Observer) {
                 let $items = items(call);
-                let results = options!($source.pool_map(call.pool, |item: Live<'_>| (call.f)(item.value)), call);
+                let ($it, $pool) = ($source, call.pool);
+                let $f = |item: Live<'_>| (call.f)(item.value);
+                let results = options!($mapped, call);
                 results.observe(observer).for_each(drop);
             }
         }
@@ -143,21 +156,120 @@ fn items(call: Call<'_>) -> Vec<Live<'_>> {
     (0..call.items).map(|value| Live::new(value, call.count)).collect()
 }
 
-door!(Plain, "a plain iterator", |items| items.into_iter(), |all| all.collect(), |some, then| then(&mut { some }));
-door!(Split, "data that can be split", |items| items.into_par_iter(), |all| all.collect(), |some, then| some
-    .consume(|mut results| then(&mut results)));
-door!(Whole, "collect_vec", |items| items.into_par_iter(), |all| all.collect_vec(), |some, then| some
-    .consume(|mut results| then(&mut results)));
-
+door!(
+    Plain,
+    "a plain iterator",
+    |items| items.into_iter(),
+    |it, pool, f| it.pool_map(pool, f),
+    |all| all.collect(),
+    |some, then| then(&mut { some })
+);
 door!(
     Consumed,
     "a plain iterator, consumed",
     |items| items.into_iter(),
+    |it, pool, f| it.pool_map(pool, f),
     |all| all.consume(|results| results.collect()),
     |some, then| some.consume(|mut results| then(&mut results))
 );
+door!(
+    With,
+    "a clone for each worker",
+    |items| items.into_iter(),
+    |it, pool, f| it.pool_map_with(pool, std::cell::Cell::new(0), move |state: &mut std::cell::Cell<u64>, item| {
+        state.set(state.get() + 1);
+        f(item)
+    }),
+    |all| all.collect(),
+    |some, then| then(&mut { some })
+);
+door!(
+    Slow,
+    "with a report of slow items",
+    |items| items.into_iter(),
+    |it, pool, f| it.pool_map(pool, f).report_slow(std::time::Duration::from_secs(3600)),
+    |all| all.collect(),
+    |some, then| then(&mut { some })
+);
+door!(
+    Split,
+    "data that can be split",
+    |items| items.into_par_iter(),
+    |it, pool, f| it.pool_map(pool, f),
+    |all| all.collect(),
+    |some, then| some.consume(|mut results| then(&mut results))
+);
+door!(
+    Whole,
+    "collect_vec",
+    |items| items.into_par_iter(),
+    |it, pool, f| it.pool_map(pool, f),
+    |all| all.collect_vec(),
+    |some, then| some.consume(|mut results| then(&mut results))
+);
 
-const DOORS: [&dyn Door; 4] = [&Plain, &Split, &Whole, &Consumed];
+/// A state for each worker that may fail to be made.
+struct TryInit;
+
+/// The results, which nothing has failed for.
+fn made<R>(result: Result<R, usize>) -> R {
+    result.expect("the state is there")
+}
+
+impl Door for TryInit {
+    fn name(&self) -> &'static str {
+        "a state that may fail"
+    }
+
+    fn collect<'a>(&self, call: Call<'a>) -> Vec<Live<'a>> {
+        let f = |(): &mut (), item: Live<'a>| Ok(Live::new((call.f)(item.value), item.count));
+        let results: Result<Vec<_>, usize> =
+            options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(()), f), call).collect();
+        made(results)
+    }
+
+    fn for_each(&self, call: Call<'_>, consume: &mut dyn FnMut(usize)) {
+        let f = |(): &mut (), item: Live<'_>| Ok((call.f)(item.value));
+        let results = options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(()), f), call);
+        results.for_each(|result| consume(made(result)));
+    }
+
+    fn try_collect(&self, call: Call<'_>, bad: &(dyn Fn(usize) -> bool + Sync)) -> Result<Vec<usize>, usize> {
+        let f = |(): &mut (), item: Live<'_>| {
+            let result = (call.f)(item.value);
+            if bad(item.value) { Err(item.value) } else { Ok(result) }
+        };
+        options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(()), f), call).collect()
+    }
+
+    fn take(&self, call: Call<'_>, count: usize) -> Vec<usize> {
+        let f = |(): &mut (), item: Live<'_>| Ok((call.f)(item.value));
+        let results = options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(()), f), call);
+        results.take(count).map(made).collect()
+    }
+
+    fn caught(&self, call: Call<'_>) -> Vec<Result<usize, usize>> {
+        let f = |(): &mut (), item: Live<'_>| Ok((call.f)(item.value));
+        let results = options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(()), f), call);
+        let open = |result: Result<_, TaskPanic>| result.map(made).map_err(|panic| panic.index().expect("an item"));
+        results.catch_panics().map(open).collect()
+    }
+
+    fn with_state(&self, call: Call<'_>, init: &(dyn Fn() -> usize + Sync)) -> Vec<usize> {
+        let f = |state: &mut usize, item: Live<'_>| Ok(*state + (call.f)(item.value));
+        let results: Result<Vec<_>, usize> =
+            options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(init()), f), call).collect();
+        made(results)
+    }
+
+    fn observed(&self, call: Call<'_>, observer: &dyn Observer) {
+        let f = |(): &mut (), item: Live<'_>| Ok((call.f)(item.value));
+        let results = options!(items(call).into_iter().pool_map_try_init(call.pool, || Ok(()), f), call);
+        results.observe(observer).for_each(|result: Result<_, usize>| assert!(result.is_ok()));
+    }
+}
+
+const DOORS: [&dyn Door; 7] = [&Plain, &Consumed, &With, &TryInit, &Slow, &Split, &Whole];
 
 /// Goes through `case` with each door, on pools of 1, 2 and 4, in chunks of 1, of 3 and as measured. Whatever it does, no
 /// value is left, and the pool has its workers.

@@ -37,8 +37,11 @@ mod soak;
 mod idle;
 
 mod imap;
+mod polled;
 mod scope;
+mod scoped_task;
 mod states;
+mod with_items;
 mod task;
 mod cancel;
 mod shutdown;

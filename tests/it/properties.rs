@@ -1,11 +1,12 @@
 //! A model test of promises 1 and 6: random sources, consumers and settings, with `Iterator::map` as the model.
 
-use pool_map::{NotReady, Pool, PoolIterator};
+use pool_map::{NotReady, Pool, PoolIterator, Task, as_completed, scope};
 use proptest::prelude::*;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A payload; thrown without the hook, which would print thousands of traces.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -355,6 +356,54 @@ fn settings() -> impl Strategy<Value = Settings> {
     (0..=6_usize, prop::option::of(1..20_usize), prop::option::of(1..40_usize))
 }
 
+fn pool(workers: usize) -> Pool {
+    if workers == 0 { Pool::inline() } else { Pool::new(workers).expect("a few threads start") }
+}
+
+macro_rules! with_options {
+    ($it:expr, $chunk:expr, $limit:expr) => {{
+        let mut it = $it;
+        if let Some(items) = $chunk {
+            it = it.chunk_size(items);
+        }
+        if let Some(items) = $limit {
+            it = it.max_in_flight(items);
+        }
+        it
+    }};
+}
+
+/// The doors whose results are in order, besides those that have a property of their own.
+#[derive(Clone, Copy, Debug)]
+enum Ordered {
+    Init,
+    TryInit,
+    With,
+    Star,
+    Slow,
+    RunAhead,
+    Scope,
+}
+
+fn ordered() -> impl Strategy<Value = Ordered> {
+    use Ordered::{Init, RunAhead, Scope, Slow, Star, TryInit, With};
+    prop::sample::select(vec![Init, TryInit, With, Star, Slow, RunAhead, Scope])
+}
+
+/// And those whose results come as they are ready.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unordered {
+    Imap,
+    RunAhead,
+    Scope,
+    AsCompleted,
+}
+
+fn unordered() -> impl Strategy<Value = Unordered> {
+    use Unordered::{AsCompleted, Imap, RunAhead, Scope};
+    prop::sample::select(vec![Imap, RunAhead, Scope, AsCompleted])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -460,6 +509,103 @@ proptest! {
             consume(it, &steps).0
         };
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_ordered_door_is_map(
+        source in sources(),
+        bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
+        steps in steps(),
+        door in ordered(),
+        (workers, chunk, limit) in settings(),
+    ) {
+        let f = move |(number, value): (usize, usize)| {
+            if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
+        };
+        let expected = consume(source.make().fuse().map(f), &steps).0;
+        let pool = pool(workers);
+        let count = AtomicUsize::new(0);
+        let init = || count.fetch_add(1, Ordering::Relaxed);
+        let drive = |results: &mut dyn Iterator<Item = usize>| consume(results, &steps).0;
+        let found = match door {
+            Ordered::Init => {
+                let it = source.make().pool_map_init(&pool, init, |_: &mut usize, item| f(item));
+                drive(&mut with_options!(it, chunk, limit))
+            }
+            Ordered::TryInit => {
+                let it = source.make().pool_map_try_init(&pool, || Ok(init()), |_: &mut usize, item| Ok(f(item)));
+                let it = with_options!(it, chunk, limit);
+                it.consume(|results| drive(&mut results.map(|result: Result<usize, ()>| result.expect("no error"))))
+            }
+            Ordered::With => {
+                let it = source.make().pool_map_with(&pool, Cell::new(0), |state: &mut Cell<usize>, item| {
+                    state.set(state.get() + 1);
+                    f(item)
+                });
+                with_options!(it, chunk, limit).consume(|mut results| drive(&mut results))
+            }
+            Ordered::Star => {
+                let it = source.make().pool_starmap(&pool, move |number, value| f((number, value)));
+                drive(&mut with_options!(it, chunk, limit))
+            }
+            Ordered::Slow => {
+                let it = source.make().pool_map(&pool, f).report_slow(Duration::from_secs(3600));
+                drive(&mut with_options!(it, chunk, limit))
+            }
+            Ordered::RunAhead => {
+                let it = source.make().pool_map_init(&pool, || 0, move |_: &mut usize, item| f(item));
+                drive(&mut with_options!(it, chunk, limit).run_ahead())
+            }
+            Ordered::Scope => scope(&pool, |s| drive(&mut with_options!(s.imap(source.make(), f), chunk, limit))),
+        };
+        prop_assert_eq!(found, expected);
+        prop_assert!(count.into_inner() <= workers.max(1));
+    }
+
+    #[test]
+    fn every_unordered_door_has_the_results_of_map(
+        source in sources(),
+        bad_item in prop_oneof![2 => Just(None), 1 => (0..120_usize).prop_map(Some)],
+        takes in prop_oneof![Just(usize::MAX), 0..20_usize],
+        door in unordered(),
+        (workers, chunk, limit) in settings(),
+    ) {
+        let f = move |(number, value): (usize, usize)| {
+            if bad_item == Some(number) { throw(Bad::Item(number)) } else { value * 7 }
+        };
+        // Tasks are made before the first is waited for, so their source has to end well.
+        let source = if door == Unordered::AsCompleted { Source { bad: None, ..source } } else { source };
+        let pool = pool(workers);
+        let drive = |results: &mut dyn Iterator<Item = usize>| consume(results, &[Step::Take(takes)]).0;
+        let mut seen = match door {
+            Unordered::Imap => drive(&mut with_options!(source.make().pool_imap_unordered(&pool, f), chunk, limit)),
+            Unordered::RunAhead => {
+                drive(&mut with_options!(source.make().pool_map(&pool, f).run_ahead().unordered(), chunk, limit))
+            }
+            Unordered::Scope => {
+                scope(&pool, |s| drive(&mut with_options!(s.imap_unordered(source.make(), f), chunk, limit)))
+            }
+            Unordered::AsCompleted => {
+                let tasks: Vec<_> = source.make().fuse().map(|item| pool.spawn(move || f(item))).collect();
+                drive(&mut as_completed(tasks).map(Task::join))
+            }
+        };
+        let is_bad_source = source.bad.is_some_and(|bad| bad < source.count());
+        let mut all: Vec<_> = source.make_fused().take(source.bad.unwrap_or(usize::MAX)).collect();
+        let is_bad_item = all.iter().any(|(number, _)| bad_item == Some(*number));
+        all.retain(|(number, _)| bad_item != Some(*number));
+        if let Some(Seen::Failed(failed)) = seen.last() {
+            prop_assert!(if matches!(failed, Bad::Item(_)) { is_bad_item } else { is_bad_source }, "{:?}", failed);
+            seen.pop();
+        } else {
+            prop_assert!(seen.len() == takes.min(all.len()) && (takes <= all.len() || !is_bad_item && !is_bad_source));
+        }
+        for result in seen {
+            let Seen::Result(result) = result else { unreachable!("{result:?}") };
+            let place = all.iter().position(|item| f(*item) == result);
+            prop_assert!(place.is_some(), "{} is no result, or came twice", result);
+            all.swap_remove(place.expect("checked"));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::{mem, thread};
 
-use pool_map::{CancelToken, Pool, Worker, scope};
+use pool_map::{CancelToken, NotReady, Pool, Worker, scope};
 
 use crate::child;
 use crate::gate::{Gate, text};
@@ -76,6 +76,114 @@ fn a_stream_may_feed_another() {
         first.map(|x| x * 2).sum()
     });
     assert_eq!(total, 1_001_000);
+}
+
+#[test]
+fn a_stream_may_be_the_source_of_another_in_the_same_scope() {
+    let offset = 1;
+    for workers in [1, 2, 4] {
+        let total: usize = scope(workers, |s| {
+            let first = s.imap(0..1000_usize, |x| x + offset);
+            let second = s.imap_unordered(first.filter(|x| x % 2 == 0), |x| x * 2);
+            s.imap(second, |x| x - offset).sum()
+        });
+        assert_eq!(total, 500 * 1002 - 500);
+    }
+    let total: usize = scope(Pool::inline(), |s| s.imap(s.imap(0..10, |x| x + offset), |x| x * 2).sum());
+    assert_eq!(total, 110);
+}
+
+#[test]
+fn an_item_goes_through_both_stages_before_the_next_is_sent() {
+    let step = 1;
+    let (sender, receiver) = mpsc::channel();
+    scope(1, |s| {
+        sender.send(0).expect("the stream listens");
+        let first = s.imap(receiver, |x| x + step);
+        for (expected, got) in s.imap(first, |x| x + step).take(500).enumerate() {
+            assert_eq!(got, 2 * expected + 2);
+            sender.send(got).expect("the stream listens");
+        }
+        drop(sender);
+    });
+}
+
+/// Opens a gate when it is dropped.
+struct Opens<'a>(&'a Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+#[test]
+fn leaving_ends_a_stage_that_waits_for_the_one_before_it() {
+    for forget in [true, false] {
+        let [blocked, stopped] = [Gate::default(), Gate::default()];
+        let source = std::iter::from_fn(|| {
+            blocked.open();
+            stopped.wait();
+            Some(0)
+        });
+        let f = |_: usize| -> usize { unreachable!("nothing starts") };
+        scope(2, |s| {
+            let mut second = s.imap(s.imap(source, f), f);
+            assert_eq!(second.try_next(), Err(NotReady));
+            blocked.wait();
+            if forget {
+                mem::forget(second);
+            }
+            // Stopped after the others, which have started before it.
+            let mut last = s.imap([Opens(&stopped), Opens(&stopped)], |x| x).chunk_size(1);
+            mem::forget(last.next());
+            mem::forget(last);
+        });
+    }
+}
+
+#[test]
+fn leaving_ends_a_stage_that_waits_for_an_item_of_the_one_before_it() {
+    for ordered in [true, false] {
+        let [blocked, stopped] = [Gate::default(), Gate::default()];
+        let f = |x: usize| {
+            blocked.open();
+            stopped.wait();
+            x
+        };
+        scope(2, |s| {
+            let first = s.imap(0..9, f).chunk_size(1).max_in_flight(1);
+            let mut second = s.imap(if ordered { first } else { first.unordered() }, |x| x);
+            assert_eq!(second.try_next(), Err(NotReady));
+            blocked.wait();
+            let mut last = s.imap([Opens(&stopped), Opens(&stopped)], |x| x).chunk_size(1);
+            mem::forget(last.next());
+            mem::forget((second, last));
+        });
+    }
+}
+
+#[test]
+fn a_stream_that_is_to_start_after_the_body_has_nothing() {
+    let [blocked, stopped] = [Gate::default(), Gate::default()];
+    let pulled = AtomicUsize::new(0);
+    let source = (0..10).inspect(|_| _ = pulled.fetch_add(1, Ordering::SeqCst));
+    scope(1, |s| {
+        let mut first = s.imap(source, |x| x);
+        let (at_the_source, go) = (&blocked, &stopped);
+        let late = std::iter::from_fn(move || {
+            at_the_source.open();
+            go.wait();
+            first.next()
+        });
+        let mut second = s.imap(late, |x| x);
+        assert_eq!(second.try_next(), Err(NotReady));
+        blocked.wait();
+        let mut last = s.imap([Opens(&stopped), Opens(&stopped)], |x| x).chunk_size(1);
+        mem::forget(last.next());
+        mem::forget(last);
+    });
+    assert_eq!(pulled.into_inner(), 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::iter;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
@@ -13,8 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use pool_map::{Pool, PoolIterator, PoolParallelIterator, TaskPanic};
+use pool_map::{Pool, PoolIterator, PoolParallelIterator, ScopedTask, Task, TaskPanic, as_completed};
 use rayon::prelude::*;
 
 use crate::child::{self, test_of};
@@ -233,6 +235,21 @@ impl Drop for Last {
     }
 }
 
+/// The state of a worker.
+fn state(hand: &Hand) -> Last {
+    hand.event(Kind::Init, None);
+    Last(hand.clone(), Kind::StateDrop)
+}
+
+/// What the states of the workers are clones of.
+struct Template(Last);
+
+impl Clone for Template {
+    fn clone(&self) -> Template {
+        Template(state(&self.0.0))
+    }
+}
+
 struct Running<'a>(&'a Probe);
 
 impl Drop for Running<'_> {
@@ -313,6 +330,13 @@ impl Delivered for Result<Outcome, TaskPanic> {
     }
 }
 
+impl Delivered for Result<Outcome, Infallible> {
+    fn consume(self, hand: &Hand) -> Option<Outcome> {
+        let Ok(result) = self;
+        result.consume(hand)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Drive {
     ForEach,
@@ -371,15 +395,22 @@ impl Drive {
 enum Door {
     Map,
     MapInit,
+    MapTryInit,
+    MapWith,
     MapCaught,
     MapConsume,
+    /// With a report of each item that lasts a moment.
+    MapSlow,
     Imap,
     ImapUnordered,
     ImapCaught,
     RunAhead,
+    RunAheadUnordered,
     Scope,
     ScopeUnordered,
     Spawn,
+    AsCompleted,
+    ScopeSpawn,
     /// Data that rayon can split: made item by item on the workers, or a vector.
     Par,
     ParVec,
@@ -389,11 +420,22 @@ enum Door {
 impl Door {
     /// Whether its threads may be at work after the consumer is done.
     fn runs_on(self) -> bool {
-        matches!(self, Door::Imap | Door::ImapUnordered | Door::ImapCaught | Door::RunAhead | Door::Spawn)
+        use Door::{AsCompleted, Imap, ImapCaught, ImapUnordered, RunAhead, RunAheadUnordered, Spawn};
+        matches!(self, Imap | ImapUnordered | ImapCaught | RunAhead | RunAheadUnordered | Spawn | AsCompleted)
+    }
+
+    /// Whether its items run whatever the consumer does.
+    fn is_of_tasks(self) -> bool {
+        matches!(self, Door::Spawn | Door::AsCompleted | Door::ScopeSpawn)
+    }
+
+    /// Whether there is a state for each worker that gets an item.
+    fn has_states(self) -> bool {
+        matches!(self, Door::MapInit | Door::MapTryInit | Door::MapWith)
     }
 
     fn is_ordered(self) -> bool {
-        !matches!(self, Door::ImapUnordered | Door::ScopeUnordered)
+        !matches!(self, Door::ImapUnordered | Door::RunAheadUnordered | Door::ScopeUnordered | Door::AsCompleted)
     }
 
     /// Whether a panic of an item comes to the consumer as a value.
@@ -403,7 +445,7 @@ impl Door {
 
     /// Whether all items are made before the first is worked on, by the caller.
     fn pulls_first(self) -> bool {
-        matches!(self, Door::Spawn | Door::ParVec | Door::ParCollectVec)
+        self.is_of_tasks() || matches!(self, Door::ParVec | Door::ParCollectVec)
     }
 
     /// Whether the consumer has nothing before all is done.
@@ -418,12 +460,22 @@ impl Door {
         match self {
             Door::Map => drive.run(PoolIterator::pool_map(source(&hand), pool, own()).chunk_size(chunk), &hand),
             Door::MapInit => {
-                let init = || {
-                    hand.event(Kind::Init, None);
-                    Last(hand.clone(), Kind::StateDrop)
-                };
-                let it = source(&hand).pool_map_init(pool, init, |_state, item| f(item)).chunk_size(chunk);
-                drive.run(it, &hand);
+                let it = source(&hand).pool_map_init(pool, || state(&hand), |_state, item| f(item));
+                drive.run(it.chunk_size(chunk), &hand);
+            }
+            Door::MapTryInit => {
+                let init = || Ok::<_, Infallible>(state(&hand));
+                let it = source(&hand).pool_map_try_init(pool, init, |_state, item| Ok(f(item)));
+                drive.run(it.chunk_size(chunk), &hand);
+            }
+            Door::MapWith => {
+                let template = Template(Last(hand.clone(), Kind::StateDrop));
+                let it = source(&hand).pool_map_with(pool, template, |_state, item| f(item));
+                drive.run(it.chunk_size(chunk), &hand);
+            }
+            Door::MapSlow => {
+                let it = source(&hand).pool_map(pool, own()).chunk_size(chunk);
+                drive.run(it.report_slow(Duration::ZERO), &hand);
             }
             Door::MapCaught => drive.run(source(&hand).pool_map(pool, own()).chunk_size(chunk).catch_panics(), &hand),
             Door::MapConsume => {
@@ -432,6 +484,10 @@ impl Door {
             }
             Door::Imap => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk), &hand),
             Door::RunAhead => drive.run(source(&hand).pool_map(pool, own()).chunk_size(chunk).run_ahead(), &hand),
+            Door::RunAheadUnordered => {
+                let it = source(&hand).pool_map(pool, own()).chunk_size(chunk);
+                drive.run(it.run_ahead().unordered(), &hand);
+            }
             Door::ImapUnordered => drive.run(source(&hand).pool_imap_unordered(pool, own()).chunk_size(chunk), &hand),
             Door::ImapCaught => drive.run(source(&hand).pool_imap(pool, own()).chunk_size(chunk).catch_panics(), &hand),
             Door::Scope => {
@@ -461,7 +517,15 @@ impl Door {
             }
             Door::Spawn => {
                 let tasks: Vec<_> = source(&hand).map(|item| pool.spawn(move || f(item))).collect();
-                drive.run(tasks.into_iter().map(pool_map::Task::join), &hand);
+                drive.run(tasks.into_iter().map(Task::join), &hand);
+            }
+            Door::ScopeSpawn => pool_map::scope(pool, |s| {
+                let tasks: Vec<_> = source(&hand).map(|item| s.spawn(move || f(item))).collect();
+                drive.run(tasks.into_iter().map(ScopedTask::join), &hand);
+            }),
+            Door::AsCompleted => {
+                let tasks: Vec<_> = source(&hand).map(|item| pool.spawn(move || f(item))).collect();
+                drive.run(as_completed(tasks).map(Task::join), &hand);
             }
         }
         let caught = lock(&hand.caught).take();
@@ -500,7 +564,7 @@ fn sweep(door: Door, drives: &[Drive], chunks: &[usize], more: &[Kind]) -> usize
                     assert_eq!(probe.running.load(Ordering::SeqCst), 0, "still running: {setting}");
                     gone.recv().expect_err("nothing is sent");
                     let after = probe.entered.load(Ordering::SeqCst) - entered;
-                    assert!(door == Door::Spawn || after <= workers, "{after} items started after the drop: {setting}");
+                    assert!(door.is_of_tasks() || after <= workers, "{after} items started after the drop: {setting}");
                 } else {
                     // Before the workers have anything else to do.
                     probe.over.store(true, Ordering::SeqCst);
@@ -553,7 +617,7 @@ impl Probe {
         match fired {
             // In a panicking run: it happened less often than in the first. Fewer workers had a state, less was read ahead.
             None => assert!(
-                self.fires_at == usize::MAX || !drive.takes_everything() || door == Door::MapInit,
+                self.fires_at == usize::MAX || !drive.takes_everything() || door.has_states(),
                 "where is it? {setting}"
             ),
             Some(event) => {
@@ -648,6 +712,21 @@ fn pool_map_init() {
 }
 
 #[test(minutes = 5)]
+fn pool_map_try_init() {
+    in_child(|| sweep(Door::MapTryInit, &FEW, &[1, 3], &[Kind::SourceDrop, Kind::Init, Kind::StateDrop]));
+}
+
+#[test(minutes = 5)]
+fn pool_map_with() {
+    in_child(|| sweep(Door::MapWith, &FEW, &[1, 3], &[Kind::SourceDrop, Kind::Init, Kind::StateDrop]));
+}
+
+#[test(minutes = 5)]
+fn report_slow() {
+    in_child(|| sweep(Door::MapSlow, &FEW, &[1, 3], OWNED));
+}
+
+#[test(minutes = 5)]
 fn catch_panics() {
     in_child(|| sweep(Door::MapCaught, &FEW, &[1, 3], OWNED));
 }
@@ -665,6 +744,11 @@ fn pool_imap() {
 #[test(minutes = 5)]
 fn run_ahead() {
     in_child(|| sweep(Door::RunAhead, &FEW, &[1, 3], OWNED));
+}
+
+#[test(minutes = 5)]
+fn run_ahead_and_unordered() {
+    in_child(|| sweep(Door::RunAheadUnordered, &FEW, &[1, 3], OWNED));
 }
 
 #[test(minutes = 5)]
@@ -690,6 +774,16 @@ fn scope_imap_unordered() {
 #[test(minutes = 5)]
 fn spawn() {
     in_child(|| sweep(Door::Spawn, &Drive::ALL, &[1], &[Kind::SourceDrop]));
+}
+
+#[test(minutes = 5)]
+fn tasks_as_completed() {
+    in_child(|| sweep(Door::AsCompleted, &Drive::ALL, &[1], &[Kind::SourceDrop]));
+}
+
+#[test(minutes = 5)]
+fn scope_spawn() {
+    in_child(|| sweep(Door::ScopeSpawn, &Drive::ALL, &[1], &[Kind::SourceDrop]));
 }
 
 #[test(minutes = 5)]

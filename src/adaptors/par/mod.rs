@@ -13,7 +13,7 @@ use crate::adaptors::results::PoolResults;
 use crate::engine::caller_pulls::{self, CallerState, Delivery, Stream};
 use crate::engine::star::StarFn;
 use crate::engine::stop::CancelToken;
-use crate::engine::work::{Catching, Map, MapInit, Observed, StarMap, WorkOn};
+use crate::engine::work::{Catching, CatchingItems, Map, MapInit, Observed, StarMap, WorkOn};
 use crate::observe::{CallerRole, IntoObserver, ObserverRef};
 use crate::panics::{self, text::TraceLevel};
 use crate::threads::lease::{IntoPool, Workers};
@@ -205,6 +205,8 @@ call_options! {
     /// assert_eq!(results[2].as_ref().unwrap(), &2);
     /// ```
     catch_panics;
+
+    with_items;
 
     /// Pass a reference to an [`Observer`](crate::Observer), or an [`Arc`](std::sync::Arc) of one.
     observe;

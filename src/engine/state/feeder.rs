@@ -190,8 +190,15 @@ impl<B: Block, R> State<B, R, FeederPulls> {
     /// What comes next, if it is there already. `cancelled` says that a token has stopped the stream: nothing may be queued
     /// any more then.
     pub(crate) fn next_turn(&mut self, cancelled: bool) -> Option<Turn<R>> {
-        self.tell_of_room();
-        if let Some(done) = self.deliver() {
+        if self.is_stopped() {
+            // By its scope: the consumer is the feeder of another stream, and is woken when the feeder of this one ends.
+            return Some(Turn::Ended);
+        }
+        if self.driver.feeder_waits && self.has_room_to_tell_of() {
+            self.driver.feeder_waits = false;
+            self.effects.wake_feeder = true;
+        }
+        if let Some(done) = self.window.deliver() {
             return Some(Turn::Done(done));
         }
         let is_over = self.window.is_empty() && (cancelled || !self.driver.source.is_open());
@@ -288,6 +295,14 @@ mod tests {
             has_room(most) && !has_room(most + 1)
         };
         assert!(in_flight(1, 5, 4) && in_flight(8, 100, 84) && in_flight(8, 40, 30) && in_flight(8, 3, 2));
+    }
+
+    #[test]
+    fn a_consumer_of_a_stopped_stream_is_told_the_end() {
+        let mut state = state(0, |_| {});
+        assert!(state.next_turn(false).is_none());
+        state.stop_stream();
+        assert!(matches!(state.next_turn(false), Some(Turn::Ended)));
     }
 
     #[test]
