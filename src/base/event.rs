@@ -1,7 +1,7 @@
 //! [`Event`]: a thread waits until another one sets it.
 
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::base::sync::atomic::{AtomicBool, Ordering};
+use crate::base::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// One thread waits for it at a time; any may set it. One that is set before the wait is kept, so none is missed.

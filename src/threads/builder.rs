@@ -7,6 +7,7 @@ use super::wait_graph::PoolId;
 use super::worker_thread::{Hook, Report, Threads, WorkerThread};
 use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
+use crate::base::sync::thread;
 use crate::base::{stdio, unwind};
 use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::TraceSink;
@@ -15,7 +16,7 @@ use once_cell::race::OnceNonZeroUsize;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
 /// What workers are called when the builder was given no name.
 const DEFAULT_NAME: &str = "PoolWorker";
@@ -198,6 +199,9 @@ impl PoolBuilder {
 
     /// Starts all threads, waits for their `on_start`, and ends them again if any of them fails.
     fn start(&self, width: usize) -> Result<Threads, PoolError> {
+        if cfg!(shuttle) {
+            return Ok(self.start_without_rayon(width));
+        }
         let numbers = Arc::new(Block::take(&self.name, width));
         let id = next_id();
         let mut threads = Threads::new(id, numbers, width);
@@ -234,6 +238,17 @@ impl PoolBuilder {
         }
         threads.start_loops();
         Ok(threads)
+    }
+
+    /// Starts the worker loops on threads that are not rayon's, where none fails; see `base/sync.rs`.
+    fn start_without_rayon(&self, width: usize) -> Threads {
+        let mut threads = Threads::new(next_id(), Arc::new(Block::take(&self.name, width)), width);
+        let (report, _) = mpsc::channel();
+        for index in 0..width {
+            let (worker, queue) = (self.worker(index, &threads, &report), Arc::clone(&threads.queue));
+            threads.joins.push(thread::spawn(move || worker.live(|| queue.work())));
+        }
+        threads
     }
 
     fn worker(&self, index: usize, threads: &Threads, report: &Report) -> WorkerThread {
@@ -295,7 +310,7 @@ fn from_variable(value: Option<&str>) -> Option<usize> {
 }
 
 fn available_cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
 }
 
 /// Whether a pool can have that many workers at all; rayon would silently give fewer, or its own default for 0.

@@ -16,10 +16,9 @@
 //! which may have nobody who waits, it does.
 
 use super::job_queue::{Job, JobQueue, State};
+use crate::base::sync::{MutexGuard, thread};
 use crate::base::unwind;
-use parking_lot::MutexGuard;
 use rayon::Yield;
-use std::thread;
 use std::time::Duration;
 
 /// How often a worker that has nothing to do gives way before it waits: the next job of a loop that makes many calls
