@@ -16,6 +16,12 @@ pub(crate) use self::scheduled::{Condvar, Mutex, MutexGuard};
 #[cfg(shuttle)]
 pub(crate) use shuttle::{sync::atomic, thread, thread_local};
 
+/// How often a thread that is about to wait gives way before: so many times, or once under shuttle, since others would be done by
+/// then and nobody would wait.
+pub(crate) const fn rounds_awake(rounds: u32) -> u32 {
+    if cfg!(shuttle) { 1 } else { rounds }
+}
+
 /// The interface of parking_lot over shuttle.
 #[cfg(shuttle)]
 mod scheduled {
@@ -100,8 +106,8 @@ mod scheduled {
     /// moment that is chosen at random, however long it was to take.
     #[derive(Debug, Default)]
     pub(crate) struct Condvar {
-        /// Those that wait and were not notified. Its lock is held between two steps only.
-        waiters: std::sync::Mutex<VecDeque<Arc<Waiter>>>,
+        /// Those that wait and were not notified. Taking this lock is a step, so others come between a look and the wait after it.
+        waiters: inner::Mutex<VecDeque<Arc<Waiter>>>,
     }
 
     #[derive(Debug)]
@@ -131,10 +137,10 @@ mod scheduled {
 
     impl Condvar {
         pub(crate) const fn new() -> Self {
-            Condvar { waiters: std::sync::Mutex::new(VecDeque::new()) }
+            Condvar { waiters: inner::Mutex::new(VecDeque::new()) }
         }
 
-        fn waiters(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Waiter>>> {
+        fn waiters(&self) -> inner::MutexGuard<'_, VecDeque<Arc<Waiter>>> {
             self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
