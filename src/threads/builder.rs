@@ -305,8 +305,9 @@ pub(super) fn default_threads() -> usize {
 
 /// What is no number is passed over, and so is 0, as `RAYON_NUM_THREADS` has it.
 fn from_variable(value: Option<&str>) -> Option<usize> {
-    let threads: usize = value?.parse().ok()?;
-    (threads > 0).then(|| threads.min(rayon::max_num_threads()))
+    // However wide a `usize` is, a large number is the largest.
+    let threads: u64 = value?.parse().ok()?;
+    (threads > 0).then(|| usize::try_from(threads).unwrap_or(usize::MAX).min(rayon::max_num_threads()))
 }
 
 fn available_cores() -> usize {
