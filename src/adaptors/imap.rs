@@ -5,6 +5,7 @@
 
 use crate::adaptors::options::{CallOptions, call_options};
 use crate::base::fork::is_forked;
+use crate::base::sync::{Mutex, thread};
 use crate::engine::feeder_pulls::{LeaseSlot, Patience, StreamState};
 use crate::engine::inbox::{Chunked, Inbox};
 use crate::engine::run_chunk::Done;
@@ -19,14 +20,13 @@ use crate::threads::lease::Workers;
 use crate::threads::names::NumberBlock;
 use crate::threads::wait_graph::{WaitPermit, permit_for_later};
 use crate::threads::workers_scope::Holders as _;
-use parking_lot::Mutex;
 use std::error::Error;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use std::{fmt, iter, mem, thread, vec};
+use std::{fmt, iter, mem, vec};
 
 /// An iterator that maps the items of another one on the workers of a pool, and works ahead of the loop that takes the
 /// results.

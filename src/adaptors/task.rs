@@ -2,19 +2,19 @@
 
 use crate::base::current_worker;
 use crate::base::fork::is_forked;
+use crate::base::sync::thread::{self, ThreadId};
+use crate::base::sync::{Condvar, Mutex, MutexGuard};
 use crate::engine::stop::{CancelToken, OnCancel};
 use crate::observe::{self, CallerRole, ItemTimer, ObserverRef};
 use crate::panics::{self, Call, JobEnd, PanicKind, TaskPanic, TraceSink};
 use crate::threads::job_queue::{Job, JobQueue, Owner};
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit, permit_for_later};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 

@@ -1,5 +1,6 @@
 //! What a worker thread knows of itself, and what others may know of it.
 
+use crate::base::sync::thread_local;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread;

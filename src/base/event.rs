@@ -1,9 +1,9 @@
 //! [`Event`]: a thread waits until another one sets it, or a future is woken then.
 
+use crate::base::sync::atomic::{AtomicBool, Ordering};
+use crate::base::sync::{Condvar, Mutex};
 use crate::base::unwind;
-use parking_lot::{Condvar, Mutex};
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 

@@ -5,4 +5,5 @@ pub(crate) mod event;
 pub(crate) mod fork;
 pub(crate) mod scoped_job;
 pub(crate) mod stdio;
+pub(crate) mod sync;
 pub(crate) mod unwind;

@@ -15,10 +15,9 @@
 //! 5. It is a raw pointer because a copy may be an argument of a function that drops it. A reference would be promised to
 //!    be valid until that function returns, which is after the count is zero.
 
-use parking_lot::{Condvar, Mutex};
+use crate::base::sync::{Condvar, Mutex, rounds_awake, thread};
 use std::mem;
 use std::sync::Arc;
-use std::thread;
 
 /// What a borrowed job does. It catches the panics of what it runs.
 pub(crate) trait ScopedJob: Sync {
@@ -82,7 +81,7 @@ impl Drop for JobCopy {
 }
 
 /// How often it gives way before it waits.
-const ROUNDS_AWAKE: u32 = 16;
+const ROUNDS_AWAKE: u32 = rounds_awake(16);
 
 /// Waits for all copies when it is dropped.
 struct WaitForCopies<'a>(&'a Copies);

@@ -10,6 +10,8 @@
 
 use crate::base::current_worker;
 use crate::base::event;
+use crate::base::sync::atomic::{AtomicBool, Ordering};
+use crate::base::sync::{Condvar, Mutex, MutexGuard};
 use crate::engine::block::{Block, Queued};
 use crate::engine::run_chunk::{Done, Runner};
 use crate::engine::state::{Driver, Late, State, Step};
@@ -19,9 +21,7 @@ use crate::engine::work::{self, Work, WorkOn};
 use crate::observe::{self, ObserverRef};
 use crate::panics::{self, Call, TaskPanic};
 use crate::threads::workers_scope::WorkersScope;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// When the consumer has waited for so long, what its jobs may have given to rayon is to be shared among idle workers.

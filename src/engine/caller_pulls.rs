@@ -4,6 +4,7 @@
 //! batch. What is left over between two batches is the [`Delivery`].
 
 use crate::base::event::Event;
+use crate::base::sync::{MutexGuard, thread};
 use crate::engine::block::{Block, Queued};
 use crate::engine::call::{CallState, Locked, WATCH_AFTER};
 use crate::engine::inbox::{Chunked, Inbox};
@@ -20,11 +21,10 @@ use crate::panics::{self, Call, Payload, TaskPanic, TraceSink};
 use crate::threads::job_queue::Interrupt;
 use crate::threads::lease::WaitingLease;
 use crate::threads::workers_scope::{self, Lent, WorkersScope};
-use parking_lot::MutexGuard;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{mem, thread, vec};
+use std::{mem, vec};
 
 /// A batch is not filled any further once its source alone has taken this long.
 const LONGEST_FILL: Duration = Duration::from_millis(20);

@@ -5,6 +5,7 @@
 //! is there, a chunk at a time, run it, and put the results into their place in the line. The **consumer** takes them from
 //! the front. Nobody holds the lock while user code runs: `next` of the source, `f`, any destructor.
 
+use crate::base::sync::{Mutex, MutexGuard, rounds_awake, thread};
 use crate::engine::block::Queued;
 use crate::engine::call::{CallState, Locked, WATCH_AFTER};
 use crate::engine::inbox::Inbox;
@@ -21,15 +22,14 @@ use crate::threads::lease::Lease;
 use crate::threads::pool::Pool;
 use crate::threads::wait_graph::{PoolId, WaitPermit};
 use crate::threads::workers_scope::{self, Holders, Lent, Shared, WorkersScope};
-use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Instant;
-use std::{thread, vec};
+use std::vec;
 
 /// How often the consumer gives way at the end of a stream before it waits for the others to let go.
-const ROUNDS_AWAKE: u32 = 16;
+const ROUNDS_AWAKE: u32 = rounds_awake(16);
 
 /// How long the consumer waits for what comes next.
 pub(crate) enum Patience {

@@ -4,13 +4,13 @@
 //! it is a [`StopFlag`], which every call has, or a task that waits for a worker.
 
 use crate::base::event::Event;
+use crate::base::sync::Mutex;
+use crate::base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::threads::job_queue::Interrupt;
 use crate::threads::workers_scope::Holders;
-use parking_lot::Mutex;
 use std::fmt;
 use std::mem;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Stops calls ([`PoolMap::cancel_on`](crate::PoolMap::cancel_on)), streams

@@ -2,10 +2,10 @@
 //!
 //! The engine knows only [`Work`] and [`WorkOn`]; each adaptor of [`PoolIterator`](crate::PoolIterator) is one implementation of it.
 
+use crate::base::sync::Mutex;
 use crate::engine::star::StarFn;
 use crate::observe::ObserverRef;
 use crate::panics::{self, Call, TaskPanic};
-use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;

@@ -68,6 +68,10 @@ pub(super) fn install() -> Presence {
     if is_installed() {
         return Presence::Installed;
     }
+    if cfg!(shuttle) {
+        // Its own panics come in the middle of a step, where nothing may look at a thread-local.
+        return Presence::Pending;
+    }
     // What the hook says before an abort has to be written, come what may.
     stdio::prepare();
     if thread::panicking() || CALLER_PANICKING.try_with(Cell::get).unwrap_or(false) {

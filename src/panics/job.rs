@@ -8,6 +8,7 @@ use super::call::Call;
 use super::record::PanicRecord;
 use super::sighting;
 use super::text::{LINES, LineKind, Style};
+use crate::base::sync::thread_local;
 
 /// How many bytes a job keeps of the output of inner calls, for its caller to print. What is more is printed by the job.
 const MOST_DEFERRED: usize = 64 * 1024;

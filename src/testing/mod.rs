@@ -9,3 +9,5 @@ pub(crate) mod child;
 pub(crate) mod orders;
 #[cfg(test)]
 pub(crate) mod watch;
+#[cfg(all(test, shuttle))]
+mod schedules;

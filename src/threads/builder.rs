@@ -7,6 +7,7 @@ use super::wait_graph::PoolId;
 use super::worker_thread::{FailureSender, Hook, Threads, WorkerThread};
 use crate::base::current_worker::{CurrentWorker, LineSink, Worker};
 use crate::base::fork::is_forked;
+use crate::base::sync::thread;
 use crate::base::{stdio, unwind};
 use crate::observe::{IntoObserver, ObserverHandle, SharedObserver};
 use crate::panics::TraceSink;
@@ -16,7 +17,7 @@ use once_cell::sync::OnceCell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
 /// What workers are called when the builder was given no name.
 const DEFAULT_NAME: &str = "PoolWorker";
@@ -265,6 +266,9 @@ impl PoolBuilder {
 
     /// Starts all threads, waits for their `on_start`, and ends them again if any of them fails.
     fn start(&self, width: usize) -> Result<Threads, PoolError> {
+        if cfg!(shuttle) {
+            return Ok(self.start_without_rayon(width));
+        }
         let numbers = Arc::new(NumberBlock::take(&self.name, width));
         let id = next_id();
         let mut threads = Threads::new(id, numbers, width);
@@ -301,6 +305,17 @@ impl PoolBuilder {
         }
         threads.start_loops();
         Ok(threads)
+    }
+
+    /// Starts the worker loops on threads that are not rayon's, where none fails; see `base/sync.rs`.
+    fn start_without_rayon(&self, width: usize) -> Threads {
+        let mut threads = Threads::new(next_id(), Arc::new(NumberBlock::take(&self.name, width)), width);
+        let (report, _) = mpsc::channel();
+        for index in 0..width {
+            let (worker, queue) = (self.worker(index, &threads, &report), Arc::clone(&threads.queue));
+            threads.joins.push(thread::spawn(move || worker.live(|| queue.work())));
+        }
+        threads
     }
 
     fn worker(&self, index: usize, threads: &Threads, report: &FailureSender) -> WorkerThread {
@@ -357,12 +372,13 @@ pub(super) fn default_threads() -> usize {
 
 /// What is no number is passed over, and so is 0, as `RAYON_NUM_THREADS` has it.
 fn from_variable(value: Option<&str>) -> Option<usize> {
-    let threads: usize = value?.parse().ok()?;
-    (threads > 0).then(|| threads.min(rayon::max_num_threads()))
+    // However wide a `usize` is, a large number is the largest.
+    let threads: u64 = value?.parse().ok()?;
+    (threads > 0).then(|| usize::try_from(threads).unwrap_or(usize::MAX).min(rayon::max_num_threads()))
 }
 
 fn available_cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(rayon::max_num_threads())
 }
 
 /// Whether a pool can have that many workers at all; rayon would silently give fewer, or its own default for 0.

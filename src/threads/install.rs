@@ -3,10 +3,9 @@
 use super::job_queue::JobQueue;
 use super::workers_scope::{self, Lent, WorkersScope};
 use crate::base::event::Event;
+use crate::base::sync::{Mutex, thread};
 use crate::base::unwind::{self, Payload};
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// When the closure has run for so long, what it has given to rayon is to be shared among idle workers.

@@ -6,12 +6,11 @@
 //! Rayon has queues of its own, which this one knows nothing of but whom to wake for them. See
 //! [`worker_loop`](super::worker_loop).
 
+use crate::base::sync::atomic::{AtomicUsize, Ordering};
+use crate::base::sync::{Condvar, Mutex, thread};
 use crate::panics;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a job may work while others wait.

@@ -158,7 +158,7 @@ impl Pool {
     ///
     /// [`rayon::ThreadPool::install`]: https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html#method.install
     pub fn install<R: Send>(&self, op: impl FnOnce() -> R + Send) -> R {
-        let Some((_, threads)) = self.running() else { return op() };
+        let Some(threads) = self.running() else { return op() };
         match WaitPermit::for_pool(threads.id) {
             Some(_permit) => install::run(&threads.queue, op),
             // This is a worker of the pool or, where the wait would close a circle of pools, none may be left to run it.
@@ -188,7 +188,7 @@ impl Pool {
     /// ```
     pub fn join(self) {
         self.shared.finishes.store(true, Ordering::Relaxed);
-        if let Some((_, threads)) = self.running().filter(|_| !on_a_worker()) {
+        if let Some(threads) = self.running().filter(|_| !on_a_worker()) {
             threads.queue.wait_for_tasks();
         }
     }
@@ -218,7 +218,7 @@ impl Pool {
     /// On a worker of this pool, which would wait for itself.
     #[track_caller]
     pub fn wait_idle(&self) {
-        let Some((_, threads)) = self.running() else { return };
+        let Some(threads) = self.running() else { return };
         assert!(current_worker::pool_id() != Some(threads.id), "a worker cannot wait for its own pool to be idle");
         threads.queue.wait_idle();
     }
@@ -245,7 +245,7 @@ impl Pool {
 
     /// The number of this pool, which tells it from all others; `None` for one that is [not usable](Pool::is_usable).
     pub(crate) fn id(&self) -> Option<PoolId> {
-        self.running().map(|(_, threads)| threads.id)
+        self.running().map(|threads| threads.id)
     }
 
     /// The jobs of this pool. Asked of a pool that [is not usable](Pool::is_usable), it panics.
@@ -263,9 +263,8 @@ impl Pool {
         Pool { shared: Arc::new(shared) }
     }
 
-    fn running(&self) -> Option<(&rayon::ThreadPool, &Threads)> {
-        let threads = self.shared.threads.as_ref().filter(|_| !is_forked())?;
-        Some((threads.rayon.as_ref()?, threads))
+    fn running(&self) -> Option<&Threads> {
+        self.shared.threads.as_ref().filter(|_| !is_forked())
     }
 }
 

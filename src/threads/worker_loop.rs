@@ -16,15 +16,14 @@
 //! which may have nobody who waits, it does.
 
 use super::job_queue::{Job, JobQueue, QueueState};
+use crate::base::sync::{MutexGuard, rounds_awake, thread};
 use crate::base::unwind;
-use parking_lot::MutexGuard;
 use rayon::Yield;
-use std::thread;
 use std::time::Duration;
 
 /// How often a worker that has nothing to do gives way before it waits: the next job of a loop that makes many calls
 /// comes soon, and waking a thread takes longer.
-const ROUNDS_AWAKE: u32 = 32;
+const ROUNDS_AWAKE: u32 = rounds_awake(32);
 /// How long an idle worker waits before it looks at rayon again, at first. The interval doubles each time.
 const FIRST_LOOK: Duration = Duration::from_micros(20);
 /// The longest interval in a pool whose jobs use rayon.

@@ -7,10 +7,11 @@ use super::wait_graph::PoolId;
 use crate::base::current_worker::{CURRENT_WORKER, CurrentWorker, Worker};
 use crate::base::fork::is_forked;
 use crate::base::stdio;
+use crate::base::sync::thread::JoinHandle;
 use crate::base::unwind::{self, Payload};
+use std::cell::RefCell;
 use std::mem;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 
 /// What the user runs when a worker starts or ends.
 pub(super) type Hook = Arc<dyn Fn(&Worker) + Send + Sync>;
@@ -92,7 +93,7 @@ impl WorkerThread {
     pub(super) fn live(self, work: impl FnOnce()) {
         let WorkerThread { current, on_start, on_exit, report, numbers } = self;
         let worker = current.worker.clone();
-        CURRENT_WORKER.set(Some(current));
+        CURRENT_WORKER.with(|slot| slot.replace(Some(current)));
         let started = contained(|| on_start.iter().for_each(|hook| hook(&worker)));
         if let Err(message) = started {
             let failure = PoolError::from(Reason::OnStart { worker: Arc::clone(&worker.name), message });
@@ -106,7 +107,7 @@ impl WorkerThread {
             }
         }
         // What is left in a thread-local is dropped where a panic aborts, and the sink is the user's.
-        let current = CURRENT_WORKER.take();
+        let current = CURRENT_WORKER.with(RefCell::take);
         let _ = contained(move || drop((current, on_start, on_exit)));
         drop(numbers);
     }

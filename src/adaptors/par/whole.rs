@@ -3,11 +3,11 @@
 //! Rayon splits the data, and each result is written to its place in the vector. What is ours is between the two: a
 //! consumer that runs `f`, catches its panics with the index of the item, and lets nothing start behind the lowest.
 
+use crate::base::sync::Mutex;
 use crate::engine::stop::StopFlag;
 use crate::engine::work::{At, WorkOn};
 use crate::panics::{self, Call, TaskPanic};
 use crate::threads::lease::Lease;
-use parking_lot::Mutex;
 use rayon::iter::plumbing::{Consumer, Folder, ProducerCallback, UnindexedConsumer};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use std::cell::Cell;
