@@ -140,10 +140,10 @@ impl Sizer {
         }
     }
 
-    /// How many items of a stream may be in flight before the first is timed: they may be slow.
-    pub(crate) fn most_untimed(&self) -> usize {
+    /// How many items of a stream may be in flight before the first is timed, since they may be slow.
+    pub(crate) fn most_untimed(&self) -> Option<usize> {
         let is_known = self.work_ns > 0.0 || self.is_limited() || self.fixed_chunk.is_some();
-        if is_known { usize::MAX } else { self.workers.saturating_mul(3) }
+        (!is_known).then(|| self.workers.saturating_mul(3))
     }
 
     /// How long the caller does not want to be woken for a single chunk: as long as four of them take. Waking it for each is
@@ -318,13 +318,13 @@ mod tests {
     #[test]
     fn of_a_stream_three_items_for_each_worker_go_out_before_the_first_is_timed() {
         let mut sizer = Sizer::new::<u64, u64>(4);
-        assert_eq!(sizer.most_untimed(), 12);
+        assert_eq!(sizer.most_untimed(), Some(12));
         sizer.worked(1, SECOND);
-        assert_eq!(sizer.most_untimed(), usize::MAX);
+        assert_eq!(sizer.most_untimed(), None);
         for fix in [Sizer::fix_chunk, Sizer::fix_in_flight] {
             let mut sizer = Sizer::new::<u64, u64>(4);
             fix(&mut sizer, 100);
-            assert_eq!(sizer.most_untimed(), usize::MAX);
+            assert_eq!(sizer.most_untimed(), None);
         }
     }
 

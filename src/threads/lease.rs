@@ -524,11 +524,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_shelf_lets_the_oldest_go() {
+    fn a_full_list_lets_the_oldest_go() {
         let mut idle_pools = IdlePools::new();
         let now = Instant::now();
-        assert!(idle_pools.put(60, "a", now).is_empty());
-        assert!(idle_pools.put(60, "b", now).is_empty());
+        let half = MOST_IDLE_THREADS / 2;
+        assert!(idle_pools.put(half - 4, "a", now).is_empty());
+        assert!(idle_pools.put(half - 4, "b", now).is_empty());
         assert!(idle_pools.put(8, "c", now).is_empty());
         assert_eq!(idle_pools.put(1, "d", now), ["a"]);
         assert_eq!(idle_pools.put(MOST_IDLE_THREADS + 1, "e", now), ["b", "c", "d"]);

@@ -1,6 +1,6 @@
 //! The transitions of a call whose caller pulls the source, a block at a time.
 
-use super::{Driver, State, Until};
+use super::{Driver, State};
 use crate::engine::block::{Block, Queued};
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
@@ -65,10 +65,7 @@ impl Driver for CallerPulls {
 
     /// Whoever waits pulls more before he waits again.
     fn ran_low<B: Block, R>(state: &mut State<B, R, Self>) {
-        let waits_for_front = state.consumer_waits == Some(Until::Front);
-        if state.has_slow_items() || (waits_for_front && state.driver.demand == Demand::All) {
-            state.wake_consumer();
-        }
+        state.wake_consumer();
     }
 }
 
@@ -150,7 +147,10 @@ impl<B: Block, R> State<B, R, CallerPulls> {
 
     /// Whether the caller, which has so many items in flight, is to pull more before it waits.
     pub(crate) fn wants_more(&self, in_flight: usize, now: Instant) -> bool {
-        self.is_low() && in_flight < self.plan(now).in_flight
+        let plan = self.plan(now);
+        // A chunk for each worker, or what a few slow items are.
+        let is_low = self.is_low() || (!self.has_slow_items() && self.queued() < plan.chunk.saturating_mul(self.most_jobs));
+        is_low && in_flight < plan.in_flight
     }
 
     /// For how long the caller leaves the workers to themselves before it waits for the front of the line.
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::engine::run_chunk::Runner;
     use crate::engine::sizing::Sizer;
-    use crate::engine::state::Step;
+    use crate::engine::state::{Step, Until};
     use crate::engine::stop::StopFlag;
     use crate::engine::window::{Chunk, Window};
     use crate::engine::work::Map;

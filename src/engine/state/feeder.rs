@@ -26,6 +26,9 @@ pub(crate) struct FeederPulls {
     /// How many items a worker takes, and how many may be in flight, as last computed.
     chunk: usize,
     limit: usize,
+    /// Whether it is known what an item takes, and whether that is so long that few may wait.
+    is_timed: bool,
+    is_slow: bool,
     /// The feeder is done with the source, and is about to leave.
     is_fed: bool,
     /// The feeder waits for room.
@@ -69,8 +72,12 @@ impl Driver for FeederPulls {
     }
 
     fn completed<B: Block, R>(state: &mut State<B, R, Self>, now: Instant) {
+        let was_timed = state.driver.is_timed;
         state.update_plan(now);
-        state.tell_of_room();
+        if !was_timed {
+            // Not before this was it known how many may be in flight.
+            state.tell_of_room();
+        }
         if state.driver.is_fed && !state.is_at_work() {
             // It waits for the last chunk.
             state.effects.wake_feeder = true;
@@ -78,9 +85,7 @@ impl Driver for FeederPulls {
     }
 
     fn ran_low<B: Block, R>(state: &mut State<B, R, Self>) {
-        if state.has_slow_items() {
-            state.effects.wake_feeder |= mem::take(&mut state.driver.feeder_waits);
-        }
+        state.effects.wake_feeder |= mem::take(&mut state.driver.feeder_waits);
     }
 }
 
@@ -93,6 +98,8 @@ impl<B: Block, R> State<B, R, FeederPulls> {
             delivered: 0,
             chunk: 1,
             limit: 1,
+            is_timed: false,
+            is_slow: false,
             is_fed: false,
             feeder_waits: false,
         };
@@ -104,8 +111,11 @@ impl<B: Block, R> State<B, R, FeederPulls> {
 
     fn update_plan(&mut self, now: Instant) {
         let plan = self.plan(now);
+        let most_untimed = self.sizer.most_untimed();
         self.driver.chunk = plan.block.items;
-        self.driver.limit = plan.in_flight.min(self.sizer.most_untimed());
+        self.driver.limit = plan.in_flight.min(most_untimed.unwrap_or(usize::MAX));
+        self.driver.is_timed = most_untimed.is_none();
+        self.driver.is_slow = self.has_slow_items();
     }
 
     /// Wakes a feeder that waits for room, where there is some.
@@ -128,7 +138,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         if !self.driver.source.is_open() || !goes_on {
             return Feed::End;
         }
-        if self.in_flight() < self.driver.limit && self.queue_room() > 0 {
+        if self.in_flight() < self.driver.limit && (!self.driver.is_slow || self.queue_room() > 0) {
             return Feed::Pull;
         }
         self.driver.feeder_waits = true;
@@ -212,7 +222,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
     fn has_room_to_tell_of(&self) -> bool {
         let FeederPulls { chunk, limit, .. } = self.driver;
         let worth_it = if chunk == 1 { 1 } else { chunk.saturating_mul(2).min(limit / 4).max(1) };
-        self.in_flight().saturating_add(worth_it) <= limit && self.is_low()
+        self.in_flight().saturating_add(worth_it) <= limit && (!self.driver.is_slow || self.is_low())
     }
 
     /// Nothing more is wanted. Gives what waits for a worker, what waits for the consumer, and the source's end.

@@ -125,7 +125,7 @@ pub(crate) trait Driver: Sized {
     /// Notes that a chunk was handed over.
     fn completed<B: Block, R>(_: &mut State<B, R, Self>, _now: Instant) {}
 
-    /// Calls whoever pulls, where that has to be: few items are queued.
+    /// Calls whoever pulls: few slow items wait.
     fn ran_low<B: Block, R>(_: &mut State<B, R, Self>);
 }
 
@@ -190,9 +190,9 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
         self.backlog().map_or(usize::MAX, |most| most.saturating_sub(self.queued() + self.ready()))
     }
 
-    /// Whether so few items wait for a worker or for the consumer that more are to be pulled.
+    /// Whether so few slow items wait, for a worker or for the consumer, that more are to be pulled.
     fn is_low(&self) -> bool {
-        self.backlog().is_none_or(|most| self.queued() + self.ready() <= most / 2)
+        self.backlog().is_some_and(|most| self.queued() + self.ready() <= most / 2)
     }
 
     /// Whether so many results of slow items are ready that the workers stop until the consumer has taken some.
@@ -353,7 +353,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
             self.effects.wants_items = Some(false);
             self.start_one();
         }
-        if self.driver.is_open() && self.is_low() {
+        if self.is_low() && self.driver.is_open() {
             D::ran_low(self);
         }
         chunk
