@@ -149,7 +149,8 @@ impl<B: Block, R> State<B, R, CallerPulls> {
     pub(crate) fn wants_more(&self, in_flight: usize, now: Instant) -> bool {
         let plan = self.plan(now);
         // A chunk for each worker, or what a few slow items are.
-        let is_low = self.is_low() || (!self.has_slow_items() && self.queued() < plan.chunk.saturating_mul(self.most_jobs));
+        let is_low =
+            self.is_low() || (!self.has_slow_items() && self.queued() < plan.chunk.saturating_mul(self.most_jobs));
         is_low && in_flight < plan.in_flight
     }
 
