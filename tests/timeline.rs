@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_map::{Pool, PoolIterator, Timeline, TraceLevel};
+use pool_map::{IntoPool, Pool, PoolIterator, Timeline, TraceLevel};
 use serde_json::Value;
 
 // Every `#[test]` has a time limit.
@@ -62,10 +62,10 @@ fn bars(svg: &str) -> Vec<String> {
 }
 
 /// A timeline of `count` items on `workers` threads, each of which takes part.
-fn run(count: usize, workers: usize) -> Timeline {
+fn run(count: usize, pool: impl IntoPool) -> Timeline {
     let timeline = Timeline::new();
     let work = |x: usize| (0..x % 10 * 100).fold(x, |sum, y| std::hint::black_box(sum ^ y));
-    (0..count).pool_map(workers, work).observe(&timeline).for_each(drop);
+    (0..count).pool_map(pool, work).observe(&timeline).for_each(drop);
     timeline
 }
 
@@ -197,7 +197,8 @@ fn nothing_is_a_picture_too() {
 
 #[test]
 fn one_item_is_a_picture() {
-    let timeline = run(1, 4);
+    // A number would start one worker for it.
+    let timeline = run(1, Pool::new(4).expect("four threads"));
     let text = timeline.to_string();
     assert!(text.starts_with("1 item in ") && text.contains("\n+ 3 workers without an item\n"), "{text}");
     assert_eq!((item_events(&timeline).len(), jobs(&timeline).len()), (1, 1));
