@@ -48,9 +48,9 @@ use crate::threads::pool::Pool;
 /// The first argument of each method is a number of threads or a [`Pool`]. A number takes that many threads from a process-wide
 /// cache of idle threads, and the call has them alone while it runs. What that means for the threads:
 ///
-/// - All of them start, even if there are fewer items: `pool_map(64, f)` over 2 items starts 64 threads.
-/// - Their stack is 2 MiB, where that of `main` is usually 8 MiB. For deep recursion set the environment variable
-///   `RUST_MIN_STACK`, or use a pool with a larger [`stack_size`](crate::PoolBuilder::stack_size).
+/// - All of them start, unless the source knows that it has fewer items: `pool_map(64, f)` over 2 items starts 2 threads.
+/// - Their stack has 8 MiB, as that of `main` usually has (on 32-bit systems 2 MiB). For a deeper recursion set the environment
+///   variable `RUST_MIN_STACK`, or use a pool with a larger [`stack_size`](crate::PoolBuilder::stack_size).
 /// - On most systems a thread inherits its priority, CPU affinity and signal mask from the thread that starts it. Leased threads
 ///   are started by the call that first needs them, so a later call on another thread may use threads with those settings.
 ///   Where that matters, make a pool on a thread with the right settings.

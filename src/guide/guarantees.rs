@@ -107,7 +107,7 @@
 //! One method is different: [`collect_vec`](crate::PoolParMap::collect_vec) by a plain number uses rayon's own `collect`, on workers
 //! that it has alone. There, a worker that waits in rayon may pick up another item of the same call. On a `&Pool` it is `collect`.
 //!
-//! Any depth means any depth that fits the stack: calls that run in place nest on one worker's stack, 2 MiB by default. Use
+//! Any depth means any depth that fits the stack: calls that run in place nest on one worker's stack, 8 MiB by default. Use
 //! [`stack_size`](crate::PoolBuilder::stack_size) for more.
 //!
 //! Three kinds of deadlock remain:

@@ -219,8 +219,8 @@
 //!
 //! # Deep recursion
 //!
-//! A worker's stack has 2 MiB unless you say otherwise; that of `main` usually has 8 MiB. A stack that overflows ends the
-//! process. Memory is only used as far as the stack grows, so be generous.
+//! A worker's stack has 8 MiB unless you say otherwise, as that of `main` usually has. A stack that overflows ends the process.
+//! Memory is only used as far as the stack grows, so be generous.
 //!
 //! ```
 //! use pool_map::{Pool, PoolIterator};

@@ -22,6 +22,10 @@ use std::{fmt, io};
 /// What workers are called when the builder was given no name.
 const DEFAULT_NAME: &str = "PoolWorker";
 
+/// What a recursion finds that ran on the main thread before: most systems give that one 8 MiB. Only what is used of it takes
+/// memory. Where addresses are scarce, it is what the standard library gives.
+const STACK_SIZE: Option<usize> = if usize::BITS < 64 { None } else { Some(8 << 20) };
+
 /// Builds a [`Pool`] with settings. Made by [`Pool::builder`].
 ///
 /// # Examples
@@ -155,11 +159,11 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets the stack size of each worker in bytes. The default is that of [`std::thread::Builder`]: 2 MiB, or
-    /// `RUST_MIN_STACK`.
+    /// Sets the stack size of each worker in bytes. The default is `RUST_MIN_STACK`, if that is set, else 8 MiB, which is what the
+    /// main thread usually has (on 32-bit systems 2 MiB). Memory is only used as far as a stack grows. A stack that overflows ends
+    /// the process.
     ///
-    /// The main thread usually has 8 MiB, so a deep recursion that works there may overflow the stack of a worker, which ends
-    /// the process. Workers leased by a number have the default size.
+    /// Workers leased by a number have the default size.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -332,7 +336,8 @@ impl PoolBuilder {
 
     fn thread(&self, name: &str) -> thread::Builder {
         let builder = thread::Builder::new().name(name.to_owned());
-        match self.stack_size {
+        let has_variable = || std::env::var_os("RUST_MIN_STACK").is_some();
+        match self.stack_size.or_else(|| STACK_SIZE.filter(|_| !has_variable())) {
             // The standard library rounds up to whole pages, which must not overflow; nobody has that much to give.
             Some(bytes) => builder.stack_size(bytes.min(isize::MAX.unsigned_abs())),
             None => builder,

@@ -14,6 +14,7 @@ mod log;
 mod backtrace_variable;
 mod spans;
 mod logger;
+mod polled;
 
 #[path = "../../src/testing/child.rs"]
 mod child;

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -273,6 +272,7 @@ mod futures {
     use super::*;
     use futures_util::stream::FusedStream;
     use futures_util::{Stream, StreamExt};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn it_is_a_stream_whose_methods_are_there() {

@@ -168,6 +168,26 @@ fn a_thread_that_cannot_start_is_an_error() {
     assert_eq!(named("Huge", 1).worker_names(), ["Huge-1"]);
 }
 
+/// Uses so many bytes of the stack at least.
+#[cfg(target_pointer_width = "64")]
+fn recurse(bytes: usize) -> usize {
+    let frame = std::hint::black_box([1_u8; 1024]);
+    if bytes < 1024 { 0 } else { usize::from(std::hint::black_box(frame)[bytes % 1024]) + recurse(bytes - 1024) }
+}
+
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn a_recursion_that_the_main_thread_has_room_for_has_room_on_a_worker() {
+    child::succeeds(|| {
+        let pool = Pool::new(1).expect("a thread");
+        assert!((0..2).pool_map(2, |_| recurse(3 << 20)).eq([3 << 10; 2]));
+        assert!((0..2).pool_imap(&pool, |_| recurse(3 << 20)).eq([3 << 10; 2]));
+    });
+    child::with_env("RUST_MIN_STACK", "33554432").succeeds(|| {
+        assert!((0..2).pool_map(2, |_| recurse(12 << 20)).eq([12 << 10; 2]));
+    });
+}
+
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 #[test]

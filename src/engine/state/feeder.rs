@@ -26,13 +26,20 @@ pub(crate) struct FeederPulls {
     /// How many items a worker takes, and how many may be in flight, as last computed.
     chunk: usize,
     limit: usize,
-    /// Whether it is known what an item takes, and whether that is so long that few may wait.
-    is_timed: bool,
-    is_slow: bool,
+    cost: Cost,
     /// The feeder is done with the source, and is about to leave.
     is_fed: bool,
     /// The feeder waits for room.
     feeder_waits: bool,
+}
+
+/// What an item takes.
+#[derive(Debug, PartialEq)]
+enum Cost {
+    Unknown,
+    Little,
+    /// So much that only few may wait.
+    Much,
 }
 
 /// What the feeder does next.
@@ -72,10 +79,10 @@ impl Driver for FeederPulls {
     }
 
     fn completed<B: Block, R>(state: &mut State<B, R, Self>, now: Instant) {
-        let was_timed = state.driver.is_timed;
+        let was_unknown = state.driver.cost == Cost::Unknown;
         state.update_plan(now);
-        if !was_timed {
-            // Not before this was it known how many may be in flight.
+        if was_unknown {
+            // Now it is known how many may be in flight.
             state.tell_of_room();
         }
         if state.driver.is_fed && !state.is_at_work() {
@@ -98,8 +105,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
             delivered: 0,
             chunk: 1,
             limit: 1,
-            is_timed: false,
-            is_slow: false,
+            cost: Cost::Unknown,
             is_fed: false,
             feeder_waits: false,
         };
@@ -114,8 +120,11 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         let most_untimed = self.sizer.most_untimed();
         self.driver.chunk = plan.block.items;
         self.driver.limit = plan.in_flight.min(most_untimed.unwrap_or(usize::MAX));
-        self.driver.is_timed = most_untimed.is_none();
-        self.driver.is_slow = self.has_slow_items();
+        self.driver.cost = match (most_untimed, self.has_slow_items()) {
+            (Some(_), _) => Cost::Unknown,
+            (None, false) => Cost::Little,
+            (None, true) => Cost::Much,
+        };
     }
 
     /// Wakes a feeder that waits for room, where there is some.
@@ -138,7 +147,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         if !self.driver.source.is_open() || !goes_on {
             return Feed::End;
         }
-        if self.in_flight() < self.driver.limit && (!self.driver.is_slow || self.queue_room() > 0) {
+        if self.in_flight() < self.driver.limit && (self.driver.cost != Cost::Much || self.queue_room() > 0) {
             return Feed::Pull;
         }
         self.driver.feeder_waits = true;
@@ -222,7 +231,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
     fn has_room_to_tell_of(&self) -> bool {
         let FeederPulls { chunk, limit, .. } = self.driver;
         let worth_it = if chunk == 1 { 1 } else { chunk.saturating_mul(2).min(limit / 4).max(1) };
-        self.in_flight().saturating_add(worth_it) <= limit && (!self.driver.is_slow || self.is_low())
+        self.in_flight().saturating_add(worth_it) <= limit && (self.driver.cost != Cost::Much || self.is_low())
     }
 
     /// Nothing more is wanted. Gives what waits for a worker, what waits for the consumer, and the source's end.
