@@ -13,9 +13,9 @@ use crate::threads::pool::Pool;
 /// |---|---|
 /// | the results in a `Vec`, a sum, `for_each` | [`pool_map`](Self::pool_map) |
 /// | only side effects | [`pool_for_each`](Self::pool_for_each); if it can fail, [`pool_try_for_each`](Self::pool_try_for_each) |
-/// | `filter`, `flatten`, a progress bar or `?` between the workers and you | [`pool_map`](Self::pool_map), then [`consume`](PoolMap::consume) |
+/// | `filter`, `flatten`, `find`, a progress bar or `?` between the workers and you | [`pool_map`](Self::pool_map), then [`consume`](PoolMap::consume) |
 /// | a `for` loop with a heavy body, a source that pauses | [`pool_imap`](Self::pool_imap); with borrowed data, [`scope`](crate::scope()) |
-/// | results in any order, or the first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
+/// | results in any order, or any first hit | [`pool_imap_unordered`](Self::pool_imap_unordered) |
 /// | a buffer or a connection for each worker | [`pool_map_init`](Self::pool_map_init) |
 /// | data in memory, items under 100 ns | [`par_iter().pool_map`](crate::PoolParallelIterator) |
 /// | one closure in the background, or from async code | [`Pool::spawn`]; with borrowed data, [`Scope::spawn`](crate::Scope::spawn) |
@@ -76,9 +76,10 @@ use crate::threads::pool::Pool;
 /// | `f` takes several arguments | `it takes 2 distinct arguments` | [`pool_starmap`](Self::pool_starmap) |
 /// | items or results are an `Rc` | `cannot be sent between threads safely` | `Arc` |
 /// | results with a `Box<dyn Error>` | `` `dyn std::error::Error` cannot be sent between threads safely `` | [`Box<dyn Error + Send + Sync>`](crate::guide::recipes#errors-of-any-type) |
+/// | `?` on such a result | `` `?` couldn't convert the error `` | [the same type of error in the caller](crate::guide::recipes#errors-of-any-type) |
 /// | results that borrow from the state of a worker | `lifetime may not live long enough` | return something owned |
 /// | `?` in `pool_for_each` | `` the `?` operator can only be used in a closure that returns `Result` or `Option` `` | [`pool_try_for_each`](Self::pool_try_for_each) |
-/// | a `Vec` or an array | `` the method `pool_map` exists for struct `Vec `` | `.iter()`, `.iter_mut()` or `.into_iter()` before it |
+/// | a `Vec` or an array | `` no method named `pool_map` found for struct `Vec `` | `.iter()`, `.iter_mut()` or `.into_iter()` before it |
 /// | an `i32` as the number of threads | `` `i32` is neither a number of threads (`usize`) nor a `Pool` `` | `n as usize` |
 /// | `pool_imap` with borrowed items | `does not live long enough` | `into_iter`, or [`scope`](crate::scope()) |
 /// | `pool_imap` with a borrowed variable | `closure may outlive the current function` | `move`, an `Arc`, or [`scope`](crate::scope()) |
@@ -263,7 +264,8 @@ pub trait PoolIterator: Iterator + Sized {
     ///
     /// Where `init` fails, its error is the result of the item for which it ran, and the worker tries again for its next
     /// item. So `collect::<Result<Vec<_>, _>>()` ends with the first error in order, and who goes on past errors lets a server
-    /// come back. `f` gives a `Result` too, with the same type of error: it has the state, and `?` works.
+    /// come back. `f` gives a `Result` too, with the same type of error: it has the state, and `?` works. If the errors of `init` and
+    /// `f` differ, let `init` convert its own: `|| Ok(open()?)`.
     ///
     /// # Examples
     ///

@@ -15,9 +15,9 @@
 //! |---|---|
 //! | the results in a `Vec`, a sum, `for_each` | [`pool_map`](PoolIterator::pool_map) |
 //! | only side effects | [`pool_for_each`](PoolIterator::pool_for_each); if it can fail, [`pool_try_for_each`](PoolIterator::pool_try_for_each) |
-//! | `filter`, `flatten`, a progress bar or `?` between the workers and you | [`pool_map`](PoolIterator::pool_map), then [`consume`](PoolMap::consume) |
+//! | `filter`, `flatten`, `find`, a progress bar or `?` between the workers and you | [`pool_map`](PoolIterator::pool_map), then [`consume`](PoolMap::consume) |
 //! | a `for` loop with a heavy body, a source that pauses | [`pool_imap`](PoolIterator::pool_imap); with borrowed data, [`scope`](scope()) |
-//! | results in any order, or the first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
+//! | results in any order, or any first hit | [`pool_imap_unordered`](PoolIterator::pool_imap_unordered) |
 //! | a buffer or a connection for each worker | [`pool_map_init`](PoolIterator::pool_map_init) |
 //! | data in memory, items under 100 ns | [`par_iter().pool_map`](PoolParallelIterator) |
 //! | one closure in the background, or from async code | [`Pool::spawn`]; with borrowed data, [`Scope::spawn`] |

@@ -10,7 +10,7 @@
 //! | `try_for_each(f)` | [`pool_try_for_each(n, f)`](#try_for_each) |
 //! | `fold(…).reduce(…)` | [`chunks`, then `pool_map`, then `fold`](#fold-and-reduce) |
 //! | `map_with(value, f)`, `map_init(init, f)` | [`pool_map_with(n, value, f)`, `pool_map_init(n, init, f)`](#map_with-and-map_init) |
-//! | `filter_map(f).collect()` | [`pool_map(n, f).flatten().collect()`](#filter_map-and-collect) |
+//! | `filter_map(f).collect()` | [`pool_map(n, f).consume(\|results\| results.flatten().collect())`](#filter_map-and-collect) |
 //! | `find_any(p)` | [`pool_imap_unordered(n, f).find(…)`](#find_any) |
 //! | `with_min_len`, `with_max_len`, `par_chunks` | [`chunk_size`, `chunks`](#chunks) |
 //! | `ThreadPoolBuilder::num_threads(4)`, `num_threads(0)` | [`Pool::new(4)`, `Pool::global()`](#num_threads) |

@@ -17,32 +17,30 @@
 //!
 //! # `filter_map` and `flat_map`
 //!
-//! Let `f` return an `Option` or a `Vec`, then flatten. The order stays.
+//! Let `f` return an `Option` or a `Vec`, then flatten in [`consume`](crate::PoolMap::consume), where the workers go on meanwhile.
+//! The order stays.
 //!
 //! ```
 //! use pool_map::PoolIterator;
 //!
 //! let lines = ["1", "two", "3"];
 //! let parsed = lines.iter().pool_map(4, |line| line.parse::<i32>().ok());
-//! let numbers: Vec<i32> = parsed.flatten().collect(); // was: lines.iter().filter_map(…)
+//! // was: lines.iter().filter_map(…).collect()
+//! let numbers: Vec<i32> = parsed.consume(|results| results.flatten().collect());
 //! assert_eq!(numbers, [1, 3]);
 //!
 //! let split = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-//! let lines = ["so much", "depends"].into_iter();
-//! let words: Vec<String> = lines.pool_map(4, split).flatten().collect();
+//! let lines = ["so much", "depends"].into_iter().pool_map(4, split);
+//! let words: Vec<String> = lines.consume(|results| results.flatten().collect());
 //! assert_eq!(words, ["so", "much", "depends"]);
+//!
+//! // The first hit in order. What runs behind it is stopped.
+//! let is_long = |word: &str| (word.len() > 4).then(|| word.to_owned());
+//! let words = ["so", "much", "depends", "upon"].into_iter().pool_map(4, is_long);
+//! assert_eq!(words.consume(|hits| hits.flatten().next()).unwrap(), "depends");
 //! ```
 //!
-//! `collect` after another adaptor runs in [batches](crate::PoolIterator#which-methods-stream). If `f` is slow or uneven, use
-//! [`consume`](crate::PoolMap::consume), which keeps the workers busy:
-//!
-//! ```
-//! use pool_map::PoolIterator;
-//!
-//! let parsed = ["1", "two", "3"].iter().pool_map(4, |line| line.parse::<i32>().ok());
-//! let numbers: Vec<i32> = parsed.consume(|results| results.flatten().collect());
-//! assert_eq!(numbers, [1, 3]);
-//! ```
+//! Without `consume`, `collect` after another adaptor runs in [batches](crate::PoolIterator#which-methods-stream).
 //!
 //! # Standard input, line by line
 //!
@@ -108,8 +106,8 @@
 //!
 //! # Errors of any type
 //!
-//! Results travel between threads, so an error of any type is a `Box<dyn Error + Send + Sync>`. If the caller's error is
-//! `Box<dyn Error>`, a closure converts it; `?` alone does not.
+//! Results travel between threads, so an error of any type is a `Box<dyn Error + Send + Sync>`. Let the caller return that
+//! type too, and `?` works. If the caller's error is `Box<dyn Error>`, a closure converts it; `?` alone does not.
 //!
 //! ```
 //! use pool_map::PoolIterator;
@@ -170,7 +168,30 @@
 //! ```
 //!
 //! Where `f` panics, [`catch_panics().with_items()`](crate::PoolMap::with_items) gives the item back, to be tried again when the
-//! others are done. To wait for a result for a limited time only, use a task: [`Task::join_timeout`](crate::Task::join_timeout).
+//! others are done.
+//!
+//! To wait for a result for a limited time only, run each attempt as a task of a second pool:
+//!
+//! ```
+//! use pool_map::{Pool, PoolIterator};
+//! use std::time::Duration;
+//!
+//! fn fetch(id: u32) -> String {
+//!     format!("page {id}")
+//! }
+//!
+//! let attempts = Pool::new(8)?;
+//! let page = |id| {
+//!     let attempt = attempts.spawn(move || fetch(id));
+//!     attempt.join_timeout(Duration::from_secs(30)).map_err(|_| format!("page {id} took too long"))
+//! };
+//! let pages: Result<Vec<String>, String> = (0..3).pool_map(4, page).collect();
+//! assert_eq!(pages.unwrap(), ["page 0", "page 1", "page 2"]);
+//! # Ok::<(), pool_map::PoolError>(())
+//! ```
+//!
+//! An attempt that was given up on keeps its worker until it ends, and the drop of its pool waits for it. One that never ends
+//! keeps the program from ending, so the client's own timeout is better.
 //!
 //! # A struct that holds the iterator
 //!
@@ -381,7 +402,12 @@
 //! futures` is this, with rows from a channel:
 //!
 //! ```text
-//! let mut sums = rows.into_iter().pool_imap(2, checksum).into_stream();
+//! use futures_util::StreamExt; // for `next`
+//!
+//! let (sender, mut rows) = tokio::sync::mpsc::channel(100);
+//! // The source is pulled on a thread that is not the runtime's, and may block there.
+//! let rows = std::iter::from_fn(move || rows.blocking_recv());
+//! let mut sums = rows.pool_imap(2, checksum).into_stream();
 //! while let Some((row, sum)) = sums.next().await {
 //!     println!("{row}: {sum:08x}"); // meanwhile the runtime goes on with other tasks
 //! }

@@ -157,7 +157,13 @@
 //! - **By results delivered.** indicatif's `.progress()` works as it is, since a [`PoolMap`](crate::PoolMap) is an
 //!   [`ExactSizeIterator`] if its source is one. The bar stands still while a slow item is next in order, then jumps
 //!   over everything that finished meanwhile. Use it if what counts is what has been written. `.progress()` requests
-//!   one result at a time, so the workers take turns with the loop; to let them overlap, advance the bar in `for_each`.
+//!   one result at a time, so the workers take turns with the loop. In [`consume`](crate::PoolMap::consume) they overlap:
+//!
+//!   ```text
+//!   let results = paths.iter().pool_map(4, |path| resize(path));
+//!   let sizes: Vec<u64> = results.consume(|results| results.progress_count(paths.len() as u64).collect());
+//!   ```
+//!
 //! - **By items finished**, in any order, with an [`Observer`]. This bar moves evenly, and is full slightly before the last
 //!   result is delivered. Use it if what counts is the time left.
 //!
