@@ -36,12 +36,14 @@ use crate::threads::pool::Pool;
 /// | batches, always | anything through a `Box<dyn Iterator>` or `&mut dyn Iterator`, which only has `next` |
 ///
 /// If the body of your loop is heavy, use `for_each` instead of `for`, or a stream that works ahead; both overlap with the
-/// workers. For 200 items of 4 ms on 4 workers and a body of 1 ms, these took as a multiple of the body alone
-/// (`cargo bench -p pool-map-benches --bench streams`):
+/// workers. For 200 items of 4 ms on 4 workers and a body of 1 ms, these took as a multiple of the body alone (bench `streams`):
 ///
-/// | `pool_map`, `for` | `pool_map`, `for_each` | `pool_imap`, `for` | [`scope`](crate::scope()), `for` |
-/// |---|---|---|---|
-/// | 1.97 | 1.02 | 1.03 | 1.02 |
+/// | loop | time |
+/// |---|---|
+/// | `pool_map`, `for` | 1.97 |
+/// | `pool_map`, `for_each` | 1.02 |
+/// | `pool_imap`, `for` | 1.03 |
+/// | [`scope`](crate::scope()), `for` | 1.02 |
 ///
 /// # A number of threads, or a pool
 ///

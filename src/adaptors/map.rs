@@ -177,7 +177,7 @@ call_options! {
     /// Where items take 100 µs or more, fewer of them wait, so that a consumer that is slower than the workers does not fill
     /// the memory with large results: for each worker two items, or what it does in half a millisecond if that is more. These are
     /// items that wait for a worker and results that wait for the consumer. A result that waits for an item before it does not
-    /// count. This holds where the results [stream](Self#streams-or-batches), not for batches.
+    /// count. This holds where the results [stream](crate::PoolIterator#which-methods-stream), not for batches.
     ///
     /// `collect` into a `Vec` keeps all results, so those that wait for a slow item before them do not count against any limit
     /// but one that you set.

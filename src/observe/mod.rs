@@ -16,6 +16,8 @@
 //! The engine asks for the observers of a call once a chunk, so a call without any pays for that question and nothing else. With
 //! an observer, the clock is read before and after each item.
 
+// First, so that the page of `Timeline` starts with `new`.
+mod timeline;
 mod call_observer;
 mod chrome;
 mod enclosing;
@@ -34,7 +36,6 @@ mod snapshot;
 mod spans;
 mod summary;
 mod svg;
-mod timeline;
 
 pub(crate) use self::call_observer::{ObserverRef, pull, wait};
 pub use self::into_observer::IntoObserver;

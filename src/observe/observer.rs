@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 /// # Performance
 ///
 /// Free when no observer is attached. With one, an item costs two readings of the clock and what the observer does; with
-/// timelines only, mostly one reading (`cargo bench -p pool-map-benches --bench observe`).
+/// timelines only, mostly one reading (bench `observe`).
 ///
 /// # Examples
 ///

@@ -36,9 +36,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// # When to use it
 ///
 /// Use it if the data is in memory and an item costs less than about 100 ns. On two cores it was 1.13 times as fast as the
-/// plain iterator at 5 ns, 1.05 times at 25 ns, and equally fast from 100 ns on (`cargo bench -p pool-map-benches --bench
-/// doors`). With [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more
-/// general: it may borrow, block and read, and its result is an iterator again.
+/// plain iterator at 5 ns, 1.05 times at 25 ns, and equally fast from 100 ns on (bench `doors`). With
+/// [`collect_vec`](PoolParMap::collect_vec) it is as fast as rayon at any cost. A plain iterator is more general: it may borrow,
+/// block and read, and its result is an iterator again.
 ///
 /// # Examples
 ///
