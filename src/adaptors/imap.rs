@@ -178,7 +178,8 @@ call_options! {
     /// result is delivered as soon as it and all before it are done.
     chunk_size;
 
-    /// By default the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight). A chunk counts as delivered
+    /// By default the limit is that of [`PoolMap::max_in_flight`](crate::PoolMap::max_in_flight); before the first item has been
+    /// timed, it is three items for each worker. A chunk counts as delivered
     /// when the result after its last one is requested. So with `max_in_flight(1)` nothing works ahead: an item is pulled when
     /// its result is requested.
     max_in_flight;

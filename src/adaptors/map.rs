@@ -165,7 +165,7 @@ call_options! {
     impl PoolMap<I: Iterator, W>;
     too_late: "a result was already asked for";
 
-    /// The last chunks may hold fewer. A worker gets a chunk only when it is full, however long the source takes.
+    /// The last chunks may hold fewer, and so may those that a worker takes while the source blocks.
     chunk_size;
 
     /// By default the limit adapts to measured times. For each worker it is the largest of:

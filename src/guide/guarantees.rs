@@ -15,7 +15,8 @@
 //!  3. **Lazy.** Nothing is pulled and no thread starts before the first result is requested.
 //!  4. **Bounded.** The number of items in flight (pulled but not yet delivered) never exceeds
 //!     [a limit](crate::PoolMap::max_in_flight). An infinite source and a slow consumer run in constant memory. Until the first
-//!     item has been timed, the limit is 64 items, or 16 for each worker if that is more.
+//!     item has been timed, the limit is 64 items, or 16 for each worker if that is more. Results that `collect` will keep in its
+//!     `Vec` anyway count only against a limit that you set.
 //!  5. **Once.** `f` runs at most once for each item pulled, and exactly once for each result delivered. Every item and every
 //!     result is dropped exactly once, on every path.
 //!  6. **The sequential failure.** If `f` panics, all results before that item are delivered first. Then the original payload
