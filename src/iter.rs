@@ -81,7 +81,7 @@ use crate::threads::pool::Pool;
 /// | `?` on such a result | `` `?` couldn't convert the error `` | [the same type of error in the caller](crate::guide::recipes#errors-of-any-type) |
 /// | results that borrow from the state of a worker | `lifetime may not live long enough` | return something owned |
 /// | `?` in `pool_for_each` | `` the `?` operator can only be used in a closure that returns `Result` or `Option` `` | [`pool_try_for_each`](Self::pool_try_for_each) |
-/// | a `Vec` or an array | `` no method named `pool_map` found for struct `Vec `` | `.iter()`, `.iter_mut()` or `.into_iter()` before it |
+/// | a `Vec` or an array | `` the method `pool_map` exists for struct `Vec `` | `.iter()`, `.iter_mut()` or `.into_iter()` before it |
 /// | an `i32` as the number of threads | `` `i32` is neither a number of threads (`usize`) nor a `Pool` `` | `n as usize` |
 /// | `pool_imap` with borrowed items | `does not live long enough` | `into_iter`, or [`scope`](crate::scope()) |
 /// | `pool_imap` with a borrowed variable | `closure may outlive the current function` | `move`, an `Arc`, or [`scope`](crate::scope()) |

@@ -183,7 +183,8 @@
 //! let attempts = Pool::new(8)?;
 //! let page = |id| {
 //!     let attempt = attempts.spawn(move || fetch(id));
-//!     attempt.join_timeout(Duration::from_secs(30)).map_err(|_| format!("page {id} took too long"))
+//!     let outcome = attempt.join_timeout(Duration::from_secs(30));
+//!     outcome.map_err(|_| format!("page {id} took too long"))
 //! };
 //! let pages: Result<Vec<String>, String> = (0..3).pool_map(4, page).collect();
 //! assert_eq!(pages.unwrap(), ["page 0", "page 1", "page 2"]);

@@ -161,7 +161,8 @@
 //!
 //!   ```text
 //!   let results = paths.iter().pool_map(4, |path| resize(path));
-//!   let sizes: Vec<u64> = results.consume(|results| results.progress_count(paths.len() as u64).collect());
+//!   let count = paths.len() as u64;
+//!   let sizes: Vec<u64> = results.consume(|results| results.progress_count(count).collect());
 //!   ```
 //!
 //! - **By items finished**, in any order, with an [`Observer`]. This bar moves evenly, and is full slightly before the last

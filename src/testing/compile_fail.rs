@@ -196,6 +196,17 @@ struct NotClone;
 /// fn parse(line: &str) -> Result<i32, Box<dyn std::error::Error>> { Ok(line.parse()?) }
 /// ["1"].iter().pool_map(4, |line| parse(line)).for_each(drop);
 /// ```
+///
+/// ```compile_fail,E0277
+/// // error: `?` couldn't convert the error
+/// use pool_map::PoolIterator;
+/// use std::error::Error;
+/// fn parse(line: &str) -> Result<i32, Box<dyn Error + Send + Sync>> { Ok(line.parse()?) }
+/// fn sum() -> Result<i32, Box<dyn Error>> {
+///     let numbers: Result<Vec<i32>, _> = ["1"].into_iter().pool_map(2, parse).collect();
+///     Ok(numbers?.iter().sum())
+/// }
+/// ```
 struct NotSendError;
 
 /// What a worker keeps stays with the worker.
