@@ -9,12 +9,14 @@
 
 mod case;
 mod cpu_time;
+mod peak_memory;
 mod rivals;
 mod table;
 mod work;
 
 pub(crate) use case::{Case, Contestant};
 pub(crate) use cpu_time::cpu_time;
+pub(crate) use peak_memory::peak_memory;
 pub(crate) use rivals::{BRIDGE, INDEXED, Input, Lab, ORX, OURS, PARITER, SEQUENTIAL, SLICES, rivals};
 pub(crate) use table::Goal;
 pub(crate) use work::{Random, Work, time_name};
