@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 use std::time::Instant;
 use std::{array, env, iter, thread};
 
@@ -48,7 +48,8 @@ fn main() {
         let work = WORKS.iter().find(|other| other.name == work).expect("BUG: no such work");
         return println!("{}", (work.run)(way, data.as_ref()).to_line());
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("real-{}", process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real");
+    _ = fs::remove_dir_all(&folder); // What an interrupted run has left.
     fs::create_dir_all(&folder).expect("the target folder can be written to");
     match Mode::of_arguments() {
         Mode::Criterion => println!("real has ratios only: cargo bench -p pool-map-benches --bench real -- ratios"),
