@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{Bench, Case, Contestant, Goal, INDEXED, Lab, OURS, Random, SEQUENTIAL, Work, time_name, workers};
+use common::{
+    Bench, Case, Contestant, Goal, INDEXED, Lab, OURS, Random, SEQUENTIAL, Work, peak_memory, time_name, workers,
+};
 use pool_map::{Pool, PoolIterator};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -230,12 +232,4 @@ fn memory(bench: &mut Bench, lab: &Lab) {
         peak_of(short)?;
         Some((peak_of(long)? - peak_of(short)?).max(0.0))
     });
-}
-
-/// The highest use of memory, in megabytes.
-fn peak_memory() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: f64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes / 1024.0)
 }

@@ -9,14 +9,16 @@
 
 mod case;
 mod cpu_time;
+mod peak_memory;
 mod rivals;
 mod table;
 mod work;
 
 pub(crate) use case::{Case, Contestant};
 pub(crate) use cpu_time::cpu_time;
+pub(crate) use peak_memory::peak_memory;
 pub(crate) use rivals::{BRIDGE, INDEXED, Input, Lab, ORX, OURS, PARITER, SEQUENTIAL, SLICES, rivals};
-pub(crate) use table::Goal;
+pub(crate) use table::{Goal, Spread, digits};
 pub(crate) use work::{Random, Work, time_name};
 
 use criterion::Criterion;
@@ -26,10 +28,30 @@ use table::Table;
 
 /// How a bench is run.
 #[derive(Clone, Copy, PartialEq)]
-enum Mode {
+pub(crate) enum Mode {
     Criterion,
     Ratios,
     Test,
+}
+
+impl Mode {
+    pub(crate) fn of_arguments() -> Mode {
+        // `cargo test -p pool-map-benches --benches` gives no argument at all.
+        match (has_argument("--test") || !has_argument("--bench"), has_argument("ratios")) {
+            (true, _) => Mode::Test,
+            (false, true) => Mode::Ratios,
+            (false, false) => Mode::Criterion,
+        }
+    }
+}
+
+fn has_argument(word: &str) -> bool {
+    env::args().any(|argument| argument == word)
+}
+
+/// The words after `ratios`: only cases that have them in their names are wanted.
+pub(crate) fn wanted_words() -> Option<String> {
+    env::args().skip_while(|argument| argument != "ratios").nth(1).filter(|words| !words.starts_with("--"))
 }
 
 /// One run of one bench.
@@ -44,17 +66,10 @@ pub(crate) struct Bench {
 
 /// The `main` of a bench: asks its questions in the way the arguments say.
 pub(crate) fn main(name: &'static str, questions: impl FnOnce(&mut Bench)) {
-    let has = |word: &str| env::args().any(|argument| argument == word);
-    let tested = has("--test") || !has("--bench"); // `cargo test -p pool-map-benches --benches` gives no argument at all.
-    let mode = match (tested, has("ratios")) {
-        (true, _) => Mode::Test,
-        (false, true) => Mode::Ratios,
-        (false, false) => Mode::Criterion,
-    };
+    let mode = Mode::of_arguments();
     // Criterion reads the arguments by itself, and would take the word `ratios` for a filter.
-    let criterion = (!has("ratios")).then(|| Criterion::default().configure_from_args());
-    let words = env::args().skip_while(|argument| argument != "ratios").nth(1).filter(|words| !words.starts_with("--"));
-    let mut bench = Bench { mode, criterion, words, table: Table::new(name) };
+    let criterion = (!has_argument("ratios")).then(|| Criterion::default().configure_from_args());
+    let mut bench = Bench { mode, criterion, words: wanted_words(), table: Table::new(name) };
     questions(&mut bench);
     match mode {
         Mode::Criterion => bench.criterion.iter().for_each(Criterion::final_summary),

@@ -47,7 +47,7 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Of those values that are numbers.
-    pub(super) fn of(mut values: Vec<f64>) -> Spread {
+    pub(crate) fn of(mut values: Vec<f64>) -> Spread {
         values.retain(|value| value.is_finite());
         values.sort_by(f64::total_cmp);
         let at = |quarter: usize| {
@@ -192,7 +192,7 @@ fn folder() -> PathBuf {
 }
 
 /// Three significant digits, but no rounding before the point.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         0.0..0.01 => format!("{value:.4}"),

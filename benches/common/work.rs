@@ -91,6 +91,12 @@ impl Random {
         x ^ (x >> 31)
     }
 
+    /// Any of the numbers below `end`, each about as often.
+    #[expect(clippy::cast_possible_truncation, reason = "less than `end`")]
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next_u64() % end as u64) as usize
+    }
+
     /// Many short times, a few long ones.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are what a float has")]
     pub(crate) fn exponential(&mut self, mean: Duration) -> Duration {
