@@ -128,11 +128,11 @@ pub trait PoolIterator: Iterator + Sized {
     /// from then on items are read ahead, up to [a limit](PoolMap::max_in_flight). The source is pulled when no
     /// result is ready, and between results if that costs less than an eighth of `f`.
     ///
-    /// The items that were pulled do not wait for the source: while it blocks, the workers go on with them. There is one exception.
-    /// A source that knows its length (its `size_hint` is exact, as that of a range, of a vector, and of a `map` over
-    /// those) is taken for quick, and its items are handed over in blocks. Should it block in the middle of a block, the items of that
-    /// block wait. These are at most those it gave within 20 µs to 5 ms (the longer the call has run, the more), and no more
-    /// than had been pulled before.
+    /// Items that take 5 µs or more, in the source or in `f`, are handed over one by one, so none that was pulled waits while the
+    /// source blocks. Quicker ones are handed over in blocks, and so are all those of a source that knows its length (its
+    /// `size_hint` is exact, as that of a range, of a vector, and of a `map` over those). Should the source block in the
+    /// middle of a block, the items of that block wait. These are at most those it gave within 20 µs to 5 ms (the longer the
+    /// call has run, the more), and no more than had been pulled before.
     ///
     /// Results that are ready wait while the source blocks, because your own thread pulls it. If your source pauses (a channel, a
     /// socket, a terminal) and each result is wanted at once, use [`pool_imap`](Self::pool_imap). A source that waits for the
@@ -351,8 +351,8 @@ pub trait PoolIterator: Iterator + Sized {
     /// Workers take items in order, a chunk at a time. Items of different chunks start and finish in any order. To consume
     /// results in order while the workers continue, write `pool_map(pool, f).for_each(…)`.
     ///
-    /// Your thread pulls the source. While it blocks, the workers go on with what was pulled, with one exception:
-    /// see [`pool_map`](Self::pool_map).
+    /// Your thread pulls the source. While it blocks, the workers go on with what was pulled, but for some quick items:
+    /// see [`pool_map`](Self::pool_map). If your source pauses, use [`pool_imap`](Self::pool_imap), where none waits.
     ///
     /// # Examples
     ///

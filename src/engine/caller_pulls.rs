@@ -347,11 +347,11 @@ where
     /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
     fn pull(&mut self, scope: WorkersScope<'_>, most: usize) -> Duration {
         let Self { source, delivery, shared, .. } = self;
-        let Plan { block, in_flight, queue_room, .. } = delivery.plan;
+        let Plan { block, in_flight, queue_room, queues_each, .. } = delivery.plan;
         let want = block.items.min(in_flight - delivery.in_flight()).min(queue_room).min(most);
         let first = delivery.pulled;
         let (count, took, plan, jobs);
-        if source.may_pause() {
+        if queues_each && source.may_pause() {
             (count, took, delivery.source) = shared.queue_each(first, want, block, || source.pull_one(), scope);
             let last = !delivery.source.is_open() || count == most;
             (plan, jobs) = shared.end_pull(count, took, last);

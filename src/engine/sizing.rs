@@ -28,6 +28,8 @@ const SLOW: Duration = Duration::from_micros(100);
 /// Where items are slow, as many as take a worker this long may wait for it, or for the consumer when they are done; and two
 /// at least.
 const BACKLOG: Duration = Duration::from_micros(500);
+/// Items that take this long, in the source or in `f`, may be handed over one by one: that costs some 20 to 100 ns each.
+const WORTH_EACH: Duration = Duration::from_micros(5);
 /// A source is quick if `f` takes so many times as long for an item.
 const QUICK: f64 = 8.0;
 
@@ -163,6 +165,7 @@ impl Sizer {
             chunk,
             in_flight: self.in_flight(elapsed),
             queue_room: usize::MAX,
+            queues_each: self.work_ns == 0.0 || self.work_ns.max(self.pull_ns) >= ns(WORTH_EACH),
             source_is_quick,
             batch,
         }
@@ -190,6 +193,8 @@ pub(crate) struct Plan {
     pub(crate) in_flight: usize,
     /// How many more items may be queued, on top of that.
     pub(crate) queue_room: usize,
+    /// Items are queued one by one, where the source may pause. Else it gives blocks.
+    pub(crate) queues_each: bool,
     /// The source takes so little time beside `f` that results which are ready may wait for it.
     pub(crate) source_is_quick: bool,
     /// How many items the smallest batch has.
@@ -313,6 +318,17 @@ mod tests {
         sizer.fix_in_flight(100);
         assert_eq!(sizer.backlog(), None, "the user has said how many");
         assert_eq!([99, 100, 250].map(|us| measured(2, Duration::from_micros(us)).chunk(SECOND)), [50, 2, 1]);
+    }
+
+    #[test]
+    fn items_go_one_by_one_where_that_does_not_show_and_before_they_are_timed() {
+        let mut sizer = Sizer::new::<u64, u64>(1);
+        assert!(sizer.plan(SECOND).queues_each);
+        sizer.worked(1, Duration::from_nanos(4999));
+        assert!(!sizer.plan(SECOND).queues_each);
+        sizer.pulled(1, Duration::from_micros(5));
+        assert!(sizer.plan(SECOND).queues_each);
+        assert!(measured(1, Duration::from_micros(5)).plan(SECOND).queues_each);
     }
 
     #[test]

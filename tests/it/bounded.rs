@@ -342,19 +342,25 @@ fn silent(count: usize, ran: &Level) -> impl Iterator<Item = usize> + Send + '_ 
     std::iter::from_fn(move || items.next().or_else(|| (ran.wait_for(count), None).1))
 }
 
+/// What takes so long that items are handed over one by one.
+fn run(ran: &Level) {
+    thread::sleep(Duration::from_micros(10));
+    ran.add(1);
+}
+
 #[test]
 fn what_a_source_has_given_is_run_while_it_is_silent() {
     type Way = fn(&mut dyn Iterator<Item = usize>, &Level);
     let ways: [Way; 5] = [
-        |items, ran| items.pool_for_each(2, |_| ran.add(1)),
-        |items, ran| assert!(items.pool_map(2, |x| (x, ran.add(1)).0).collect::<Vec<_>>().is_sorted()),
-        |items, ran| items.pool_map(2, |_| ran.add(1)).for_each(drop),
-        |items, ran| items.pool_map(1, |_| ran.add(1)).chunk_size(7).for_each(drop),
+        |items, ran| items.pool_for_each(2, |_| run(ran)),
+        |items, ran| assert!(items.pool_map(2, |x| (x, run(ran)).0).collect::<Vec<_>>().is_sorted()),
+        |items, ran| items.pool_map(2, |_| run(ran)).for_each(drop),
+        |items, ran| items.pool_map(1, |_| run(ran)).chunk_size(7).for_each(drop),
         |items, ran| {
-            for () in items.pool_map(3, |_| ran.add(1)) {}
+            for () in items.pool_map(3, |_| run(ran)) {}
         },
     ];
-    for count in [1, 2, 15, 16, 17, 100, 1000, 5000, 40_000] {
+    for count in [1, 2, 15, 16, 17, 100, 1000] {
         for way in ways {
             let ran = Level::default();
             way(&mut silent(count, &ran), &ran);
