@@ -28,7 +28,8 @@ const SLOW: Duration = Duration::from_micros(100);
 /// Where items are slow, as many as take a worker this long may wait for it, or for the consumer when they are done; and two
 /// at least.
 const BACKLOG: Duration = Duration::from_micros(500);
-/// Items that take this long, in the source or in `f`, may be handed over one by one: that costs some 10 to 100 ns each (a filtered range, the lines of a file).
+/// Items that take this long, in the source or in `f`, may be handed over one by one. That costs some 10 to 100 ns each, for a
+/// filtered range and for the lines of a file.
 const WORTH_EACH: Duration = Duration::from_micros(5);
 /// A source is quick if `f` takes so many times as long for an item.
 const QUICK: f64 = 8.0;
