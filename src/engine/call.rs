@@ -13,6 +13,7 @@ use crate::base::event;
 use crate::base::sync::atomic::{AtomicBool, Ordering};
 use crate::base::sync::{Condvar, Mutex, MutexGuard};
 use crate::engine::block::{Block, Queued};
+use crate::engine::open_block::OpenBlock;
 use crate::engine::run_chunk::{Done, Runner};
 use crate::engine::state::{Driver, Late, State, Step};
 use crate::engine::stop::StopFlag;
@@ -26,9 +27,6 @@ use std::time::{Duration, Instant};
 
 /// When the consumer has waited for so long, what its jobs may have given to rayon is to be shared among idle workers.
 pub(super) const WATCH_AFTER: Duration = Duration::from_micros(200);
-
-/// How long a job naps that finds less than a chunk.
-const NAP: Duration = Duration::from_micros(50);
 
 /// The place where the threads of one call meet.
 pub(crate) struct CallState<B: Block, W: Work, D> {
@@ -133,7 +131,7 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
             None => {}
         }
         if effects.end_nap {
-            self.nap.notify_one();
+            self.nap.notify_all();
         }
         if effects.wake_feeder {
             self.stop.feeder.set();
@@ -166,6 +164,35 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
     /// Asks the source for one item on behalf of a call without workers.
     pub(crate) fn pull_here<T>(&self, next: impl FnOnce() -> Option<T>) -> Option<T> {
         observe::pull(&self.watches(), next)
+    }
+}
+
+impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
+    /// Puts an item where a worker can take it at once; they make blocks of `block` items. Gives it back if nothing more is wanted.
+    #[inline]
+    pub(super) fn queue_one(
+        &self,
+        open: &OpenBlock<B::Item>,
+        index: u64,
+        item: B::Item,
+        block: usize,
+        scope: WorkersScope<'_>,
+    ) -> Result<(), B::Item> {
+        let there = open.push(index, item, block)?;
+        if there == 1 || there >= block {
+            let mut state = self.lock();
+            state.filled(there >= block);
+            self.apply_all(&mut state, scope);
+        }
+        Ok(())
+    }
+
+    /// Does what the transitions so far are to do outside, and starts the jobs among that.
+    pub(super) fn apply_all(&self, state: &mut Locked<'_, B, W::Output, D>, scope: WorkersScope<'_>) {
+        let jobs = self.apply(state);
+        if jobs > 0 {
+            MutexGuard::unlocked(state, || (0..jobs).for_each(|_| scope.spawn()));
+        }
     }
 }
 
@@ -259,7 +286,7 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
         loop {
             step = match step {
                 Step::Nap => {
-                    self.nap.wait_for(&mut state, NAP);
+                    self.nap.wait_for(&mut state, D::NAP);
                     state.end_nap(now)
                 }
                 Step::Cut(mut chunk, most) => {

@@ -198,14 +198,6 @@ impl<B: Block, W: Work> CallerState<B, W> {
         state.take_ready(ready);
         self.apply_all(state, scope);
     }
-
-    /// Does what the transitions so far are to do outside, and starts the jobs among that.
-    fn apply_all(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>, scope: WorkersScope<'_>) {
-        let jobs = self.apply(state);
-        if jobs > 0 {
-            MutexGuard::unlocked(state, || start(scope, jobs));
-        }
-    }
 }
 
 /// Gives way to others until the event is set, for so long at most.
@@ -231,13 +223,17 @@ impl<B: Block<Item: Send> + Send, W: WorkOn<B::Item>> CallerState<B, W> {
         let mut count = 0;
         let mut state = self.lock();
         state.begin_pull();
+        let open = Arc::clone(state.open_block());
         self.apply_all(&mut state, scope);
+        drop(state);
         let outcome = panics::catch(|| {
             while count < want && clock.has_time(count) {
-                let Some(item) = MutexGuard::unlocked(&mut state, &mut next) else { return SourceState::Ended };
-                state.push(first + count as u64, item, block.items);
+                let Some(item) = next() else { return SourceState::Ended };
+                if let Err(item) = self.queue_one(&open, first + count as u64, item, block.items, scope) {
+                    panics::contain(item);
+                    break;
+                }
                 count += 1;
-                self.apply_all(&mut state, scope);
             }
             SourceState::Open
         });

@@ -11,7 +11,7 @@ use crate::engine::call::{CallState, Locked, WATCH_AFTER};
 use crate::engine::inbox::Inbox;
 use crate::engine::sizing::Sizer;
 use crate::engine::source::SourceState;
-use crate::engine::state::feeder::{Feed, FeederPulls, Turn};
+use crate::engine::state::feeder::{Feed, FeederPulls, Pull, Turn};
 use crate::engine::state::{Late, State, Until};
 use crate::engine::stop::StopFlag;
 use crate::engine::work::{Work, WorkOn};
@@ -207,18 +207,34 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
         I: Iterator<Item = T>,
     {
         let mut state = self.shared.lock();
-        while let (true, Some(open)) = (self.has_room(&mut state), source.as_mut()) {
+        let open = Arc::clone(state.open_block());
+        while let Some(pull) = self.has_room(&mut state) {
+            let Some(from) = source.as_mut() else { break };
+            let mut index = pull.first;
             // User code. It may block for ever, and the consumer may be gone when it returns.
-            match MutexGuard::unlocked(&mut state, || panics::catch(|| next(open))) {
-                Ok(Some(item)) if self.shared.goes_on() => state.push(item),
-                Ok(Some(item)) => MutexGuard::unlocked(&mut state, || panics::contain(item)),
-                Ok(None) => Self::end_source(&mut state, source, SourceState::Ended),
-                Err(payload) => Self::end_source(&mut state, source, SourceState::Panicked(payload)),
+            let pull_some = || {
+                while index - pull.first < pull.most as u64 {
+                    let Some(item) = next(from) else { return SourceState::Ended };
+                    let unwanted = if self.shared.goes_on() {
+                        self.shared.queue_one(&open, index, item, pull.block, scope).err()
+                    } else {
+                        Some(item)
+                    };
+                    if unwanted.is_some() {
+                        panics::contain(unwanted);
+                        break;
+                    }
+                    index += 1;
+                }
+                SourceState::Open
+            };
+            let how =
+                MutexGuard::unlocked(&mut state, || panics::catch(pull_some)).unwrap_or_else(SourceState::Panicked);
+            state.pulled_up_to(index);
+            if !how.is_open() {
+                Self::end_source(&mut state, source, how);
             }
-            let start = self.shared.apply(&mut state);
-            if start > 0 {
-                MutexGuard::unlocked(&mut state, || (0..start).for_each(|_| scope.spawn()));
-            }
+            self.shared.apply_all(&mut state, scope);
         }
     }
 
@@ -233,12 +249,12 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
         MutexGuard::unlocked(state, || panics::contain(unwanted));
     }
 
-    /// Waits until one more item may be pulled; false if none ever may.
-    fn has_room(&self, state: &mut Locked<'_, Items<T>, W::Output, FeederPulls>) -> bool {
+    /// Waits until more items may be pulled; `None` if none ever may.
+    fn has_room(&self, state: &mut Locked<'_, Items<T>, W::Output, FeederPulls>) -> Option<Pull> {
         loop {
             match state.feed(self.shared.goes_on()) {
-                Feed::Pull => return true,
-                Feed::End => return false,
+                Feed::Pull(pull) => return Some(pull),
+                Feed::End => return None,
                 Feed::Wait => {
                     self.shared.apply(state);
                     MutexGuard::unlocked(state, || self.shared.stop.feeder.wait());

@@ -26,6 +26,7 @@ pub(crate) mod call;
 pub(crate) mod caller_pulls;
 pub(crate) mod feeder_pulls;
 pub(crate) mod inbox;
+pub(crate) mod open_block;
 pub(crate) mod run_chunk;
 pub(crate) mod sizing;
 pub(crate) mod source;

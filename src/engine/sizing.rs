@@ -28,9 +28,13 @@ const SLOW: Duration = Duration::from_micros(100);
 /// Where items are slow, as many as take a worker this long may wait for it, or for the consumer when they are done; and two
 /// at least.
 const BACKLOG: Duration = Duration::from_micros(500);
-/// Items that take this long, in the source or in `f`, may be handed over one by one. That costs some 10 to 100 ns each, for a
-/// filtered range and for the lines of a file.
-const WORTH_EACH: Duration = Duration::from_micros(5);
+/// Handing an item over by itself costs about this much.
+const HAND_OVER: Duration = Duration::from_nanos(5);
+/// Where the source takes this long for an item, each is handed over by itself, so that none waits for a source that pauses: a
+/// channel takes 5 ns and more, the lines of a file 50. What gives an item in less has it at hand.
+const SOURCE_WORTH_EACH: Duration = Duration::from_nanos(3);
+/// The same where `f` takes this long.
+const WORK_WORTH_EACH: Duration = Duration::from_nanos(500);
 /// A source is quick if `f` takes so many times as long for an item.
 const QUICK: f64 = 8.0;
 
@@ -78,6 +82,12 @@ impl Sizer {
         self.pulled = self.pulled.saturating_add(items);
     }
 
+    /// The same where they were handed over one by one meanwhile.
+    pub(crate) fn pulled_each(&mut self, items: usize, time: Duration) {
+        let handed_over = HAND_OVER.saturating_mul(u32::try_from(items).unwrap_or(u32::MAX));
+        self.pulled(items, time.saturating_sub(handed_over));
+    }
+
     /// How many items a chunk holds now, `elapsed` after the start of the call.
     fn chunk(&self, elapsed: Duration) -> usize {
         let free = match self.fixed_chunk {
@@ -101,6 +111,11 @@ impl Sizer {
 
     fn is_slow(&self) -> bool {
         !self.is_limited() && self.work_ns >= ns(SLOW)
+    }
+
+    /// Whether the workers together are done with items sooner than the source gives more.
+    pub(crate) fn is_source_slower(&self) -> bool {
+        self.work_ns > 0.0 && self.pull_ns * self.workers as f64 > self.work_ns
     }
 
     fn chunk_time(&self, elapsed: Duration) -> Duration {
@@ -166,7 +181,9 @@ impl Sizer {
             chunk,
             in_flight: self.in_flight(elapsed),
             queue_room: usize::MAX,
-            queues_each: self.work_ns == 0.0 || self.work_ns.max(self.pull_ns) >= ns(WORTH_EACH),
+            queues_each: self.work_ns == 0.0
+                || self.pull_ns >= ns(SOURCE_WORTH_EACH)
+                || self.work_ns >= ns(WORK_WORTH_EACH),
             source_is_quick,
             batch,
         }
@@ -324,12 +341,23 @@ mod tests {
     #[test]
     fn items_go_one_by_one_where_that_does_not_show_and_before_they_are_timed() {
         let mut sizer = Sizer::new::<u64, u64>(1);
-        assert!(sizer.plan(SECOND).queues_each);
-        sizer.worked(1, Duration::from_nanos(4999));
+        assert!(sizer.plan(SECOND).queues_each, "it is not timed");
+        sizer.worked(1, Duration::from_nanos(499));
         assert!(!sizer.plan(SECOND).queues_each);
-        sizer.pulled(1, Duration::from_micros(5));
-        assert!(sizer.plan(SECOND).queues_each);
-        assert!(measured(1, Duration::from_micros(5)).plan(SECOND).queues_each);
+        sizer.pulled_each(100, Duration::from_nanos(799));
+        assert!(!sizer.plan(SECOND).queues_each, "2.99 ns each, besides the hand-over");
+        sizer.pulled(100, Duration::from_nanos(302));
+        assert!(sizer.plan(SECOND).queues_each, "3.005 ns each, on average");
+        assert!(measured(1, Duration::from_nanos(500)).plan(SECOND).queues_each);
+    }
+
+    #[test]
+    fn a_source_is_slower_than_all_workers_together_or_not() {
+        let mut sizer = measured(4, Duration::from_nanos(400));
+        sizer.pulled(1, Duration::from_nanos(100));
+        assert!(!sizer.is_source_slower());
+        sizer.pulled(1, Duration::from_nanos(102));
+        assert!(sizer.is_source_slower());
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! place in the line when it is done.
 
 use crate::engine::block::{Block, Queued};
+use crate::engine::open_block::OpenBlock;
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
 /// Consecutive items on their way to one worker.
 pub(crate) struct Chunk<B: Block> {
@@ -26,16 +28,13 @@ impl<B: Block> Chunk<B> {
     }
 }
 
-/// Room for so many items at most is made at once for a block that is filled one by one.
-const MOST_RESERVED: usize = 64;
-
 /// What lies between the source and the consumer of one call.
 pub(crate) struct Window<B: Block, D> {
     /// Blocks that wait, each with the index of its first item, in order; never an empty block.
     queued: VecDeque<(u64, Queued<B>)>,
-    /// The items behind all those: a block that is filled one by one, with the index of its first item.
-    open: (u64, Vec<B::Item>),
-    /// The sum of the lengths in `queued` and `open`.
+    /// The items behind all those: a block that is filled one by one.
+    open: Arc<OpenBlock<B::Item>>,
+    /// The sum of the lengths in `queued`.
     queued_items: usize,
     /// The chunks that were taken and not delivered, each by the index of its first item, in order; `None` while a worker
     /// has it.
@@ -46,7 +45,7 @@ pub(crate) struct Window<B: Block, D> {
 
 impl<B: Block, D> Window<B, D> {
     pub(crate) fn new() -> Self {
-        Window { queued: VecDeque::new(), open: (0, Vec::new()), queued_items: 0, line: VecDeque::new(), astray: None }
+        Window { queued: VecDeque::new(), open: Arc::default(), queued_items: 0, line: VecDeque::new(), astray: None }
     }
 
     /// One whose results leave as they come.
@@ -63,31 +62,22 @@ impl<B: Block, D> Window<B, D> {
         }
     }
 
-    /// Queues one item behind all others. Blocks of `chunk` items are made of them, or smaller ones where they are taken before.
-    pub(crate) fn push_one(&mut self, index: u64, item: B::Item, chunk: usize) {
-        let (first, items) = &mut self.open;
-        if items.is_empty() {
-            *first = index;
-            items.reserve(chunk.min(MOST_RESERVED));
-        }
-        items.push(item);
-        self.queued_items += 1;
-        if items.len() >= chunk {
-            self.close_block();
-        }
+    /// The block that is filled one by one, behind all others. Its items wait here as the others do.
+    pub(crate) fn open_block(&self) -> &Arc<OpenBlock<B::Item>> {
+        &self.open
     }
 
-    /// Puts the block that is being filled behind the others.
-    fn close_block(&mut self) {
-        let (first, items) = &mut self.open;
-        if !items.is_empty() {
-            self.queued.push_back((*first, Queued::Items(mem::take(items).into_iter())));
+    /// Puts the block that is being filled behind the others, which makes room for another one.
+    pub(crate) fn close_block(&mut self) {
+        if let Some((first, items)) = self.open.take() {
+            self.queued_items += items.len();
+            self.queued.push_back((first, Queued::Items(items.into_iter())));
         }
     }
 
     /// How many items wait to be taken.
     pub(crate) fn queued_items(&self) -> usize {
-        self.queued_items
+        self.queued_items + self.open.len()
     }
 
     /// Takes up to `most` items (at least one) from the front of the queue.
@@ -174,13 +164,18 @@ impl<B: Block, D> Window<B, D> {
 
     /// True if nothing waits, nothing is being worked on and nothing is left to deliver.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queued_items == 0 && self.line.is_empty() && self.astray.unwrap_or(0) == 0
+        self.queued_items() == 0 && self.line.is_empty() && self.astray.unwrap_or(0) == 0
     }
 
     /// What stands in the line, place by place.
     #[cfg(test)]
     pub(crate) fn map_line<S>(&self, f: impl Fn(&Option<D>) -> S) -> Vec<S> {
         self.line.iter().map(|(_, done)| f(done)).collect()
+    }
+
+    /// Lets no more items be added to the block that is filled one by one.
+    pub(crate) fn shut(&mut self) {
+        self.open.shut();
     }
 
     /// Takes back every item that no worker took.
@@ -293,14 +288,19 @@ mod tests {
     #[test]
     fn items_that_come_one_by_one_are_queued_by_the_chunk() {
         let mut window = Window::<()>::new();
-        (0..3).for_each(|item| window.push_one(item, item, 8));
-        assert!(window.open.1.capacity() >= 8, "room for all of them");
-        assert_eq!((window.open.1.len(), window.queued.len(), window.queued_items()), (3, 0, 3));
-        (3..9).for_each(|item| window.push_one(item, item, 8));
-        assert_eq!((window.open.1.len(), window.queued.len(), window.queued_items()), (1, 1, 9));
+        let push = |window: &Window<()>, items: Range<u64>| {
+            items.for_each(|item| assert!(window.open_block().push(item, item, 8).is_ok()));
+        };
+        push(&window, 0..8);
+        assert_eq!((window.queued.len(), window.queued_items()), (0, 8));
+        window.close_block();
+        window.close_block();
+        assert_eq!((window.queued.len(), window.queued_items()), (1, 8));
+        push(&window, 8..9);
+        assert_eq!((window.queued.len(), window.queued_items()), (1, 9));
         let firsts: Vec<u64> = std::iter::from_fn(|| window.take(5)).map(|chunk| chunk.first).collect();
         assert_eq!((firsts, window.queued_items()), (vec![0, 5, 8], 0));
-        (9..11).for_each(|item| window.push_one(item, item, 8));
+        push(&window, 9..11);
         assert!(window.abandon().into_iter().flat_map(Queued::into_vec).eq(9..11));
         assert_eq!(window.queued_items(), 0);
     }

@@ -4,6 +4,7 @@ use crate::gate::Gate;
 use pool_map::PoolIterator;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -343,9 +344,9 @@ fn silent(count: usize, ran: &Level) -> impl Iterator<Item = usize> + Send + '_ 
     std::iter::from_fn(move || items.next().or_else(|| (ran.wait_for(count), None).1))
 }
 
-/// What takes so long that items are handed over one by one.
+/// What takes so long that items are handed over one by one, however quick the source is.
 fn run(ran: &Level) {
-    thread::sleep(Duration::from_micros(10));
+    thread::sleep(Duration::from_micros(1));
     ran.add(1);
 }
 
@@ -366,6 +367,28 @@ fn what_a_source_has_given_is_run_while_it_is_silent() {
             let ran = Level::default();
             way(&mut silent(count, &ran), &ran);
         }
+    }
+}
+
+#[test]
+fn what_a_channel_has_given_is_run_while_it_is_silent_however_quick_its_items_are() {
+    type Way = fn(Receiver<usize>, &Level);
+    let ways: [Way; 4] = [
+        |items, ran| items.into_iter().pool_for_each(4, |_| ran.add(1)),
+        |items, ran| assert_eq!(items.into_iter().pool_map(2, |x| (x, ran.add(1)).0).max(), Some(4999)),
+        |items, ran| assert_eq!(items.into_iter().pool_map(1, |_| ran.add(1)).collect::<Vec<_>>().len(), 5000),
+        |items, ran| pool_map::scope(2, |scope| scope.imap(items, |_| ran.add(1)).for_each(drop)),
+    ];
+    for way in ways {
+        let (ran, (sender, receiver)) = (Level::default(), mpsc::channel());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..5000).for_each(|x| sender.send(x).expect("somebody listens"));
+                ran.wait_for(5000);
+                drop(sender);
+            });
+            way(receiver, &ran);
+        });
     }
 }
 

@@ -5,6 +5,7 @@ use crate::engine::block::{Block, Queued};
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Plan;
 use std::collections::VecDeque;
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// The caller pulls.
@@ -30,6 +31,8 @@ pub(crate) enum Demand {
 }
 
 impl Driver for CallerPulls {
+    const NAP: Duration = Duration::from_micros(200);
+
     /// It has more items to queue, or nothing more to wait for.
     const CALLS_WHEN_DRY: bool = true;
     /// It drops them itself, when all jobs have left.
@@ -45,7 +48,11 @@ impl Driver for CallerPulls {
     }
 
     fn is_scant<B: Block, R>(state: &State<B, R, Self>) -> bool {
-        state.driver.queues_each && state.has_less_than_a_chunk()
+        Self::expects_more(state) && state.has_less_than_a_chunk()
+    }
+
+    fn expects_more<B: Block, R>(state: &State<B, R, Self>) -> bool {
+        state.driver.queues_each && state.sizer.is_source_slower()
     }
 
     fn takes_batches(&self) -> bool {
@@ -106,26 +113,21 @@ impl<B: Block, R> State<B, R, CallerPulls> {
         self.end_pull(count, pull, last, now)
     }
 
-    /// The caller is about to ask its source for several items, and will [queue](Self::push) each before it asks for the next.
+    /// The caller is about to ask its source for several items, and puts each into the open block before it asks for the next.
     pub(crate) fn begin_pull(&mut self) {
         self.driver.queues_each = true;
         self.made_room();
     }
 
-    /// Queues an item of those; blocks of so many are made of them.
-    pub(crate) fn push(&mut self, index: u64, item: B::Item, block: usize) {
-        self.window.push_one(index, item, block);
-        if !self.has_less_than_a_chunk() {
-            self.end_naps();
-        }
-        self.start_one();
-    }
-
     /// Notes that the source took so long for so many items, which are queued.
     pub(crate) fn end_pull(&mut self, items: usize, took: Duration, last: bool, now: Instant) -> Plan {
-        self.driver.queues_each = false;
+        if mem::take(&mut self.driver.queues_each) {
+            self.window.close_block();
+            self.sizer.pulled_each(items, took);
+        } else {
+            self.sizer.pulled(items, took);
+        }
         self.end_naps();
-        self.sizer.pulled(items, took);
         self.effects.wants_items = Some(false);
         self.driver.last = last;
         let plan = self.plan(now);
@@ -180,7 +182,7 @@ mod tests {
     use std::panic::resume_unwind;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::{mem, vec};
+    use std::vec;
 
     /// What is done in one run.
     #[derive(Clone, Debug)]
@@ -307,8 +309,9 @@ mod tests {
 
         let mut jobs: Vec<Stage<Item<'_>, usize>> = Vec::new();
         let (mut pulled, mut yielded, mut handed_back) = (0, 0, 0);
-        // Where items are queued one by one: up to which, and how many there were.
-        let mut pull = None;
+        // Where items are queued one by one: up to which, and how many there were; and whether the open block is full, where that
+        // is to be told.
+        let (mut pull, mut filled) = (None, None);
         let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
         // The least item whose panic was caught so far.
         let mut caught = u64::MAX;
@@ -391,10 +394,14 @@ mod tests {
                 }
             } else if let Some((until, count)) = pull {
                 // The caller, as in `CallState::queue_each`.
-                if pulled < until {
+                if let Some(is_full) = filled.take() {
+                    state.filled(is_full);
+                } else if pulled < until {
                     seen.out += 1;
-                    state.push(pulled as u64, Item::new(pulled, &alive), *chunk);
+                    let there = state.open_block().push(pulled as u64, Item::new(pulled, &alive), *chunk);
+                    let there = there.unwrap_or_else(|_| unreachable!("the caller wants it"));
                     pulled += 1;
+                    filled = (there == 1 || there >= *chunk).then_some(there >= *chunk);
                 } else {
                     plan = state.end_pull(count, Duration::ZERO, pulled == *items, now);
                     pull = None;
@@ -455,9 +462,9 @@ mod tests {
             );
             assert!(seen.out <= *limit, "{setting:?}");
             assert_eq!(asleep, state.consumer_waits.is_some(), "{setting:?}");
-            let all_come = jobs.len() == *workers || state.looking > 0 || state.is_full();
+            let all_come = jobs.len() == *workers || state.looking > 0 || state.is_full() || filled.is_some();
             assert!(!has_taken || all_come || state.queued() == 0, "a worker was not called: {setting:?}");
-            let waits_for_caller = state.is_full() && front_ready && pull.is_none();
+            let waits_for_caller = (state.is_full() && front_ready && pull.is_none()) || filled.is_some();
             assert!(state.queued() == 0 || !jobs.is_empty() || waits_for_caller, "items wait for nobody: {setting:?}");
 
             let waits = state.consumer_waits;
@@ -471,7 +478,7 @@ mod tests {
             stands.sort_unstable();
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
             assert_eq!(front, front_ready, "{setting:?}");
-            let call = (pull, pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
+            let call = (pull, filled, pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
             if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
                 return;
             }

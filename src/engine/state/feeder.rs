@@ -7,7 +7,7 @@
 //!   time that waking takes, they wake one worker.
 //! - A job that finds only a few cheap items naps first, for a bounded time, and takes what has come by then.
 
-use super::{Driver, State, Until};
+use super::{Driver, State};
 use crate::engine::block::{Block, Queued};
 use crate::engine::run_chunk::Done;
 use crate::engine::sizing::Sizer;
@@ -15,12 +15,13 @@ use crate::engine::source::SourceState;
 use crate::engine::window::Window;
 use crate::panics::Payload;
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A feeder pulls.
 pub(crate) struct FeederPulls {
     source: SourceState,
-    /// Items that came from the source, so also the index of the next one; and those that the consumer is done with.
+    /// Items that came from the source, so also the index of the next one, as the feeder last said; and those that the consumer
+    /// is done with.
     pulled: u64,
     delivered: u64,
     /// How many items a worker takes, and how many may be in flight, as last computed.
@@ -45,11 +46,22 @@ enum Cost {
 /// What the feeder does next.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Feed {
-    Pull,
+    Pull(Pull),
     /// Waits for room.
     Wait,
     /// It is done with the source.
     End,
+}
+
+/// What the feeder may pull before it looks again.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Pull {
+    /// The index of the next item.
+    pub(crate) first: u64,
+    /// How many items; at least 1.
+    pub(crate) most: usize,
+    /// Blocks of so many are made of them.
+    pub(crate) block: usize,
 }
 
 /// What comes next out of a stream.
@@ -61,6 +73,8 @@ pub(crate) enum Turn<R> {
 }
 
 impl Driver for FeederPulls {
+    const NAP: Duration = Duration::from_micros(50);
+
     /// Where the consumer waits for the front of the line, that has to come first.
     const CALLS_WHEN_DRY: bool = false;
     /// The consumer is gone.
@@ -147,8 +161,11 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         if !self.driver.source.is_open() || !goes_on {
             return Feed::End;
         }
-        if self.in_flight() < self.driver.limit && (self.driver.cost != Cost::Much || self.queue_room() > 0) {
-            return Feed::Pull;
+        let slow_room = if self.driver.cost == Cost::Much { self.queue_room() } else { usize::MAX };
+        let room = self.driver.limit.saturating_sub(self.in_flight()).min(slow_room);
+        if room > 0 {
+            let FeederPulls { pulled, chunk, .. } = self.driver;
+            return Feed::Pull(Pull { first: pulled, most: room.min(chunk), block: chunk });
         }
         self.driver.feeder_waits = true;
         // Nothing more comes that a nap could wait for.
@@ -161,17 +178,18 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         self.driver.feeder_waits = false;
     }
 
-    /// Queues an item at once where a worker can take it, so that none waits for the source to give the next.
+    /// It has pulled all items up to this index, and put them into the open block.
+    pub(crate) fn pulled_up_to(&mut self, index: u64) {
+        self.driver.pulled = index;
+    }
+
+    /// The feeder has pulled one item.
+    #[cfg(test)]
     pub(crate) fn push(&mut self, item: B::Item) {
-        self.window.push_one(self.driver.pulled, item, self.driver.chunk);
-        self.driver.pulled += 1;
-        if self.queued() >= self.driver.chunk {
-            self.end_naps();
-        }
-        self.start_one();
-        if self.consumer_waits == Some(Until::Work) {
-            self.wake_consumer();
-        }
+        let FeederPulls { pulled, chunk, .. } = self.driver;
+        let there = self.open_block().push(pulled, item, chunk).unwrap_or_else(|_| panic!("it is wanted"));
+        self.filled(there >= chunk);
+        self.pulled_up_to(pulled + 1);
     }
 
     /// Notes how the source ended. Gives that back where nobody wants to know.
@@ -253,7 +271,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
 mod tests {
     use super::*;
     use crate::engine::run_chunk::Runner;
-    use crate::engine::state::Step;
+    use crate::engine::state::{Step, Until};
     use crate::engine::stop::StopFlag;
     use crate::engine::window::Chunk;
     use crate::engine::work::Map;
@@ -264,7 +282,6 @@ mod tests {
     use std::panic::resume_unwind;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
     use std::vec;
 
     type Numbers = State<vec::IntoIter<u64>, u64, FeederPulls>;
@@ -483,6 +500,8 @@ mod tests {
 
         let mut stages: Vec<Stage> = Vec::new();
         let (mut pulled, mut fed, mut yielded) = (0, false, 0);
+        // Up to which item the feeder pulls; whether the open block is full, where that is to be told.
+        let (mut pull, mut filled) = (None, None);
         let (mut results, mut handed, mut end) = (Vec::new(), 0, None);
         let (mut feeder_waits, mut consumer_waits) = (false, false);
         loop {
@@ -498,17 +517,39 @@ mod tests {
             let actor = actors[way.choose(actors.len())];
             match actor {
                 Actor::Feeder => {
-                    state.end_feeder_wait();
-                    match state.feed(stop.goes_on()) {
-                        Feed::End => fed = true,
-                        Feed::Wait => feeder_waits = true,
-                        Feed::Pull if *bad_source == Some(pulled) => {
-                            assert!(state.end_source(SourceState::Panicked(Box::new("source"))).is_none());
+                    // As in `StreamState::pull_all`.
+                    if let Some(is_full) = filled.take() {
+                        state.filled(is_full);
+                    } else if let Some(until) = pull {
+                        let is_full = pulled as u64 == until;
+                        let fails = *bad_source == Some(pulled);
+                        let ends = !is_full && (fails || pulled == *items);
+                        let is_pulled = is_full || ends || {
+                            let index = pulled as u64;
+                            let there = state.open_block().push(index, Item::new(pulled, &alive), *chunk);
+                            filled = there
+                                .as_ref()
+                                .ok()
+                                .filter(|there| **there == 1 || *there >= chunk)
+                                .map(|there| there >= chunk);
+                            pulled += usize::from(there.is_ok());
+                            there.is_err()
+                        };
+                        if is_pulled {
+                            state.pulled_up_to(pulled as u64);
+                            pull = None;
                         }
-                        Feed::Pull if pulled == *items => assert!(state.end_source(SourceState::Ended).is_none()),
-                        Feed::Pull => {
-                            state.push(Item::new(pulled, &alive));
-                            pulled += 1;
+                        if ends {
+                            let how =
+                                if fails { SourceState::Panicked(Box::new("source")) } else { SourceState::Ended };
+                            assert!(state.end_source(how).is_none() || end.is_some(), "{setting:?}");
+                        }
+                    } else {
+                        state.end_feeder_wait();
+                        match state.feed(stop.goes_on()) {
+                            Feed::End => fed = true,
+                            Feed::Wait => feeder_waits = true,
+                            Feed::Pull(Pull { first, most, .. }) => pull = Some(first + most as u64),
                         }
                     }
                 }
@@ -583,14 +624,14 @@ mod tests {
             // What always holds.
             assert_eq!(state.jobs, stages.len(), "{setting:?}");
             assert!(stages.len() <= *workers, "{setting:?}");
-            assert!(limit.is_none_or(|limit| state.in_flight() <= limit), "{setting:?}");
+            assert!(limit.is_none_or(|limit| pulled as u64 - state.driver.delivered <= limit as u64), "{setting:?}");
             let waiting = state.queued() + state.ready();
             // Two for each worker and what they are at; with an order, what waited for a slow item is ready all at once.
             let most = 3 * workers * chunk;
             assert!(limit.is_some() || *ordered || waiting <= most, "{waiting} slow items wait: {setting:?}");
             let looking = stages.iter().filter(|job| matches!(job, Stage::Called | Stage::Naps)).count();
             assert_eq!(state.looking, looking, "{setting:?}");
-            let is_looked_after = state.queued() == 0 || looking > 0 || stages.len() == *workers;
+            let is_looked_after = state.queued() == 0 || looking > 0 || stages.len() == *workers || filled.is_some();
             assert!(is_looked_after, "items wait for nobody: {setting:?}");
             let line =
                 state.window.map_line(|done| done.as_ref().map(|done| (done.results.clone(), done.panic.is_some())));
@@ -600,7 +641,7 @@ mod tests {
             let blocks = (state.window.queued_items(), state.driver.feeder_waits, stop.stop());
             let mut stands: Vec<_> = stages.iter().map(Stage::stands).collect();
             stands.sort_unstable();
-            let seen = (pulled, fed, yielded, &results, handed, end, waits, blocks);
+            let seen = ((pulled, pull, filled), fed, yielded, &results, handed, end, waits, blocks);
             if way.was_here(format!("{seen:?} {stands:?} {line:?}")) {
                 return;
             }

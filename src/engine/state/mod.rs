@@ -8,10 +8,12 @@ pub(crate) mod caller;
 pub(crate) mod feeder;
 
 use crate::engine::block::{Block, Queued};
+use crate::engine::open_block::OpenBlock;
 use crate::engine::run_chunk::{Done, Left};
 use crate::engine::sizing::{Plan, Sizer};
 use crate::engine::window::{Chunk, Window};
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What one lock guards.
@@ -90,6 +92,9 @@ pub(crate) enum Step<B: Block> {
 
 /// What depends on who pulls the source: whom to wake and when. The two were tuned apart.
 pub(crate) trait Driver: Sized {
+    /// How long a job naps that finds less than a chunk.
+    const NAP: Duration;
+
     /// Whether the consumer is called when a job finds nothing to do though more may come, or leaves as the last one.
     const CALLS_WHEN_DRY: bool;
 
@@ -104,6 +109,11 @@ pub(crate) trait Driver: Sized {
 
     /// Whether what waits is so little that a job which comes back takes a nap first.
     fn is_scant<B: Block, R>(_: &State<B, R, Self>) -> bool {
+        false
+    }
+
+    /// Whether more items are to come soon, as a rule.
+    fn expects_more<B: Block, R>(_: &State<B, R, Self>) -> bool {
         false
     }
 
@@ -225,6 +235,25 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
         queued < self.sizer.take(Duration::ZERO, queued, false)
     }
 
+    // What whoever pulls does.
+
+    /// Where he puts items one by one. It is not under the lock of this state.
+    pub(crate) fn open_block(&self) -> &Arc<OpenBlock<B::Item>> {
+        self.window.open_block()
+    }
+
+    /// The open block has got its first item, or is full.
+    pub(crate) fn filled(&mut self, is_full: bool) {
+        if is_full {
+            self.window.close_block();
+            self.end_naps();
+        }
+        self.start_one();
+        if self.consumer_waits == Some(Until::Work) {
+            self.wake_consumer();
+        }
+    }
+
     // What the jobs do.
 
     /// Counts in one more job, where that is wanted.
@@ -278,7 +307,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
     /// What a job does next. `has_worked` says whether it has just handed over a chunk, `should_yield` whether others are to
     /// go first by now.
     pub(crate) fn next(&mut self, has_worked: bool, now: Instant, should_yield: impl FnOnce() -> bool) -> Step<B> {
-        if has_worked && self.queued() > 0 {
+        if has_worked && (self.queued() > 0 || D::expects_more(self)) {
             if should_yield() {
                 // It stays counted.
                 self.looking += 1;
@@ -286,7 +315,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
             }
             // Who has just come was called for what is there; who comes back and finds something, will find more soon.
             if D::is_scant(self) {
-                if self.looking > 0 {
+                if self.looking > usize::from(D::expects_more(self)) {
                     self.jobs -= 1;
                     return Step::Leave;
                 }
@@ -425,6 +454,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
     /// call. What is queued becomes a part of the line that gave no results. Gives the items.
     pub(crate) fn give_up_queued(&mut self) -> Vec<Queued<B>> {
         let mut items = Vec::new();
+        self.window.shut();
         while let Some(chunk) = self.window.take_block() {
             self.line_up(chunk.first, Done::nothing(chunk.items.size()));
             items.push(chunk.items);
@@ -441,6 +471,7 @@ impl<B: Block, R, D: Driver> State<B, R, D> {
     pub(crate) fn stop(&mut self) -> Vec<Queued<B>> {
         self.is_stopped = true;
         self.end_naps();
+        self.window.shut();
         self.window.abandon()
     }
 }
