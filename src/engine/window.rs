@@ -56,6 +56,7 @@ impl<B: Block, D> Window<B, D> {
     /// Queues a block of items behind all others; `first` is the index of its first item.
     pub(crate) fn push(&mut self, first: u64, items: B) {
         let count = items.size();
+        self.close_block();
         if count > 0 {
             self.queued_items += count;
             self.queued.push_back((first, Queued::Block(items)));
@@ -300,7 +301,8 @@ mod tests {
         assert_eq!((window.queued.len(), window.queued_items()), (1, 9));
         let firsts: Vec<u64> = std::iter::from_fn(|| window.take(5)).map(|chunk| chunk.first).collect();
         assert_eq!((firsts, window.queued_items()), (vec![0, 5, 8], 0));
-        push(&window, 9..11);
+        push(&window, 9..10);
+        window.push(10, vec![10].into_iter());
         assert!(window.abandon().into_iter().flat_map(Queued::into_vec).eq(9..11));
         assert_eq!(window.queued_items(), 0);
     }

@@ -122,7 +122,6 @@ impl<B: Block, R> State<B, R, CallerPulls> {
     /// Notes that the source took so long for so many items, which are queued.
     pub(crate) fn end_pull(&mut self, items: usize, took: Duration, last: bool, now: Instant) -> Plan {
         if mem::take(&mut self.driver.queues_each) {
-            self.window.close_block();
             self.sizer.pulled_each(items, took);
         } else {
             self.sizer.pulled(items, took);
@@ -200,7 +199,7 @@ mod tests {
         /// How often a job may hand back the rest of its chunk.
         hands_back: usize,
         demand: Demand,
-        /// The caller queues each item before it asks for the next.
+        /// The caller queues each item before it asks for the next, in every second pull.
         each: bool,
         /// The items are slow.
         slow: bool,
@@ -311,7 +310,7 @@ mod tests {
         let (mut pulled, mut yielded, mut handed_back) = (0, 0, 0);
         // Where items are queued one by one: up to which, and how many there were; and whether the open block is full, where that
         // is to be told.
-        let (mut pull, mut filled) = (None, None);
+        let (mut pulls, mut pull, mut filled) = (0, None, None);
         let (mut ready, mut seen) = (VecDeque::new(), Seen::default());
         // The least item whose panic was caught so far.
         let mut caught = u64::MAX;
@@ -412,7 +411,8 @@ mod tests {
                 plan = state.plan(now);
             } else if may_pull {
                 let count = (*chunk).min(items - pulled).min(limit - seen.out).min(plan.queue_room);
-                if *each {
+                pulls += 1;
+                if *each && pulls % 2 == 1 {
                     state.begin_pull();
                     pull = Some((pulled + count, count));
                 } else {
@@ -478,7 +478,8 @@ mod tests {
             stands.sort_unstable();
             assert!(!front || waits != Some(Until::Front), "the caller sleeps beside its result: {setting:?}");
             assert_eq!(front, front_ready, "{setting:?}");
-            let call = (pull, filled, pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
+            let call =
+                ((pull, filled, pulls % 2), pulled, caught, over, closed, yielded, handed_back, waits.is_some(), front);
             if way.was_here(format!("{call:?} {seen:?} {stands:?} {line:?}")) {
                 return;
             }

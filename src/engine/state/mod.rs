@@ -608,6 +608,31 @@ mod tests {
     }
 
     #[test]
+    fn a_full_block_is_a_chunk_of_its_own_and_ends_naps() {
+        let mut state = state(2, vec![], false);
+        (state.jobs, state.napping) = (1, 1);
+        for item in 0..2 {
+            assert!(state.open_block().push(item, 7, 2).is_ok());
+            state.filled(item == 1);
+            assert_eq!(state.take_effects().end_nap, item == 1);
+        }
+        assert!(state.open_block().push(2, 8, 2) == Ok(1), "a new block has begun");
+        assert_eq!(state.queued(), 3);
+    }
+
+    #[test]
+    fn after_the_end_nothing_can_be_queued() {
+        let ends: [fn(&mut State<Numbers, u32, CallerPulls>); 2] =
+            [|state| assert_eq!(state.stop().len(), 1), |state| assert_eq!(state.give_up_queued().len(), 1)];
+        for end in ends {
+            let mut state = state(2, vec![], false);
+            assert_eq!(state.open_block().push(0, 5, 1), Ok(1));
+            end(&mut state);
+            assert_eq!((state.open_block().push(1, 6, 1), state.queued()), (Err(6), 0));
+        }
+    }
+
+    #[test]
     fn the_time_of_a_call_is_the_sum_of_its_stretches() {
         let mut state = state(1, vec![], false);
         let (_, mut took) = state.shut(Instant::now());
