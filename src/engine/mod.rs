@@ -10,6 +10,9 @@
 //! A [`Source`](source::Source) is any iterator, or data that rayon can split. [`sizing`] says how much to pull, how much a
 //! worker takes, and how many items may be in flight, from what was measured so far.
 //!
+//! Where the source may pause, each item is put into the [`open_block`] before the source is asked for the next, so that a worker
+//! can take it meanwhile.
+//!
 //! The item waits in the [`window`], which keeps the order: items that wait, and chunks that were taken, both by the index of
 //! their first item. The window is a part of the [`state`], which says what is to be done when: whom to start, whom to wake. It
 //! knows no threads; its tests go through every order of events. Around it is a lock, in the [`call`] that all threads share.

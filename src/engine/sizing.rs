@@ -114,6 +114,7 @@ impl Sizer {
     }
 
     /// Whether the workers together are done with items sooner than the source gives more.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub(crate) fn is_source_slower(&self) -> bool {
         self.work_ns > 0.0 && self.pull_ns * self.workers as f64 > self.work_ns
     }
