@@ -178,9 +178,10 @@ impl<W> Runner<'_, W> {
         let job = panics::run_job(call, first, |position| {
             // In here, since data may claim any length.
             results.reserve(count);
-            let (mut index, mut looks_from) = (first, first);
+            let mut looks_from = first;
             let (held, items) = (&mut held, rest.insert(block.into_items()));
             if cfg!(panic = "abort") {
+                let mut index = first;
                 // Nothing ends a loop from inside of a library here but the end of the process.
                 while index < stop.stop() {
                     let Some(item) = items.next() else { break };
@@ -203,6 +204,7 @@ impl<W> Runner<'_, W> {
             // Not a loop that pushes: an iterator whose length is known writes its results without asking for room each
             // time, and keeps the count in a register. It is ended early by unwinding.
             results.extend(items.map(|item| {
+                let index = position.get();
                 if index >= stop.look() {
                     match self.look_closer(first, count, index, looks_from, start) {
                         Look::GoOn(until) => looks_from = until,
@@ -217,8 +219,7 @@ impl<W> Runner<'_, W> {
                     }
                 }
                 let result = work.run(state, item, At { call, index });
-                index += 1;
-                position.set(index);
+                position.set(index + 1);
                 result
             }));
             assert_eq!(results.len(), count, "the data has another number of items than it said");
