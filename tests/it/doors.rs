@@ -269,7 +269,59 @@ impl Door for TryInit {
     }
 }
 
-const DOORS: [&dyn Door; 7] = [&Plain, &Consumed, &With, &TryInit, &Slow, &Split, &Whole];
+/// A stream that runs ahead, in a scope, since everything is borrowed.
+struct Scoped;
+
+impl Door for Scoped {
+    fn name(&self) -> &'static str {
+        "a stream of a scope"
+    }
+
+    fn collect<'a>(&self, call: Call<'a>) -> Vec<Live<'a>> {
+        let f = |item: Live<'a>| Live::new((call.f)(item.value), item.count);
+        pool_map::scope(call.pool, |scope| options!(scope.imap(items(call), f), call).collect())
+    }
+
+    fn for_each(&self, call: Call<'_>, consume: &mut dyn FnMut(usize)) {
+        let f = |item: Live<'_>| (call.f)(item.value);
+        pool_map::scope(call.pool, |scope| options!(scope.imap(items(call), f), call).for_each(consume));
+    }
+
+    fn try_collect(&self, call: Call<'_>, bad: &(dyn Fn(usize) -> bool + Sync)) -> Result<Vec<usize>, usize> {
+        let f = |item: Live<'_>| {
+            let result = (call.f)(item.value);
+            if bad(item.value) { Err(item.value) } else { Ok(result) }
+        };
+        pool_map::scope(call.pool, |scope| options!(scope.imap(items(call), f), call).collect())
+    }
+
+    fn take(&self, call: Call<'_>, count: usize) -> Vec<usize> {
+        let f = |item: Live<'_>| (call.f)(item.value);
+        pool_map::scope(call.pool, |scope| options!(scope.imap(items(call), f), call).take(count).collect())
+    }
+
+    fn caught(&self, call: Call<'_>) -> Vec<Result<usize, usize>> {
+        let f = |item: Live<'_>| (call.f)(item.value);
+        pool_map::scope(call.pool, |scope| {
+            let results = options!(scope.imap(items(call), f), call).catch_panics();
+            results.map(|result| result.map_err(|panic| panic.index().expect("an item"))).collect()
+        })
+    }
+
+    fn with_state(&self, call: Call<'_>, init: &(dyn Fn() -> usize + Sync)) -> Vec<usize> {
+        // A stream of a scope has no state for each worker, but the workers have.
+        Plain.with_state(call, init)
+    }
+
+    fn observed(&self, call: Call<'_>, observer: &dyn Observer) {
+        let f = |item: Live<'_>| (call.f)(item.value);
+        pool_map::scope(call.pool, |scope| {
+            options!(scope.imap(items(call), f), call).observe(observer).for_each(drop);
+        });
+    }
+}
+
+const DOORS: [&dyn Door; 8] = [&Plain, &Consumed, &With, &TryInit, &Slow, &Split, &Whole, &Scoped];
 
 /// Goes through `case` with each door, on pools of 1, 2 and 4, in chunks of 1, of 3 and as measured. Whatever it does, no
 /// value is left, and the pool has its workers.
