@@ -1,5 +1,7 @@
 //! Recipes: short programs for common tasks.
 //!
+//! Whole programs are in `examples`: `sha256sum.rs` hashes files, `thumbnails.rs` shrinks images.
+//!
 //! - [`filter_map` and `flat_map`](#filter_map-and-flat_map)
 //! - [Standard input, line by line](#standard-input-line-by-line)
 //! - [A state that can fail](#a-state-that-can-fail)
