@@ -8,7 +8,7 @@
 //! | `par_iter().map(f).collect()` | [`iter().pool_map(n, f).collect()`](#map-and-collect) |
 //! | `par_iter().for_each(f)` | [`pool_for_each(n, f)`](#for_each) |
 //! | `try_for_each(f)` | [`pool_try_for_each(n, f)`](#try_for_each) |
-//! | `fold(…).reduce(…)` | [`chunks`, then `pool_map`, then `fold`](#fold-and-reduce) |
+//! | `fold(…).reduce(…)` | [`chunks`, then `pool_map`, then `fold`; or the states of `pool_map_init`](#fold-and-reduce) |
 //! | `map_with(value, f)`, `map_init(init, f)` | [`pool_map_with(n, value, f)`, `pool_map_init(n, init, f)`](#map_with-and-map_init) |
 //! | `filter_map(f).collect()` | [`pool_map(n, f).consume(\|results\| results.flatten().collect())`](#filter_map-and-collect) |
 //! | `find_any(p)` | [`pool_imap_unordered(n, f).find(…)`](#find_any) |
@@ -115,6 +115,49 @@
 //! let ours = parts.fold(Counts::new(), join);
 //! assert_eq!(ours, theirs);
 //! ```
+//!
+//! Any other iterator has no `chunks`. Let each worker fold into its state, and let the states send what they hold when they are
+//! dropped. They arrive in no defined order, so here the joining must not depend on it.
+//!
+//! ```
+//! use pool_map::PoolIterator;
+//! use rayon::prelude::*;
+//! use std::array;
+//! use std::sync::mpsc::{self, Sender};
+//!
+//! type Lengths = [u32; 8]; // how many words have that length
+//!
+//! fn add(mut lengths: Lengths, word: &str) -> Lengths {
+//!     lengths[word.len()] += 1;
+//!     lengths
+//! }
+//!
+//! fn join(some: Lengths, more: Lengths) -> Lengths {
+//!     array::from_fn(|length| some[length] + more[length])
+//! }
+//!
+//! struct State {
+//!     lengths: Lengths,
+//!     sender: Sender<Lengths>,
+//! }
+//!
+//! impl Drop for State {
+//!     fn drop(&mut self) {
+//!         let _ = self.sender.send(self.lengths);
+//!     }
+//! }
+//!
+//! let words = || "so much depends upon".split(' ');
+//! let theirs = words().par_bridge().fold(|| [0; 8], add).reduce(|| [0; 8], join);
+//!
+//! let (sender, states) = mpsc::channel();
+//! let init = move || State { lengths: [0; 8], sender: sender.clone() };
+//! let add = |state: &mut State, word: &str| state.lengths = add(state.lengths, word);
+//! words().pool_map_init(4, init, add).for_each(drop);
+//! assert_eq!(states.into_iter().fold([0; 8], join), theirs);
+//! ```
+//!
+//! [Recipes](crate::guide::recipes#the-states-back-at-the-end) says more about it.
 //!
 //! # `map_with` and `map_init`
 //!

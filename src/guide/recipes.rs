@@ -1,8 +1,11 @@
 //! Recipes: short programs for common tasks.
 //!
+//! Whole programs are in `examples`: `sha256sum.rs` hashes files, `thumbnails.rs` shrinks images.
+//!
 //! - [`filter_map` and `flat_map`](#filter_map-and-flat_map)
 //! - [Standard input, line by line](#standard-input-line-by-line)
 //! - [A state that can fail](#a-state-that-can-fail)
+//! - [The states back at the end](#the-states-back-at-the-end)
 //! - [Errors of any type](#errors-of-any-type)
 //! - [Retry, with a timeout](#retry-with-a-timeout)
 //! - [A struct that holds the iterator](#a-struct-that-holds-the-iterator)
@@ -101,8 +104,52 @@
 //! assert_eq!(rows("words.txt").unwrap_err(), "no database: words.txt");
 //! ```
 //!
-//! `examples/sqlite`, a crate of its own, is this with a real one: `cargo run --manifest-path examples/sqlite/Cargo.toml`. States that
-//! workers count in [come together when they are dropped](crate::PoolIterator::pool_map_init).
+//! `examples/sqlite`, a crate of its own, is this with a real one: `cargo run --manifest-path examples/sqlite/Cargo.toml`.
+//!
+//! # The states back at the end
+//!
+//! Each worker counts in a state of its own, without a lock. The states are dropped together with the iterator, even after a
+//! `break`, so let [`Drop`] send what they hold. They come back in no defined order.
+//!
+//! ```
+//! use pool_map::PoolIterator;
+//! use std::collections::HashMap;
+//! use std::mem;
+//! use std::sync::mpsc::{self, Sender};
+//!
+//! type Counts = HashMap<&'static str, u32>;
+//!
+//! struct State {
+//!     counts: Counts,
+//!     sender: Sender<Counts>,
+//! }
+//!
+//! impl Drop for State {
+//!     fn drop(&mut self) {
+//!         // An error means that nobody wants the counts any more.
+//!         let _ = self.sender.send(mem::take(&mut self.counts));
+//!     }
+//! }
+//!
+//! let (sender, states) = mpsc::channel();
+//! let init = move || State { counts: Counts::new(), sender: sender.clone() };
+//! let count = |state: &mut State, line: &'static str| {
+//!     line.split(' ').for_each(|word| *state.counts.entry(word).or_default() += 1);
+//!     line.len()
+//! };
+//! let lines = ["so much depends", "upon", "so much"];
+//! let lengths: Vec<usize> = lines.into_iter().pool_map_init(2, init, count).collect();
+//! assert_eq!(lengths, [15, 4, 7]); // the results, in order as ever
+//!
+//! let mut total = Counts::new();
+//! for (word, count) in states.into_iter().flatten() {
+//!     *total.entry(word).or_default() += count;
+//! }
+//! assert_eq!(total, HashMap::from([("so", 2), ("much", 2), ("depends", 1), ("upon", 1)]));
+//! ```
+//!
+//! The loop over `states` ends because `init`, which owns the sender, is dropped with the iterator. The states could also add
+//! themselves to a mutex, as in the example of [`pool_map_init`](crate::PoolIterator::pool_map_init).
 //!
 //! # Errors of any type
 //!
