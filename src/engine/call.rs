@@ -11,7 +11,7 @@
 use crate::base::current_worker;
 use crate::base::event;
 use crate::base::sync::atomic::{AtomicBool, Ordering};
-use crate::base::sync::{Condvar, Mutex, MutexGuard};
+use crate::base::sync::{Mutex, MutexGuard};
 use crate::engine::block::{Block, Queued};
 use crate::engine::open_block::OpenBlock;
 use crate::engine::run_chunk::{Done, Runner};
@@ -41,8 +41,6 @@ pub(crate) struct CallState<B: Block, W: Work, D> {
     pub(crate) stop: Arc<StopFlag>,
     /// Set with the front of the line, cleared by the caller when it looks. Relaxed: it is a hint, for whoever has time.
     front_ready: AtomicBool,
-    /// Notified when a napping job has nothing more to wait for.
-    nap: Condvar,
     state: Mutex<State<B, W::Output, D>>,
 }
 
@@ -75,7 +73,6 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
             worker_states: WorkerStates(std::iter::repeat_with(|| Mutex::new(None)).take(workers + 1).collect()),
             stop,
             front_ready: AtomicBool::new(false),
-            nap: Condvar::new(),
             state: Mutex::new(state),
         }
     }
@@ -131,7 +128,7 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
             None => {}
         }
         if effects.end_nap {
-            self.nap.notify_all();
+            self.stop.nap.notify_all();
         }
         if effects.wake_feeder {
             self.stop.feeder.set();
@@ -204,7 +201,8 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
         let mut worker_state = self.worker_states.0[index].lock().take();
         let mut done = None;
         let comes_back = loop {
-            match self.complete_and_take(done.take(), &drop_late, |now| scope.should_yield(now)) {
+            let should_yield = |now| scope.should_yield(now);
+            match self.complete_and_take(done.take(), &drop_late, should_yield, || scope.others_wait()) {
                 Next::Run { chunk, start } => {
                     (0..start).for_each(|_| scope.spawn());
                     let first = chunk.first;
@@ -265,12 +263,14 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
         true
     }
 
-    /// Hands over a chunk and takes the next. `should_yield` says whether others are to go first.
+    /// Hands over a chunk and takes the next. `should_yield` says whether others are to go first, `others_wait` whether there are
+    /// others.
     fn complete_and_take(
         &self,
         done: Option<(u64, Done<W::Output>)>,
         drop_late: impl Fn(Late<W::Output>),
         should_yield: impl FnOnce(Instant) -> bool,
+        others_wait: impl Fn() -> bool,
     ) -> Next<B> {
         let now = Instant::now();
         let has_worked = done.is_some();
@@ -286,7 +286,10 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
         loop {
             step = match step {
                 Step::Nap => {
-                    self.nap.wait_for(&mut state, D::NAP);
+                    self.apply(&mut state);
+                    if !others_wait() {
+                        self.stop.nap.wait_for(&mut state, D::NAP);
+                    }
                     state.end_nap(now)
                 }
                 Step::Cut(mut chunk, most) => {
@@ -393,7 +396,7 @@ mod tests {
         shared: &CallerState<Cuttable, Same>,
         done: Option<(u64, Done<u32>)>,
     ) -> Option<(Chunk<Cuttable>, usize)> {
-        match shared.complete_and_take(done, |_| unreachable!("nothing is late"), |_| false) {
+        match shared.complete_and_take(done, |_| unreachable!("nothing is late"), |_| false, || false) {
             Next::Run { chunk, start } => Some((chunk, start)),
             Next::Yield => unreachable!("nobody waits"),
             Next::Leave => None,

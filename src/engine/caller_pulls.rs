@@ -227,7 +227,7 @@ impl<B: Block<Item: Send> + Send, W: WorkOn<B::Item>> CallerState<B, W> {
         self.apply_all(&mut state, scope);
         drop(state);
         let outcome = panics::catch(|| {
-            while count < want && clock.has_time(count) {
+            while count < want && self.goes_on() && clock.has_time(count) {
                 let Some(item) = next() else { return SourceState::Ended };
                 if let Err(item) = self.queue_one(&open, first + count as u64, item, block.items, scope) {
                     panics::contain(item);

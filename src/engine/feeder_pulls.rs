@@ -213,15 +213,11 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
             let mut index = pull.first;
             // User code. It may block for ever, and the consumer may be gone when it returns.
             let pull_some = || {
-                while index - pull.first < pull.most as u64 {
+                let end = pull.first + pull.most as u64;
+                while index < end && self.shared.goes_on() && !open.is_plan_new() {
                     let Some(item) = next(from) else { return SourceState::Ended };
-                    let unwanted = if self.shared.goes_on() {
-                        self.shared.queue_one(&open, index, item, pull.block, scope).err()
-                    } else {
-                        Some(item)
-                    };
-                    if unwanted.is_some() {
-                        panics::contain(unwanted);
+                    if let Err(item) = self.shared.queue_one(&open, index, item, pull.block, scope) {
+                        panics::contain(item);
                         break;
                     }
                     index += 1;

@@ -1,11 +1,12 @@
 //! A block that is filled one item at a time, and that a worker may take before it is full.
 
 use crate::base::sync::Mutex;
-use crate::base::sync::atomic::{AtomicUsize, Ordering};
+use crate::base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::mem;
 
-/// Room for so many items at most is made at once.
+/// Room for so many items, and for so many bytes of them, is made at once at most.
 const MOST_RESERVED: usize = 1024;
+const MOST_RESERVED_BYTES: usize = 64 * 1024;
 
 /// It has a lock of its own, which is free nearly always: filling it costs some 5 ns an item, while workers hand over their
 /// chunks under the lock of the call.
@@ -13,6 +14,8 @@ pub(crate) struct OpenBlock<T> {
     filling: Mutex<Filling<T>>,
     /// How many items there are, for whoever does not hold the lock.
     len: AtomicUsize,
+    /// Whoever fills it is to look at the state before it goes on.
+    is_plan_new: AtomicBool,
 }
 
 struct Filling<T> {
@@ -26,7 +29,7 @@ struct Filling<T> {
 impl<T> Default for OpenBlock<T> {
     fn default() -> Self {
         let filling = Filling { first: 0, items: Vec::new(), is_shut: false };
-        OpenBlock { filling: Mutex::new(filling), len: AtomicUsize::new(0) }
+        OpenBlock { filling: Mutex::new(filling), len: AtomicUsize::new(0), is_plan_new: AtomicBool::new(false) }
     }
 }
 
@@ -41,7 +44,8 @@ impl<T> OpenBlock<T> {
         }
         if filling.items.is_empty() {
             filling.first = index;
-            filling.items.reserve(capacity.min(MOST_RESERVED));
+            let room = MOST_RESERVED.min(MOST_RESERVED_BYTES / size_of::<T>().max(1));
+            filling.items.reserve(capacity.min(room));
         }
         filling.items.push(item);
         let len = filling.items.len();
@@ -64,6 +68,15 @@ impl<T> OpenBlock<T> {
     /// Lets nothing more be added.
     pub(crate) fn shut(&self) {
         self.filling.lock().is_shut = true;
+    }
+
+    /// Says whether whoever fills it is to look at the state before it goes on, since fewer items may be in flight.
+    pub(crate) fn note_plan(&self, is_new: bool) {
+        self.is_plan_new.store(is_new, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_plan_new(&self) -> bool {
+        self.is_plan_new.load(Ordering::Relaxed)
     }
 
     /// How many items there are. Whoever was told of an item sees it here.
@@ -90,6 +103,11 @@ mod tests {
         let block = OpenBlock::default();
         assert_eq!((block.push(0, 0_u8, 100), block.take().map(|(_, items)| items.capacity())), (Ok(1), Some(100)));
         assert!(block.push(1, 0, usize::MAX).is_ok(), "room for so many cannot be made");
+        let large = OpenBlock::default();
+        assert_eq!(
+            (large.push(0, [0_u8; 10_000], 1000), large.take().map(|(_, items)| items.capacity())),
+            (Ok(1), Some(6))
+        );
     }
 
     #[test]

@@ -35,6 +35,8 @@ const HAND_OVER: Duration = Duration::from_nanos(5);
 const SOURCE_WORTH_EACH: Duration = Duration::from_nanos(3);
 /// The same where `f` takes this long.
 const WORK_WORTH_EACH: Duration = Duration::from_nanos(500);
+/// A worker naps for the next items if the source takes no longer for one.
+const SOON: Duration = Duration::from_micros(10);
 /// A source is quick if `f` takes so many times as long for an item.
 const QUICK: f64 = 8.0;
 
@@ -113,10 +115,11 @@ impl Sizer {
         !self.is_limited() && self.work_ns >= ns(SLOW)
     }
 
-    /// Whether the workers together are done with items sooner than the source gives more.
+    /// Whether the workers together are done with items sooner than the source gives more, which it does soon.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    pub(crate) fn is_source_slower(&self) -> bool {
-        self.work_ns > 0.0 && self.pull_ns * self.workers as f64 > self.work_ns
+    pub(crate) fn is_worth_a_nap(&self) -> bool {
+        let is_source_slower = self.work_ns > 0.0 && self.pull_ns * self.workers as f64 > self.work_ns;
+        is_source_slower && self.pull_ns <= ns(SOON)
     }
 
     fn chunk_time(&self, elapsed: Duration) -> Duration {
@@ -353,12 +356,16 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_slower_than_all_workers_together_or_not() {
+    fn a_nap_is_worth_it_where_the_source_is_slower_than_all_workers_and_still_quick() {
         let mut sizer = measured(4, Duration::from_nanos(400));
         sizer.pulled(1, Duration::from_nanos(100));
-        assert!(!sizer.is_source_slower());
+        assert!(!sizer.is_worth_a_nap());
         sizer.pulled(1, Duration::from_nanos(102));
-        assert!(sizer.is_source_slower());
+        assert!(sizer.is_worth_a_nap());
+        sizer.pulled(1, Duration::from_micros(19));
+        assert!(sizer.is_worth_a_nap(), "9.55 µs on average");
+        sizer.pulled(1, Duration::from_micros(11));
+        assert!(!sizer.is_worth_a_nap());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! it is a [`StopFlag`], which every call has, or a task that waits for a worker.
 
 use crate::base::event::Event;
-use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::base::sync::{Condvar, Mutex};
 use crate::threads::job_queue::Interrupt;
 use crate::threads::workers_scope::Holders;
 use std::fmt;
@@ -165,6 +165,8 @@ pub(crate) struct StopFlag {
     pub(crate) consumer: Event,
     /// What the feeder of a stream waits for.
     pub(crate) feeder: Event,
+    /// Where jobs nap that find less than a chunk, under the lock of the call.
+    pub(crate) nap: Condvar,
     /// How many threads hold a stream besides its consumer: the feeder, and the jobs of workers.
     holders: AtomicUsize,
 }
@@ -178,6 +180,7 @@ impl StopFlag {
             cancelled: AtomicBool::new(false),
             consumer: Event::new(),
             feeder: Event::new(),
+            nap: Condvar::new(),
             holders: AtomicUsize::new(0),
         }
     }
@@ -251,6 +254,8 @@ impl StopFlag {
 impl Interrupt for StopFlag {
     fn interrupt(&self) {
         self.look.store(0, Ordering::SeqCst);
+        // It may come just before somebody naps, who then naps all the same; not for long.
+        self.nap.notify_all();
     }
 }
 

@@ -52,7 +52,7 @@ impl Driver for CallerPulls {
     }
 
     fn expects_more<B: Block, R>(state: &State<B, R, Self>) -> bool {
-        state.driver.queues_each && state.sizer.is_source_slower()
+        state.driver.queues_each && state.sizer.is_worth_a_nap()
     }
 
     fn takes_batches(&self) -> bool {

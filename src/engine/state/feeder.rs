@@ -35,7 +35,7 @@ pub(crate) struct FeederPulls {
 }
 
 /// What an item takes.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Cost {
     Unknown,
     Little,
@@ -132,13 +132,16 @@ impl<B: Block, R> State<B, R, FeederPulls> {
     fn update_plan(&mut self, now: Instant) {
         let plan = self.plan(now);
         let most_untimed = self.sizer.most_untimed();
-        self.driver.chunk = plan.block.items;
-        self.driver.limit = plan.in_flight.min(most_untimed.unwrap_or(usize::MAX));
-        self.driver.cost = match (most_untimed, self.has_slow_items()) {
+        let limit = plan.in_flight.min(most_untimed.unwrap_or(usize::MAX));
+        let cost = match (most_untimed, self.has_slow_items()) {
             (Some(_), _) => Cost::Unknown,
             (None, false) => Cost::Little,
             (None, true) => Cost::Much,
         };
+        if limit < self.driver.limit || cost != self.driver.cost {
+            self.open_block().note_plan(true);
+        }
+        (self.driver.chunk, self.driver.limit, self.driver.cost) = (plan.block.items, limit, cost);
     }
 
     /// Wakes a feeder that waits for room, where there is some.
@@ -165,6 +168,7 @@ impl<B: Block, R> State<B, R, FeederPulls> {
         let room = self.driver.limit.saturating_sub(self.in_flight()).min(slow_room);
         if room > 0 {
             let FeederPulls { pulled, chunk, .. } = self.driver;
+            self.open_block().note_plan(false);
             return Feed::Pull(Pull { first: pulled, most: room.min(chunk), block: chunk });
         }
         self.driver.feeder_waits = true;
@@ -357,6 +361,18 @@ mod tests {
     }
 
     #[test]
+    fn the_feeder_looks_again_once_fewer_items_may_be_in_flight() {
+        let mut state = state(1, |sizer| sizer.worked(1000, Duration::from_micros(1)));
+        let Feed::Pull(pull) = state.feed(true) else { panic!("there is room") };
+        assert!(pull.most > 1000 && !state.open_block().is_plan_new());
+        let first = state.take_here(state.since).expect("an item").first;
+        state.complete(first, done(1, Duration::from_millis(1)), state.since);
+        assert!(state.open_block().is_plan_new());
+        assert!(matches!(state.feed(true), Feed::Pull(Pull { most: ..5, .. })), "items are slow");
+        assert!(!state.open_block().is_plan_new());
+    }
+
+    #[test]
     fn what_was_measured_changes_the_plan() {
         let mut state = state(1, |_| {});
         assert_eq!(state.driver.chunk, 1);
@@ -521,7 +537,7 @@ mod tests {
                     if let Some(is_full) = filled.take() {
                         state.filled(is_full);
                     } else if let Some(until) = pull {
-                        let is_full = pulled as u64 == until;
+                        let is_full = pulled as u64 == until || state.open_block().is_plan_new();
                         let fails = *bad_source == Some(pulled);
                         let ends = !is_full && (fails || pulled == *items);
                         let is_pulled = is_full || ends || {
