@@ -113,7 +113,8 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
     }
 
     /// Does what the transitions so far are to do outside, but for the jobs that are to be started: says how many. A waker is
-    /// woken without the lock.
+    /// woken without the lock. It comes before the lock is given up, or somebody else would take the jobs for his own.
+    #[must_use]
     pub(super) fn apply(&self, state: &mut Locked<'_, B, W::Output, D>) -> usize {
         if !state.has_effects() {
             return 0;
@@ -139,6 +140,12 @@ impl<B: Block, W: Work, D: Driver> CallState<B, W, D> {
             }
         }
         effects.start
+    }
+
+    /// The same after a transition that starts no jobs.
+    pub(super) fn apply_here(&self, state: &mut Locked<'_, B, W::Output, D>) {
+        let jobs = self.apply(state);
+        debug_assert_eq!(jobs, 0, "BUG: these jobs are counted, and nobody starts them");
     }
 
     // Who watches.
@@ -286,7 +293,7 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
         loop {
             step = match step {
                 Step::Nap => {
-                    self.apply(&mut state);
+                    self.apply_here(&mut state);
                     if !others_wait() {
                         self.stop.nap.wait_for(&mut state, D::NAP);
                     }
@@ -294,7 +301,7 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
                 }
                 Step::Cut(mut chunk, most) => {
                     // The consumer is woken before that, however long the cutting takes.
-                    self.apply(&mut state);
+                    self.apply_here(&mut state);
                     let rest = MutexGuard::unlocked(&mut state, || chunk.cut(most));
                     let (chunk, unwanted) = state.cut(chunk, rest);
                     MutexGuard::unlocked(&mut state, || unwanted.into_iter().for_each(Queued::abandon));
@@ -302,7 +309,7 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
                 }
                 Step::Run(chunk) => return Next::Run { chunk, start: self.apply(&mut state) },
                 Step::Yield | Step::Leave => {
-                    self.apply(&mut state);
+                    self.apply_here(&mut state);
                     return if matches!(step, Step::Yield) { Next::Yield } else { Next::Leave };
                 }
             }

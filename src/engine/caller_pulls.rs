@@ -75,7 +75,7 @@ impl<B: Block, W: Work> CallerState<B, W> {
         state.demand(Demand::All);
         let (queued, took) = state.shut(Instant::now());
         state.take_ready(ready);
-        self.apply(&mut state);
+        self.apply_here(&mut state);
         drop(state);
         queued.into_iter().for_each(Queued::abandon);
         took
@@ -167,7 +167,7 @@ impl<B: Block, W: Work> CallerState<B, W> {
     /// Waits at the event of the caller, without the lock, for what `until` says, unless that is there.
     fn sleep(&self, state: &mut Locked<'_, B, W::Output, CallerPulls>, until: Until, wait: impl FnOnce(&Event)) {
         if state.begin_wait(until) {
-            self.apply(state);
+            self.apply_here(state);
             MutexGuard::unlocked(state, || wait(&self.stop.consumer));
             state.end_wait();
         }

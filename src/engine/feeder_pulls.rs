@@ -135,7 +135,7 @@ impl<T, W: Work> StreamState<T, W> {
         let mut state = self.shared.lock();
         let (items, line, source) = state.stop_stream();
         let is_over = state.is_drained();
-        self.shared.apply(&mut state);
+        self.shared.apply_here(&mut state);
         drop(state);
         self.withdraw_jobs();
         items.into_iter().for_each(Queued::abandon);
@@ -227,22 +227,15 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
             let how =
                 MutexGuard::unlocked(&mut state, || panics::catch(pull_some)).unwrap_or_else(SourceState::Panicked);
             state.pulled_up_to(index);
+            let mut unwanted = None;
             if !how.is_open() {
-                Self::end_source(&mut state, source, how);
+                // Dropped before anybody hears of its end: when a stream gives `None`, nothing of it is left.
+                MutexGuard::unlocked(&mut state, || panics::contain(source.take()));
+                unwanted = state.end_source(how);
             }
             self.shared.apply_all(&mut state, scope);
+            MutexGuard::unlocked(&mut state, || panics::contain(unwanted));
         }
-    }
-
-    /// Drops the source before anybody hears of its end: when a stream gives `None`, nothing of it is left.
-    fn end_source<I>(
-        state: &mut Locked<'_, Items<T>, W::Output, FeederPulls>,
-        source: &mut Option<I>,
-        how: SourceState,
-    ) {
-        MutexGuard::unlocked(state, || panics::contain(source.take()));
-        let unwanted = state.end_source(how);
-        MutexGuard::unlocked(state, || panics::contain(unwanted));
     }
 
     /// Waits until more items may be pulled; `None` if none ever may.
@@ -252,7 +245,7 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
                 Feed::Pull(pull) => return Some(pull),
                 Feed::End => return None,
                 Feed::Wait => {
-                    self.shared.apply(state);
+                    self.shared.apply_here(state);
                     MutexGuard::unlocked(state, || self.shared.stop.feeder.wait());
                     state.end_feeder_wait();
                 }
@@ -291,7 +284,7 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
                 MutexGuard::unlocked(&mut state, || items.into_iter().for_each(Queued::abandon));
             }
             let turn = state.next_turn(cancelled);
-            self.shared.apply(&mut state);
+            self.shared.apply_here(&mut state);
             if turn.is_some() {
                 return turn;
             }
@@ -311,7 +304,7 @@ impl<T, W: WorkOn<T>> StreamState<T, W> {
             let own = self.pool.get().map(|&(pool, _)| WaitPermit::for_pool(pool));
             let helps = matches!(own, Some(None));
             if helps && self.shared.run_chunk_here(&mut state) {
-                self.shared.apply(&mut state);
+                self.shared.apply_here(&mut state);
             } else if state.begin_wait(if helps { Until::Work } else { Until::Front }) {
                 if let Patience::Polled { waker, permit } = patience {
                     if self.shared.stop.consumer.wake_later(waker) {
@@ -449,6 +442,8 @@ mod tests {
             let done = Done { results: vec![0], ..Done::nothing(1) };
             assert!(state.complete(first, done, Instant::now()).is_none());
             assert!(state.end_source(SourceState::Panicked(Box::new("the source"))).is_none());
+            // There are no workers.
+            state.take_effects();
         }
         let stop = stream.stop_flag();
         stop.note_cancelled();
