@@ -343,18 +343,21 @@ where
     /// Pulls one block from the source, of `most` items at most, and queues it. Returns how long the source took.
     fn pull(&mut self, scope: WorkersScope<'_>, most: usize) -> Duration {
         let Self { source, delivery, shared, .. } = self;
-        let Plan { block, in_flight, queue_room, queues_each, .. } = delivery.plan;
-        let want = block.items.min(in_flight - delivery.in_flight()).min(queue_room).min(most);
+        let Plan { block, in_flight, queue_room, queues_each, is_untimed, .. } = delivery.plan;
+        let known_len = source.known_len();
+        let items = if is_untimed && known_len.is_some() { in_flight } else { block.items };
+        let want = items.min(in_flight - delivery.in_flight()).min(queue_room).min(most);
         let first = delivery.pulled;
         let (count, took, plan, jobs);
-        if queues_each && source.may_pause() {
+        if queues_each && known_len.is_none() {
             (count, took, delivery.source) = shared.queue_each(first, want, block, || source.pull_one(), scope);
             let last = !delivery.source.is_open() || count == most;
             (plan, jobs) = shared.end_pull(count, took, last);
         } else {
             let pulled = source.pull(want, block);
             (count, took, delivery.source) = (pulled.items.size(), pulled.took, pulled.state);
-            let last = !delivery.source.is_open() || count == most;
+            // The rest is shared out once it is all there, though the source has not said so itself.
+            let last = !delivery.source.is_open() || count == most || known_len == Some(count);
             (plan, jobs) = shared.submit(first, pulled.items, took, last);
         }
         delivery.pulled += count as u64;

@@ -188,6 +188,7 @@ impl Sizer {
             queues_each: self.work_ns == 0.0
                 || self.pull_ns >= ns(SOURCE_WORTH_EACH)
                 || self.work_ns >= ns(WORK_WORTH_EACH),
+            is_untimed: self.work_ns == 0.0 && self.fixed_chunk.is_none(),
             source_is_quick,
             batch,
         }
@@ -217,6 +218,9 @@ pub(crate) struct Plan {
     pub(crate) queue_room: usize,
     /// Items are queued one by one, where the source may pause. Else it gives blocks.
     pub(crate) queues_each: bool,
+    /// Nothing is known of `f` yet, so what the source has at hand is queued at once, as far as the limit allows. A small call
+    /// is handed over whole, which takes one turn under the lock.
+    pub(crate) is_untimed: bool,
     /// The source takes so little time beside `f` that results which are ready may wait for it.
     pub(crate) source_is_quick: bool,
     /// How many items the smallest batch has.

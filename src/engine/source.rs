@@ -14,8 +14,9 @@ pub(crate) trait Source {
     /// What is known of how many items there are left.
     fn size_hint(&self) -> (usize, Option<usize>);
 
-    /// Whether it may take long for an item after a quick one: then each item is handed over before the next is asked for.
-    fn may_pause(&self) -> bool;
+    /// How many items there are left, if that is known. A source that does not know may take long for an item after a quick one:
+    /// then each item is handed over before the next is asked for.
+    fn known_len(&self) -> Option<usize>;
 
     /// Gives the next `want` items, or fewer where that takes longer than `plan` says, or the source is not open any more.
     fn pull(&mut self, want: usize, plan: BlockPlan) -> Pulled<Self::Block>;
@@ -107,9 +108,9 @@ impl<I: Iterator> Source for Plain<I> {
     }
 
     /// What knows its length has its items at hand, as a rule: a range, a vector. A channel, a file and a filter do not.
-    fn may_pause(&self) -> bool {
+    fn known_len(&self) -> Option<usize> {
         let (low, high) = size_hint_of(&self.0);
-        Some(low) != high
+        high.filter(|high| *high == low)
     }
 
     fn pull(&mut self, want: usize, plan: BlockPlan) -> Pulled<Self::Block> {

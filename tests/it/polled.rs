@@ -164,6 +164,7 @@ fn a_panic_comes_out_of_the_poll_after_the_results_before_it() {
     }
 }
 
+#[cfg(unix)] // It needs a shell.
 #[test]
 fn a_waker_may_panic_and_the_stream_goes_on() {
     struct Bad(Sender<()>);

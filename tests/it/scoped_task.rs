@@ -83,6 +83,7 @@ fn a_panic_is_raised_by_join_and_a_value_of_try_join() {
     });
 }
 
+#[cfg(unix)] // It needs a shell.
 #[test]
 fn a_panic_that_nobody_asks_for_is_printed_and_the_scope_goes_on() {
     let seen = seen::child(|| {

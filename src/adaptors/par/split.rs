@@ -36,8 +36,8 @@ impl<P: Producer> Source for Split<P> {
         (size, Some(size))
     }
 
-    fn may_pause(&self) -> bool {
-        false
+    fn known_len(&self) -> Option<usize> {
+        Some(self.size_hint().0)
     }
 
     fn pull(&mut self, want: usize, _: BlockPlan) -> Pulled<Piece<P>> {
