@@ -304,8 +304,9 @@ impl<B: Block, W: WorkOn<B::Item>, D: Driver> CallState<B, W, D> {
                     self.apply_here(&mut state);
                     let rest = MutexGuard::unlocked(&mut state, || chunk.cut(most));
                     let (chunk, unwanted) = state.cut(chunk, rest);
+                    let start = self.apply(&mut state);
                     MutexGuard::unlocked(&mut state, || unwanted.into_iter().for_each(Queued::abandon));
-                    Step::Run(chunk)
+                    return Next::Run { chunk, start };
                 }
                 Step::Run(chunk) => return Next::Run { chunk, start: self.apply(&mut state) },
                 Step::Yield | Step::Leave => {

@@ -189,8 +189,8 @@ fn of_two_panics_the_later_item_lets_nothing_start_again_that_the_earlier_one_ha
     let [begun_20, begun_35, caught_12, caught_35] = [(); 4].map(|()| Gate::default());
     let started = Mutex::new(Vec::new());
     // The items right behind those that panic: never run, they are dropped when that panic has been caught.
-    let source =
-        (0..).map(|index| Item(index, [(13, &caught_12), (36, &caught_35)].iter().find(|x| x.0 == index).map(|x| x.1)));
+    let source = (0..1000)
+        .map(|index| Item(index, [(13, &caught_12), (36, &caught_35)].iter().find(|x| x.0 == index).map(|x| x.1)));
     let mapped = source.pool_map(3, |item: Item<'_>| {
         started.lock().expect("nobody panics under it").push(item.0);
         match item.0 {
