@@ -251,7 +251,7 @@ impl JobQueue {
     }
 
     /// Wakes a worker to look at rayon's queues, if none does.
-    fn wake_watcher(&self, state: &mut QueueState) {
+    pub(super) fn wake_watcher(&self, state: &mut QueueState) {
         if state.watchers == 0 {
             self.wake_one(state);
         }

@@ -71,6 +71,10 @@ impl JobQueue {
 
     /// Runs one of rayon's jobs, if there is any.
     fn look_at_rayon(&self, state: &mut MutexGuard<'_, QueueState>) -> bool {
+        // What is found may wait for what only another worker can run, as the parts of a broadcast do.
+        if state.is_at_work() {
+            self.wake_watcher(state);
+        }
         state.looking += 1;
         let found = MutexGuard::unlocked(state, || rayon::yield_now() == Some(Yield::Executed));
         state.looking -= 1;
