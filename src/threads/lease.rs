@@ -41,8 +41,8 @@ const KEPT_IDLE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 })
 /// This helps with a debugger: items run one after the other, as with [`Pool::inline`].
 /// `POOL_MAP_THREADS` sets how many threads [`Pool::global`] and [`Cores`] have.
 ///
-/// A number starts that many threads, or fewer where the source knows that it has fewer items. They inherit priority, affinity and signal mask from the
-/// thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
+/// A number starts that many threads, or fewer where the source knows that it has fewer items. They inherit priority, affinity
+/// and signal mask from the thread that made the first such call. Their thread-locals are dropped when the threads have been idle for 10 seconds, or
 /// never if the program ends before that.
 ///
 /// This trait is sealed: there are no other types. A [`Pool`] is a cheap handle: clone it instead of wrapping it in an
